@@ -1,0 +1,7 @@
+"""spark-submit target: the same as ``sparkq predict``, in the session that spark-submit made."""
+import sys
+
+from sparkq.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["predict", *sys.argv[1:]]))

@@ -1,0 +1,55 @@
+"""Distributed INT8 inference with PyTorch models over images, on the Spark cluster that is already there.
+
+Names are resolved when they are first used: ``import sparkq`` loads neither torch nor pyspark.
+"""
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sparkq.artifact import ModelArtifact as ModelArtifact
+    from sparkq.config import CalibrationConfig as CalibrationConfig
+    from sparkq.config import InferenceConfig as InferenceConfig
+    from sparkq.config import PreprocessConfig as PreprocessConfig
+    from sparkq.config import QuantizationConfig as QuantizationConfig
+    from sparkq.config import ResizeConfig as ResizeConfig
+    from sparkq.errors import SparkqError as SparkqError
+    from sparkq.float_model import load_float_model as load_float_model
+    from sparkq.images import decode_image as decode_image
+    from sparkq.quantization import quantize as quantize
+    from sparkq.spark.evaluation import evaluate as evaluate
+    from sparkq.spark.inference import predict as predict
+    from sparkq.spark.inference import predict_rdd as predict_rdd
+    from sparkq.spark.sources import read_images as read_images
+
+_HOMES = {
+    "ModelArtifact": "sparkq.artifact",
+    "CalibrationConfig": "sparkq.config",
+    "InferenceConfig": "sparkq.config",
+    "PreprocessConfig": "sparkq.config",
+    "QuantizationConfig": "sparkq.config",
+    "ResizeConfig": "sparkq.config",
+    "SparkqError": "sparkq.errors",
+    "load_float_model": "sparkq.float_model",
+    "decode_image": "sparkq.images",
+    "quantize": "sparkq.quantization",
+    "evaluate": "sparkq.spark.evaluation",
+    "predict": "sparkq.spark.inference",
+    "predict_rdd": "sparkq.spark.inference",
+    "read_images": "sparkq.spark.sources",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'sparkq' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

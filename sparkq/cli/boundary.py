@@ -1,0 +1,101 @@
+"""The one place where errors become exit codes, and the one that writes to standard output."""
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from sparkq.errors import SparkqError
+
+__all__ = ["run_command"]
+
+EXIT_EXPECTED, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 1, 3, 130
+
+
+def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool) -> int:
+    """Run a command and print its result.
+
+    While it runs, whatever writes to standard output (the user's model code, Java) is sent to standard error, so that
+    standard output holds the result alone: with `as_json` exactly one JSON document, also when the command fails.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    with _stdout_kept_clean() as stdout:
+        _log_to_stderr()
+        code, result = _guarded(run)
+        if as_json:
+            print(json.dumps(result, ensure_ascii=False), file=stdout)
+        elif code == 0:
+            print(show(result), file=stdout)
+    return code
+
+
+def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    try:
+        return 0, run()
+    except SparkqError as error:
+        print(f"sparkq: error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"Hint: {error.hint}", file=sys.stderr)
+        return EXIT_EXPECTED, _failure(type(error).__name__, error.message, error.hint)
+    except KeyboardInterrupt:
+        print("sparkq: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED, _failure("Interrupted", "interrupted", None)
+    except Exception as error:
+        log = _write_log()
+        message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        print(f"sparkq: unexpected error: {message}\nHint: the traceback is in {log}; please report it.", file=sys.stderr)
+        return EXIT_UNEXPECTED, _failure("UnexpectedError", message, f"traceback in {log}")
+
+
+def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:
+    return {"error": {"type": kind, "message": message, "hint": hint}}
+
+
+def _write_log() -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="sparkq-", suffix=".log", delete=False, encoding="utf-8") as log:
+        traceback.print_exc(file=log)
+    return log.name
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None,
+) -> None:
+    print(f"sparkq: warning: {message}", file=file or sys.stderr)
+
+
+@contextmanager
+def _stdout_kept_clean() -> Iterator[TextIO]:
+    # By file descriptor: the JVM is a child that inherits it, and C++ code writes to it, too.
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        # A notebook's or a test's standard output is an object without one.
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    kept = os.dup(descriptor)
+    os.dup2(sys.stderr.fileno(), descriptor)
+    try:
+        with open(kept, "w", encoding=sys.stdout.encoding or "utf-8", closefd=False) as stdout:
+            yield stdout
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, descriptor)
+        os.close(kept)

@@ -1,0 +1,33 @@
+"""What a command is."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Command"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand of ``sparkq``.
+
+    Parameters
+    ----------
+    options : type
+        Frozen dataclass: its fields are config keys and options.
+    run : callable
+        Options to a mapping of plain JSON values, which is what ``--json`` prints.
+    show : callable
+        That mapping to text for people.
+    summary : str
+        One line.
+    example : str
+        One command line.
+    """
+
+    options: type
+    run: Callable[[Any], dict[str, Any]]
+    show: Callable[[dict[str, Any]], str]
+    summary: str
+    example: str

@@ -1,0 +1,119 @@
+"""``sparkq evaluate``: accuracy on labelled images, and INT8 against float."""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparkq.cli.command import Command
+from sparkq.config import InferenceConfig, QuantizationConfig
+from sparkq.config_parsing import path_field, spec_field
+
+if TYPE_CHECKING:
+    from sparkq.artifact import ModelArtifact
+
+__all__ = ["COMMAND", "EvaluateOptions"]
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of ``sparkq evaluate``.
+
+    Parameters
+    ----------
+    model : str
+        Artifact, path or uri.
+    input : str
+        Directory of images (searched recursively) or Parquet with path and a binary column.
+    labels : str
+        CSV with path (relative to the CSV) and label (index or class name).
+    float_model : str, optional
+        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME or torchvision:NAME.
+    weights : str, optional
+        Weights of the float model.
+    engine : str, optional
+        fbgemm (INT8) or float32 (float artifacts); default: the one that fits the artifact.
+    batch_size : int
+        Images a forward pass.
+    content_column : str, optional
+        Column with the images, where there are several that could be.
+    glob : str, optional
+        Only files whose name matches, e.g. *.jpg.
+    master : str, optional
+        Spark master where no session exists; default local[*].
+    """
+
+    model: str = path_field()
+    input: str = path_field()
+    labels: str = path_field()
+    float_model: str | None = spec_field(default=None)
+    weights: str | None = path_field(default=None)
+    engine: str | None = None
+    batch_size: int = 16
+    content_column: str | None = None
+    glob: str | None = None
+    master: str | None = None
+
+    def __post_init__(self) -> None:
+        self.inference()
+
+    def inference(self) -> InferenceConfig:
+        """The part that is about inference, checked."""
+        return InferenceConfig(engine=self.engine, batch_size=self.batch_size, content_column=self.content_column)
+
+
+def _run(options: EvaluateOptions) -> dict[str, Any]:
+    from sparkq.artifact import ModelArtifact
+    from sparkq.engines import engine_for
+    from sparkq.spark.evaluation import evaluate
+    from sparkq.spark.session import session_for
+    from sparkq.spark.sources import read_images, require_images
+
+    artifact = ModelArtifact.load(options.model)
+    engine = engine_for(artifact, options.engine)
+    reference = None if options.float_model is None else _float_artifact(options, artifact)
+    with session_for(options.master) as spark:
+        images = read_images(spark, options.input, glob=options.glob)
+        require_images(images, options.input)
+        evaluation = evaluate(images, artifact, labels=options.labels, float_artifact=reference, config=options.inference())
+    measured = {key: value for key, value in dataclasses.asdict(evaluation).items()}
+    if reference is None:
+        measured = {key: measured[key] for key in ("images", "errors", "top1", "top5")}
+    return {**measured, "model": artifact.manifest.name, "model_digest": artifact.digest, "engine": engine}
+
+
+def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelArtifact:
+    """The float model, packed as the INT8 one is: same preprocessing, same way to the workers."""
+    from sparkq.float_model import load_float_model
+    from sparkq.quantization import quantize
+
+    manifest = artifact.manifest
+    model = load_float_model(str(options.float_model), options.weights)
+    return quantize(
+        model, calibration=[manifest.golden.input(manifest.input_size)], preprocess=manifest.preprocess, labels=manifest.labels,
+        config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)",
+    )
+
+
+def _show(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['model']} on {result['engine']}: {result['images']} images, {result['errors']} errors",
+        f"top-1        {result['top1']:.2f} %",
+        f"top-5        {result['top5']:.2f} %",
+    ]
+    if "float_top1" in result:
+        sqnr = "infinite" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
+        lines += [
+            f"float top-1  {result['float_top1']:.2f} %",
+            f"drop         {result['accuracy_drop']:.2f} points",
+            f"agreement    {result['agreement']:.2f} %",
+            f"SQNR         {sqnr}",
+        ]
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    EvaluateOptions, _run, _show,
+    summary="Measure an artifact on labelled images, and against its float model.",
+    example="sparkq evaluate --model model.sparkq --input photos/ --labels photos/labels.csv",
+)

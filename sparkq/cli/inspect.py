@@ -1,0 +1,55 @@
+"""``sparkq inspect``: what an artifact says of itself."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sparkq.artifact import ModelArtifact
+from sparkq.cli.command import Command
+from sparkq.config_parsing import path_field
+
+__all__ = ["COMMAND", "InspectOptions"]
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """Options of ``sparkq inspect``.
+
+    Parameters
+    ----------
+    model : str
+        Artifact, path or uri.
+    """
+
+    model: str = path_field()
+
+
+def _run(options: InspectOptions) -> dict[str, Any]:
+    artifact = ModelArtifact.load(options.model)
+    mapping = artifact.manifest.to_mapping()
+    # The golden pair is for machines; the rest of the manifest is short enough to read.
+    golden = mapping.pop("golden")
+    return {"path": options.model, **mapping, "golden_shape": golden["shape"]}
+
+
+def _show(result: dict[str, Any]) -> str:
+    labels = result["labels"]
+    shown = {
+        "model": f"{result['name']} ({result['task']}, {result['classes']} classes, scores from {result['scores']})",
+        "input": f"{result['input_size'][0]} x {result['input_size'][1]} uint8 RGB",
+        "preprocess": ", ".join(f"{key} {value}" for key, value in result["preprocess"].items()),
+        "labels": "indices only" if labels is None else f"{', '.join(labels[:5])}{' ...' if len(labels) > 5 else ''}",
+        "recipe": ", ".join(f"{key} {value}" for key, value in result["quantization"].items()),
+        "calibrated": f"on {result['calibration_images']} images, fingerprint {result['calibration_fingerprint'][:12]}",
+        "in float": ", ".join(result["float_layers"]) or "no layer",
+        "size": f"{result['payload_bytes'] / 1e6:.2f} MB (float {result['float_bytes'] / 1e6:.2f} MB)",
+        "accuracy": ", ".join(f"{key} {value}" for key, value in result["accuracy"].items()) or "not measured",
+        "digest": result["payload_sha256"],
+        "written by": f"sparkq {result['sparkq_version']}, torch {result['torch_version']}, protocol {result['protocol']}",
+    }
+    return "\n".join([result["path"], *(f"{key:<11} {value}" for key, value in shown.items())])
+
+
+COMMAND = Command(
+    InspectOptions, _run, _show, summary="Show what an artifact says of itself.", example="sparkq inspect --model model.sparkq",
+)

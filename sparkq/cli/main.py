@@ -1,0 +1,56 @@
+"""Parse arguments, run one command, and turn what comes out into an exit code."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from sparkq import __version__
+from sparkq.cli import demo, evaluate, inspect, predict, quantize
+from sparkq.cli.boundary import run_command
+from sparkq.cli.options import add_options, options_from
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "quantize": quantize.COMMAND,
+    "predict": predict.COMMAND,
+    "evaluate": evaluate.COMMAND,
+    "inspect": inspect.COMMAND,
+    "demo": demo.COMMAND,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``sparkq``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; default: the process's.
+
+    Returns
+    -------
+    int
+        0 done; 1 expected error, one sentence on standard error; 3 unexpected error; 130 interrupted. A wrong use ends
+        the process with 2, as argparse does.
+    """
+    arguments = _parser().parse_args(argv)
+    command = _COMMANDS[arguments.command]
+    return run_command(
+        lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sparkq {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in _COMMANDS.items():
+        subparser = commands.add_parser(
+            name, help=command.summary, description=command.summary, epilog=f"example: {command.example}", allow_abbrev=False,
+        )
+        add_options(subparser, command.options)
+        subparser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    return parser

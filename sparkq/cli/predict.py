@@ -1,0 +1,117 @@
+"""``sparkq predict``: images to Parquet."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sparkq.cli.command import Command
+from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice
+from sparkq.config_parsing import path_field
+
+__all__ = ["COMMAND", "PredictOptions"]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of ``sparkq predict``.
+
+    Parameters
+    ----------
+    model : str
+        Artifact, path or uri.
+    input : str
+        Directory of images (searched recursively), one image, or Parquet with a binary column.
+    output : str
+        Folder for the Parquet files; must not exist.
+    engine : str, optional
+        fbgemm (INT8) or float32 (float artifacts); default: the one that fits the artifact.
+    batch_size : int
+        Images a forward pass.
+    top_k : int
+        Length of the top_k column.
+    content_column : str, optional
+        Column with the images, where there are several that could be.
+    max_image_pixels : int
+        Images with more pixels become error rows.
+    input_format : str
+        auto, images or parquet.
+    glob : str, optional
+        Only files whose name matches, e.g. *.jpg; without it every file counts as an image.
+    overwrite : bool
+        Replace what is at output.
+    master : str, optional
+        Spark master where no session exists; default local[*].
+    """
+
+    model: str = path_field()
+    input: str = path_field()
+    output: str = path_field()
+    engine: str | None = None
+    batch_size: int = 16
+    top_k: int = 5
+    content_column: str | None = None
+    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    input_format: str = "auto"
+    glob: str | None = None
+    overwrite: bool = False
+    master: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("input_format", self.input_format, INPUT_FORMATS)
+        self.inference()
+
+    def inference(self) -> InferenceConfig:
+        """The part that is about inference, checked."""
+        return InferenceConfig(
+            engine=self.engine, batch_size=self.batch_size, top_k=self.top_k, max_image_pixels=self.max_image_pixels,
+            content_column=self.content_column,
+        )
+
+
+def _run(options: PredictOptions) -> dict[str, Any]:
+    from sparkq.artifact import ModelArtifact
+    from sparkq.engines import engine_for
+    from sparkq.spark.inference import predict
+    from sparkq.spark.session import session_for
+    from sparkq.spark.sinks import write_predictions
+    from sparkq.spark.sources import read_images, require_images
+
+    artifact = ModelArtifact.load(options.model)
+    engine = engine_for(artifact, options.engine)
+    with session_for(options.master) as spark:
+        images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
+        require_images(images, options.input)
+        predictions = predict(images, artifact, config=options.inference())
+        written = write_predictions(predictions, options.output, overwrite=options.overwrite)
+    return {
+        "rows": written.rows,
+        "ok": written.ok,
+        "errors": written.errors,
+        "error_codes": written.error_codes,
+        "seconds": round(written.seconds, 3),
+        "images_per_second": round(written.images_per_second, 3),
+        "input": options.input,
+        "output": options.output,
+        "model": artifact.manifest.name,
+        "model_digest": artifact.digest,
+        "engine": engine,
+    }
+
+
+def _show(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['output']}: {result['rows']} rows, {result['ok']} ok, {result['errors']} errors",
+        f"model   {result['model']} on {result['engine']}, digest {result['model_digest'][:12]}",
+        f"time    {result['seconds']:.1f} s, {result['images_per_second']:.1f} images per second, start of the workers included",
+    ]
+    lines += [f"error   {count} rows {code}" for code, count in result["error_codes"].items()]
+    if result["errors"]:
+        lines.append("Hint: error rows keep their path and say why: SELECT path, error_message WHERE status = 'error'.")
+    return "\n".join(lines)
+
+
+COMMAND = Command(
+    PredictOptions, _run, _show,
+    summary="Predict every image of a folder or table with Spark, and write Parquet.",
+    example="sparkq predict --model model.sparkq --input photos/ --output predictions/",
+)

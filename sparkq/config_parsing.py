@@ -1,0 +1,116 @@
+"""From YAML mappings to frozen dataclasses: every key known, every value of its field's type, or one sentence."""
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from sparkq.errors import ConfigError
+
+__all__ = ["nested_type", "parse_config", "path_field", "spec_field", "to_mapping"]
+
+Config = TypeVar("Config")
+
+
+def path_field(**arguments: Any) -> Any:
+    """A field whose value is a path: relative to the config file when it stands in one."""
+    return dataclasses.field(metadata={"relative": True}, **arguments)
+
+
+def spec_field(**arguments: Any) -> Any:
+    """A field ``source:name`` whose source may be a path to a ``.py`` file, relative as with `path_field`."""
+    return dataclasses.field(metadata={"relative_spec": True}, **arguments)
+
+
+def parse_config(kind: type[Config], mapping: object, *, place: str) -> Config:
+    """Make a `kind` from a mapping.
+
+    Parameters
+    ----------
+    kind : type
+        A frozen dataclass; fields that are dataclasses are parsed in turn.
+    mapping : object
+        What YAML or JSON gave.
+    place : str
+        Where it stands, for messages: a file, or a dotted key.
+
+    Raises
+    ------
+    ConfigError
+        For anything but a mapping, an unknown or missing key, or a value of a wrong type.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{place}: expected keys and values; got {type(mapping).__name__} {mapping!r}.")
+    fields = {entry.name: entry for entry in dataclasses.fields(kind) if entry.init}  # type: ignore[arg-type]
+    for key in mapping:
+        if key not in fields:
+            raise _unknown_key(place, str(key), list(fields))
+    required = [
+        name for name, entry in fields.items()
+        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if mapping.get(name) is None]
+    if missing:
+        raise ConfigError(f"{place}: expected the key {missing[0]!r}; got none.", hint=f"required keys: {', '.join(required)}.")
+    hints = typing.get_type_hints(kind)
+    return kind(**{key: _parse_value(hints[key], value, f"{place}: {key}") for key, value in mapping.items()})
+
+
+def _unknown_key(place: str, key: str, known: list[str]) -> ConfigError:
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ConfigError(f"{place}: unknown key {key!r}.", hint=f"{hint}valid keys: {', '.join(known)}.")
+
+
+def nested_type(hint: Any) -> type | None:
+    """The dataclass in a type hint (also an optional one), or None."""
+    return next((option for option in _options(hint) if dataclasses.is_dataclass(option)), None)  # type: ignore[return-value]
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _parse_value(hint: Any, value: Any, place: str) -> Any:
+    nested = nested_type(hint)
+    if nested is not None and value is not None and not isinstance(value, nested):
+        return parse_config(nested, value, place=place)
+    for option in _options(hint):
+        if _fits(option, value):
+            return tuple(value) if isinstance(value, list) else value
+    expected = " or ".join(_type_name(option) for option in _options(hint))
+    raise ConfigError(f"{place}: expected {expected}; got {type(value).__name__} {value!r}.")
+
+
+def _fits(option: Any, value: Any) -> bool:
+    if option is Any:
+        return True
+    if option is type(None):
+        return value is None
+    if option is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if option is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if typing.get_origin(option) is tuple:
+        return isinstance(value, (list, tuple))
+    return isinstance(value, option)
+
+
+def _type_name(option: Any) -> str:
+    if option is type(None):
+        return "nothing"
+    if typing.get_origin(option) is tuple:
+        return "a list"
+    return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}.get(option, str(option))
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The plain mapping of a config, for JSON: `parse_config` of it gives an equal config."""
+    return {
+        entry.name: to_mapping(value) if dataclasses.is_dataclass(value := getattr(config, entry.name))
+        else list(value) if isinstance(value, tuple) else value
+        for entry in dataclasses.fields(config)
+    }

@@ -1,0 +1,112 @@
+"""Every exception that sparkq raises on purpose.
+
+::
+
+    SparkqError                  an expected failure: one sentence, a hint, exit code 1
+    ├── ConfigError              an option, a config key or a value is wrong
+    ├── InputError               what was handed in (path, table, column, labels) cannot be used
+    ├── ModelError               a float model cannot be built, filled with weights, traced or quantized
+    ├── ArtifactError            a ``.sparkq`` file cannot be used
+    │   ├── ArtifactFormatError      truncated, or not an artifact at all
+    │   ├── ArtifactProtocolError    written by another protocol of sparkq
+    │   └── ArtifactDigestError      its payload is not the one its manifest names
+    ├── EngineError              this node cannot run the engine, or runs it wrongly
+    └── ImageError               one image cannot become pixels; becomes a row, never a failed task
+
+A message says thing, place, what was expected and what was found; ``hint`` says the next action.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ArtifactDigestError",
+    "ArtifactError",
+    "ArtifactFormatError",
+    "ArtifactProtocolError",
+    "ConfigError",
+    "EngineError",
+    "ImageError",
+    "InputError",
+    "ModelError",
+    "SparkqError",
+]
+
+
+class SparkqError(Exception):
+    """Base of all expected failures.
+
+    Parameters
+    ----------
+    message : str
+        One sentence: thing, place, expected, got.
+    hint : str, optional
+        The next action, without the word "Hint".
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions with keyword-only arguments do not survive pickle by default, and these cross process borders.
+        return _rebuild, (type(self), self.message, self.hint)
+
+
+def _rebuild(kind: type[SparkqError], message: str, hint: str | None) -> SparkqError:
+    return kind(message, hint=hint)
+
+
+class ConfigError(SparkqError):
+    """An option, a config key or a value is wrong."""
+
+
+class InputError(SparkqError):
+    """A path, table, column or label file cannot be used."""
+
+
+class ModelError(SparkqError):
+    """A float model cannot be built, filled with weights, traced or quantized."""
+
+
+class ArtifactError(SparkqError):
+    """A ``.sparkq`` file cannot be used."""
+
+
+class ArtifactFormatError(ArtifactError):
+    """The bytes are truncated or were never an artifact."""
+
+
+class ArtifactProtocolError(ArtifactError):
+    """The artifact was written by a protocol that this version does not read."""
+
+
+class ArtifactDigestError(ArtifactError):
+    """The payload's sha256 differs from the one in the manifest."""
+
+
+class EngineError(SparkqError):
+    """This node cannot run the engine, or its results are not those of the artifact's golden output."""
+
+
+class ImageError(SparkqError):
+    """One image cannot become pixels.
+
+    Parameters
+    ----------
+    code : str
+        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images`.
+    message : str
+        The row's ``error_message``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ImageError, (self.code, self.message)

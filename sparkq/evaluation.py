@@ -1,0 +1,128 @@
+"""Truth against prediction, and INT8 against float, in one pass over a partition: each image is decoded once."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkq.config import InferenceConfig
+from sparkq.partition import decode_column, rebatch
+from sparkq.predictor import Predictor, ranked
+
+__all__ = ["EVALUATION_FIELDS", "Evaluation", "evaluate_partition"]
+
+_TOP = 5
+
+EVALUATION_FIELDS = pa.schema([
+    ("decoded", pa.bool_()),
+    ("top1", pa.bool_()),
+    ("top5", pa.bool_()),
+    ("float_top1", pa.bool_()),
+    ("float_top5", pa.bool_()),
+    ("agrees", pa.bool_()),
+    ("signal", pa.float64()),
+    ("noise", pa.float64()),
+])
+"""What each image contributes: ``signal`` and ``noise`` are sums of squares over its outputs."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracies and agreement in percent (0 to 100), the drop in points (float minus INT8).
+
+    Parameters
+    ----------
+    images : int
+        Images that were decoded and compared.
+    errors : int
+        Labelled images that could not be decoded; in no other figure.
+    top1, top5 : float
+        Share of images whose label is the first, among the first five.
+    float_top1, float_top5, accuracy_drop, agreement : float, optional
+        The same of the float model; the drop in top-1; how often both have the same first label.
+    sqnr_db : float, optional
+        ``10 log10(sum float^2 / sum (float - INT8)^2)`` over all outputs; None where nothing differs.
+    """
+
+    images: int
+    errors: int
+    top1: float
+    top5: float
+    float_top1: float | None = None
+    float_top5: float | None = None
+    accuracy_drop: float | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+
+
+def evaluate_partition(
+    batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor] | None,
+    content_column: str, truth_column: str, config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    """Compare every row of a partition with its label, and with the float model where there is one.
+
+    Parameters
+    ----------
+    batches : iterator of RecordBatch
+        With the images and an integer column `truth_column`.
+    predictor, float_predictor : callable
+        Give the worker's predictors; both take the same input size.
+    content_column, truth_column : str
+        Names.
+    config : InferenceConfig
+        Batch size and limits.
+
+    Yields
+    ------
+    RecordBatch
+        `EVALUATION_FIELDS`, one row an input row.
+    """
+    for batch in rebatch(batches, config.batch_size):
+        model = predictor()
+        reference = None if float_predictor is None else float_predictor()
+        decoded = decode_column(
+            batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
+        )
+        truth = batch.column(truth_column).to_numpy(zero_copy_only=False)[decoded.rows].astype(np.int64)
+        compared = _compare(decoded.images, truth, model, reference) if decoded.rows else {}
+        yield _spread(compared, decoded.rows, batch.num_rows)
+
+
+def _compare(
+    images: npt.NDArray[np.uint8], truth: npt.NDArray[np.int64], model: Predictor, reference: Predictor | None,
+) -> dict[str, npt.NDArray[np.generic]]:
+    outputs = model.engine.run(images)
+    order = ranked(outputs, _TOP)
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        "top1": order[:, 0] == truth,
+        "top5": (order == truth[:, np.newaxis]).any(axis=1),
+    }
+    if reference is not None:
+        float_outputs = reference.engine.run(images)
+        float_order = ranked(float_outputs, _TOP)
+        wide = float_outputs.astype(np.float64)
+        columns |= {
+            "float_top1": float_order[:, 0] == truth,
+            "float_top5": (float_order == truth[:, np.newaxis]).any(axis=1),
+            "agrees": float_order[:, 0] == order[:, 0],
+            "signal": (wide**2).sum(axis=1),
+            "noise": ((wide - outputs) ** 2).sum(axis=1),
+        }
+    return columns
+
+
+def _spread(compared: dict[str, npt.NDArray[np.generic]], rows: list[int], total: int) -> pa.RecordBatch:
+    """Columns of the decoded rows as columns of all rows; null where there is nothing to compare."""
+    decoded = np.zeros(total, bool)
+    decoded[rows] = True
+    arrays = [pa.array(decoded)]
+    for field in list(EVALUATION_FIELDS)[1:]:
+        values = compared.get(field.name)
+        full = np.zeros(total, bool if pa.types.is_boolean(field.type) else np.float64)
+        if values is not None:
+            full[rows] = values
+        arrays.append(pa.array(full, field.type, mask=~decoded if values is not None else np.ones(total, bool)))
+    return pa.RecordBatch.from_arrays(arrays, schema=EVALUATION_FIELDS)

@@ -1,0 +1,209 @@
+"""From bytes to pixels: every image becomes right-side-up RGB, or an `ImageError` with a stable code.
+
+Codes
+-----
+``missing_content``     the content is null
+``empty_content``       zero bytes
+``not_an_image``        the bytes are none of the formats below
+``image_too_large``     more pixels than ``max_image_pixels``; never decoded
+``truncated_image``     the file ends too early
+``corrupt_image``       the decoder gave up
+``unsupported_image``   pixels whose range is not defined (32-bit integers, floats), or an image struct of an unknown mode
+"""
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS
+from sparkq.errors import ImageError
+
+__all__ = ["ERROR_CODES", "decode_image", "decode_image_struct", "open_image"]
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+ERROR_CODES = (
+    "missing_content", "empty_content", "not_an_image", "image_too_large", "truncated_image", "corrupt_image",
+    "unsupported_image",
+)
+
+# EXIF 2.32, tag 0x0112: what makes each stored orientation right-side-up.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXIF_ORIENTATION = 0x0112
+
+# OpenCV's type numbers, as Spark's image source writes them.
+_CV_8UC1, _CV_8UC3, _CV_8UC4 = 0, 16, 24
+_STRUCT_CHANNELS = {_CV_8UC1: 1, _CV_8UC3: 3, _CV_8UC4: 4}
+
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError,
+    NotImplementedError, ZeroDivisionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+)
+_pillow_limit = threading.Lock()
+
+
+def decode_image(
+    data: bytes | memoryview | None, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+    enough: tuple[int, int] | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Decode one image.
+
+    Parameters
+    ----------
+    data : bytes or memoryview
+        An encoded JPEG, PNG, WebP, GIF (first frame), BMP or TIFF file.
+    max_image_pixels : int
+        More pixels are an error before any is decoded.
+    enough : (int, int), optional
+        (height, width) in pixels below which the image need not be decoded larger; see `open_image`.
+
+    Returns
+    -------
+    ndarray of uint8 [height, width, 3]
+        RGB, upright.
+
+    Raises
+    ------
+    ImageError
+        With one of `ERROR_CODES`.
+    """
+    return np.asarray(open_image(data, max_image_pixels=max_image_pixels, enough=enough)[0])
+
+
+def open_image(
+    data: bytes | memoryview | None, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+    enough: tuple[int, int] | None = None,
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode one image to an upright RGB Pillow image, and tell the (height, width) that it really has.
+
+    A JPEG with at least twice as many pixels as `enough` in both directions is decoded at 1/2, 1/4 or 1/8 (libjpeg's
+    scaled inverse DCT), never below twice `enough`, so that the antialiased resize that follows still has its input.
+    """
+    if data is None:
+        raise ImageError("missing_content", "the content is null; expected an encoded image")
+    if len(data) == 0:
+        raise ImageError("empty_content", "the file has 0 bytes; expected an encoded image")
+    try:
+        image = _open(data)
+        pixels = image.width * image.height
+        if pixels > max_image_pixels:
+            raise ImageError(
+                "image_too_large",
+                f"{image.width} x {image.height} are {pixels} pixels; expected at most {max_image_pixels} (max_image_pixels)",
+            )
+        size = (image.height, image.width)
+        if enough is not None and image.format in ("JPEG", "MPO"):
+            longest = 2 * max(enough)
+            image.draft(None, (longest, longest))
+        image.load()
+        orientation = _orientation(image)
+        rgb = _to_rgb(image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        start = bytes(data[:8])
+        raise ImageError("not_an_image", f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start!r}") from error
+    except MemoryError as error:
+        raise ImageError("image_too_large", "decoding it needs more memory than the worker has") from error
+    except _DECODER_ERRORS as error:
+        raise _decoder_error(error) from error
+    if orientation in _UPRIGHT:
+        rgb = rgb.transpose(_UPRIGHT[orientation])
+        size = size if orientation < 5 else (size[1], size[0])
+    return rgb, size
+
+
+def _open(data: bytes | memoryview) -> Image.Image:
+    # Pillow's own limit is a process-wide number. Ours is per call and checked right after the header was read, so
+    # Pillow's is lifted for just that moment.
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decoder_error(error: BaseException) -> ImageError:
+    text = " ".join(str(error).split())[:200]
+    if "truncated" in text.lower() or isinstance(error, EOFError):
+        return ImageError("truncated_image", f"the file ends too early: {text}")
+    return ImageError("corrupt_image", f"the decoder gave up: {type(error).__name__}: {text}")
+
+
+def _orientation(image: Image.Image) -> int:
+    # A damaged EXIF block says nothing of the pixels, which decoded; such an image counts as stored upright.
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        # Pillow clips 16-bit gray at 255 when it converts; the high byte is what it keeps of 16-bit RGB.
+        high_byte = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+        return Image.fromarray(high_byte).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integer" if image.mode == "I" else "floating-point"
+        raise ImageError("unsupported_image", f"{kind} pixels have no defined range; expected 8 or 16 bits a channel")
+    if image.mode in ("P", "PA"):
+        # By way of RGBA: Pillow warns of palettes whose transparency is a byte string otherwise.
+        image = image.convert("RGBA")
+    # Alpha is dropped, not blended, as torchvision's loader does: the model was trained on such pixels.
+    return image.convert("RGB")
+
+
+def decode_image_struct(
+    image: Mapping[str, Any] | None, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+) -> npt.NDArray[np.uint8]:
+    """Pixels of one row of Spark's ``image`` data source.
+
+    Parameters
+    ----------
+    image : mapping
+        ``height``, ``width``, ``nChannels``, ``mode`` (OpenCV type) and ``data`` (BGR, row by row).
+    max_image_pixels : int
+        More pixels are an error.
+
+    Returns
+    -------
+    ndarray of uint8 [height, width, 3]
+        RGB.
+
+    Raises
+    ------
+    ImageError
+        With one of `ERROR_CODES`.
+    """
+    if image is None or image["data"] is None:
+        raise ImageError("missing_content", "the image struct is null; expected pixels")
+    height, width, mode, data = image["height"], image["width"], image["mode"], image["data"]
+    channels = _STRUCT_CHANNELS.get(mode)
+    if channels is None or channels != image["nChannels"]:
+        raise ImageError(
+            "unsupported_image",
+            f"expected an image struct of mode 0, 16 or 24 (8-bit, 1, 3 or 4 channels); got mode {mode} with "
+            f"{image['nChannels']} channels, which Spark also writes for files that it could not decode",
+        )
+    if height * width > max_image_pixels:
+        raise ImageError("image_too_large", f"{width} x {height} pixels; expected at most {max_image_pixels} in all")
+    if height < 1 or width < 1 or len(data) != height * width * channels:
+        raise ImageError("corrupt_image", f"expected {height} x {width} x {channels} bytes; got {len(data)}")
+    pixels = np.frombuffer(data, np.uint8).reshape(height, width, channels)
+    if channels == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[:, :, 2::-1])

@@ -1,0 +1,107 @@
+"""One model, loaded and checked, ready to predict: what every Python worker holds."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparkq.artifact import ModelArtifact
+from sparkq.engines import engine_for, load_engine
+from sparkq.errors import EngineError
+from sparkq.node import describe_node
+from sparkq.sqnr import sqnr_of
+
+__all__ = ["BatchPrediction", "Predictor", "ranked", "softmax"]
+
+GOLDEN_SQNR_DB = 25.0
+"""Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""
+
+
+@dataclass(frozen=True)
+class BatchPrediction:
+    """What a model says of N images.
+
+    Parameters
+    ----------
+    outputs : ndarray of float32 [N, C]
+        The payload's raw answer.
+    labels : ndarray of int64 [N, K]
+        Class indices, best first; of equal outputs the smaller index first.
+    scores : ndarray of float32 [N, K]
+        Probabilities of `labels`.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+
+
+def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Softmax over the last axis, row by row, so that no row depends on another."""
+    shifted = np.exp((outputs - outputs.max(axis=-1, keepdims=True)).astype(np.float64))
+    probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def ranked(outputs: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.int64]:
+    """Indices of the `top_k` largest outputs a row, int64 [N, K]. INT8 outputs tie often: ties go to the smaller index."""
+    order: npt.NDArray[np.int64] = np.argsort(-outputs, axis=-1, kind="stable")[:, :top_k]
+    return order
+
+
+class Predictor:
+    """An artifact on an engine.
+
+    Parameters
+    ----------
+    artifact : ModelArtifact
+        Checked bytes.
+    engine : str, optional
+        Default: the one that fits the artifact.
+    threads : int, optional
+        torch's intra-op threads for this process; None leaves them as they are.
+
+    Raises
+    ------
+    EngineError
+        If this node cannot run the engine, or its answer to the golden input is not the artifact's.
+    """
+
+    def __init__(self, artifact: ModelArtifact, *, engine: str | None = None, threads: int | None = None) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.manifest = artifact.manifest
+        self.engine = load_engine(artifact.payload, engine_for(artifact, engine))
+        self.golden_sqnr_db = self._check_golden()
+
+    def _check_golden(self) -> float:
+        golden = self.manifest.golden
+        output = self.engine.run(golden.input(self.manifest.input_size)[np.newaxis])[0]
+        if output.shape != golden.output.shape:
+            raise EngineError(f"engine {self.engine.name}: expected {golden.output.shape} outputs; got {output.shape}.")
+        sqnr = sqnr_of(golden.output, output)
+        if not sqnr >= GOLDEN_SQNR_DB:
+            raise EngineError(
+                f"engine {self.engine.name} on {describe_node()}: expected the golden output of artifact "
+                f"{self.manifest.name!r} within {GOLDEN_SQNR_DB:.0f} dB; got {sqnr:.1f} dB (top class {int(output.argmax())}, "
+                f"expected {int(golden.output.argmax())}).",
+                hint="this node computes wrong results; take it out of the cluster or choose another engine.",
+            )
+        return sqnr
+
+    def predict(self, images: npt.NDArray[np.uint8], *, top_k: int = 5) -> BatchPrediction:
+        """Predict a batch.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 [N, H, W, 3]
+            RGB at the manifest's input size.
+        top_k : int
+            Length K of the ranking, at most the number of classes.
+        """
+        outputs = self.engine.run(images)
+        labels = ranked(outputs, top_k)
+        probabilities = outputs if self.manifest.scores == "probabilities" else softmax(outputs)
+        return BatchPrediction(outputs, labels, np.take_along_axis(probabilities, labels, axis=1))

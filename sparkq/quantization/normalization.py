@@ -1,0 +1,47 @@
+"""The first thing in a payload's graph: from uint8 NHWC RGB to what the float model was trained on."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparkq.config import PreprocessConfig
+
+__all__ = ["WithNormalization", "normalize"]
+
+
+class WithNormalization(nn.Module):
+    """``model((pixel * rescale - mean) / std)`` on uint8 [N, H, W, 3] RGB.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes float32 [N, 3, H, W] in `preprocess.channel_order`.
+    preprocess : PreprocessConfig
+        ``rescale``, ``mean``, ``std`` and the channel order.
+    """
+
+    def __init__(self, model: nn.Module, preprocess: PreprocessConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.reverses_channels = preprocess.channel_order == "BGR"
+        mean = torch.tensor(preprocess.channel_mean, dtype=torch.float64)
+        std = torch.tensor(preprocess.channel_std, dtype=torch.float64)
+        # (x * rescale - mean) / std as one multiplication and one addition a pixel, folded in double precision.
+        self.register_buffer("scale", (float(preprocess.rescale) / std).to(torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).to(torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 [N, H, W, 3] to the model's output [N, C]."""
+        output: Tensor = self.model(self.normalized(images))
+        return output
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """uint8 [N, H, W, 3] to float32 [N, 3, H, W] in channels_last memory."""
+        if self.reverses_channels:
+            images = images.flip(3)
+        return images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
+
+
+def normalize(images: Tensor, preprocess: PreprocessConfig) -> Tensor:
+    """Normalize uint8 [N, H, W, 3] RGB as the payload does, float32 [N, 3, H, W]."""
+    return WithNormalization(nn.Identity(), preprocess).normalized(images)

@@ -1,0 +1,119 @@
+"""`quantize`: the one entry from a float model to an artifact."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from sparkq import __version__
+from sparkq.artifact import ModelArtifact, sha256_digest
+from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.engines import Engine, load_engine
+from sparkq.errors import InputError, ModelError
+from sparkq.manifest import Golden, Manifest, expand
+from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.quantization.payload import trace_payload
+from sparkq.quantization.static import float_layers, quantize_static
+
+__all__ = ["quantize"]
+
+_ENGINES = {"static": "fbgemm", "none": "float32"}
+_PROBED_IMAGES = 16
+
+
+def quantize(
+    model: nn.Module, *, calibration: Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
+    labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
+) -> ModelArtifact:
+    """Make an artifact of a float classification model. Runs on the driver.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
+    calibration : iterable
+        Images like those of the job: uint8 [H, W, 3] RGB of any size, or encoded bytes. They are preprocessed as
+        inference will. Recipe ``none`` takes only the golden input from them.
+    preprocess : PreprocessConfig
+        From an image to the model's input.
+    labels : sequence of str, optional
+        Name of each class, length C.
+    config : QuantizationConfig, optional
+        Default: static INT8.
+    name : str, optional
+        Default: the model's class name.
+
+    Returns
+    -------
+    ModelArtifact
+        With the payload's answer to a golden input, computed here.
+
+    Raises
+    ------
+    InputError
+        If calibration images or labels cannot be used.
+    ModelError
+        If the model cannot be traced or quantized.
+    EngineError
+        If this machine cannot run the payload.
+    """
+    config = config or QuantizationConfig()
+    model = copy.deepcopy(model).eval()
+    images = calibration_set(calibration, preprocess)
+    float_bytes = _size_bytes(model)
+    converted = model if config.recipe == "none" else quantize_static(model, images, preprocess, config)
+    payload = trace_payload(converted, preprocess, images)
+    probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess)
+    classes = len(probe.golden.output)
+    if labels is not None and len(labels) != classes:
+        raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
+    manifest = Manifest(
+        name=name or type(model).__name__,
+        task="classification",
+        preprocess=preprocess,
+        labels=None if labels is None else tuple(labels),
+        classes=classes,
+        scores=probe.scores,
+        quantization=config,
+        calibration_images=0 if config.recipe == "none" else len(images.images),
+        calibration_fingerprint=images.fingerprint,
+        float_layers=float_layers(converted),
+        float_bytes=float_bytes,
+        payload_bytes=len(payload),
+        payload_sha256=sha256_digest(payload),
+        torch_version=torch.__version__,
+        sparkq_version=__version__,
+        accuracy={},
+        golden=probe.golden,
+    )
+    return ModelArtifact(manifest, payload)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    golden: Golden
+    scores: str
+
+
+def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig) -> _Probe:
+    """Run the finished payload: on the golden input, and on a few images to see what its outputs are."""
+    pixels, replication = Golden.reduce(calibration.images[0])
+    output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
+    outputs = engine.run(np.ascontiguousarray(calibration.images[:_PROBED_IMAGES]))
+    if not np.isfinite(outputs).all() or not np.isfinite(output).all():
+        raise ModelError(
+            "model: expected finite outputs on the calibration images; got NaN or infinite values.",
+            hint="check the weights and preprocess.",
+        )
+    # A softmax applied twice looks like a prediction, with every score wrong.
+    sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
+    return _Probe(Golden(pixels, replication, output), "probabilities" if sums_to_one else "logits")
+
+
+def _size_bytes(model: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

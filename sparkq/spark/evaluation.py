@@ -1,0 +1,130 @@
+"""`evaluate`: accuracy on labelled images, and INT8 against float, measured on Spark."""
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DoubleType, IntegerType, StringType, StructField, StructType
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import InferenceConfig
+from sparkq.errors import InputError
+from sparkq.evaluation import EVALUATION_FIELDS, Evaluation, evaluate_partition
+from sparkq.labels import read_labels_csv
+from sparkq.spark.schemas import find_content_column
+from sparkq.spark.shipping import ShippedModel, ship_model
+from sparkq.spark.sources import comparable_path, spark_path
+from sparkq.sqnr import sqnr_db
+from sparkq.storage import is_uri
+
+__all__ = ["evaluate"]
+
+_logger = logging.getLogger(__name__)
+_SPARK_TYPES = {pa.bool_(): BooleanType(), pa.float64(): DoubleType()}
+_SCHEMA = StructType([StructField(field.name, _SPARK_TYPES[field.type]) for field in EVALUATION_FIELDS])
+_ORIGIN = StructType([StructField("__origin", StringType()), StructField("__truth", IntegerType())])
+
+
+def evaluate(
+    images_df: DataFrame, artifact: ModelArtifact, *, labels: str, float_artifact: ModelArtifact | None = None,
+    config: InferenceConfig | None = None,
+) -> Evaluation:
+    """Measure an artifact on labelled images.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        With ``path`` and an image column, as `sparkq.read_images` gives it.
+    artifact : ModelArtifact
+        The model to measure.
+    labels : str
+        CSV file with the columns ``path`` (relative to the CSV, or absolute) and ``label`` (index or class name). Images
+        that it does not name are left out.
+    float_artifact : ModelArtifact, optional
+        The float model with the same preprocessing (recipe ``none``), run on the same pixels.
+    config : InferenceConfig, optional
+        Engine (of `artifact`), batch size, limits.
+
+    Returns
+    -------
+    Evaluation
+        In percent.
+
+    Raises
+    ------
+    InputError
+        If there is no path or image column, or not one labelled image is there.
+    """
+    config = config or InferenceConfig()
+    content_column = find_content_column(images_df.schema, config.content_column)
+    if "path" not in images_df.columns:
+        raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
+    truth = _truth(labels, artifact)
+    spark = images_df.sparkSession
+    truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
+    labelled = images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
+    model = ship_model(spark.sparkContext, artifact, config.engine)
+    reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
+    task = partial(_evaluate_batches, model=model, reference=reference, content_column=content_column, config=config)
+    compared = labelled.select(content_column, "__truth").mapInArrow(task, _SCHEMA)
+    evaluation = _summary(compared, with_float=reference is not None)
+    if evaluation.images == 0:
+        raise InputError(
+            f"labels {labels}: expected images of the input among its {len(truth)} paths; none of them is there and readable "
+            f"(first path: {next(iter(truth))}).",
+            hint="paths in the CSV are relative to the CSV file.",
+        )
+    if evaluation.images + evaluation.errors < len(truth):
+        _logger.warning(
+            "labels %s: %d of its %d images are not in the input", labels, len(truth) - evaluation.images - evaluation.errors,
+            len(truth),
+        )
+    return evaluation
+
+
+def _truth(labels: str, artifact: ModelArtifact) -> dict[str, int]:
+    """Comparable path to class index."""
+    manifest = artifact.manifest
+    folder = os.path.dirname(labels) if is_uri(labels) else os.path.dirname(os.path.abspath(labels))
+    by_path = read_labels_csv(labels, classes=manifest.classes, names=manifest.labels)
+    resolved = {
+        path if is_uri(path) or os.path.isabs(path) else os.path.join(folder, os.path.normpath(path)): label
+        for path, label in by_path.items()
+    }
+    return {str(comparable_path(spark_path(path))): label for path, label in resolved.items()}
+
+
+def _evaluate_batches(
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, reference: ShippedModel | None, content_column: str,
+    config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    return evaluate_partition(
+        iter(batches), predictor=model.predictor, float_predictor=None if reference is None else reference.predictor,
+        content_column=content_column, truth_column="__truth", config=config,
+    )
+
+
+def _summary(compared: DataFrame, *, with_float: bool) -> Evaluation:
+    counts = [F.sum(F.col(name).cast("int")).alias(name) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")]
+    row = compared.agg(
+        F.sum(F.col("decoded").cast("int")).alias("images"), F.sum((~F.col("decoded")).cast("int")).alias("errors"), *counts,
+        F.sum("signal").alias("signal"), F.sum("noise").alias("noise"),
+    ).collect()[0]
+    images = row["images"] or 0
+    percent = {name: 100 * (row[name] or 0) / max(images, 1) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")}
+    evaluation = Evaluation(images, row["errors"] or 0, percent["top1"], percent["top5"])
+    if not with_float or images == 0:
+        return evaluation
+    return Evaluation(
+        evaluation.images, evaluation.errors, evaluation.top1, evaluation.top5,
+        float_top1=percent["float_top1"],
+        float_top5=percent["float_top5"],
+        accuracy_drop=percent["float_top1"] - percent["top1"],
+        agreement=percent["agrees"],
+        sqnr_db=sqnr_db(row["signal"], row["noise"]) if row["noise"] else None,
+    )

@@ -1,0 +1,125 @@
+"""`predict` and `predict_rdd`: one partition function under Spark's two ways to map partitions."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyspark import RDD
+from pyspark.sql import DataFrame
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import InferenceConfig
+from sparkq.errors import InputError
+from sparkq.partition import predict_partition
+from sparkq.spark.schemas import find_content_column, output_schema
+from sparkq.spark.shipping import ShippedModel, ship_model
+
+__all__ = ["predict", "predict_rdd"]
+
+Key = TypeVar("Key")
+
+
+def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig | None = None) -> DataFrame:
+    """Predict every image of a DataFrame. Lazy: nothing runs until the result is used.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        With encoded images in a binary column (``binaryFile`` rows have ``content``), or with Spark's image struct.
+    artifact : ModelArtifact
+        Broadcast here, loaded once a Python worker.
+    config : InferenceConfig, optional
+        Engine, batch size, ``top_k``, limits.
+
+    Returns
+    -------
+    DataFrame
+        One row an input row: its columns without the image bytes, then ``status``, ``error_code``, ``error_message``,
+        ``label``, ``label_name``, ``score``, ``top_k``, ``model_digest``, ``engine``. An image that cannot be read is a
+        row with ``status = error``.
+
+    Raises
+    ------
+    InputError
+        If the DataFrame has no usable image column.
+    EngineError
+        If the engine does not fit the artifact.
+    """
+    config = config or InferenceConfig()
+    content_column = find_content_column(images_df.schema, config.content_column)
+    schema = output_schema(images_df.schema, content_column)
+    model = ship_model(_context(images_df), artifact, config.engine)
+    task = partial(_predict_batches, model=model, content_column=content_column, config=config)
+    return images_df.mapInArrow(task, schema)
+
+
+def _context(images_df: DataFrame) -> Any:
+    try:
+        return images_df.sparkSession.sparkContext
+    # Spark Connect has no driver-side JVM: it says so with an error of its own, which differs from version to version.
+    except Exception as error:
+        raise InputError(
+            "images: expected a DataFrame of a classic Spark session; got one of Spark Connect, which has no broadcast.",
+            hint="run in spark-submit, a notebook kernel or SparkSession.builder.master(...).",
+        ) from error
+
+
+def _predict_batches(
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, content_column: str, config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    return predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+
+
+def predict_rdd(
+    rdd: RDD[tuple[Key, bytes]], artifact: ModelArtifact, *, config: InferenceConfig | None = None,
+) -> RDD[tuple[Key, dict[str, Any]]]:
+    """Predict every image of an RDD of (key, encoded bytes).
+
+    Parameters
+    ----------
+    rdd : RDD of (key, bytes)
+        The key is anything that Spark can move; None as bytes is an error row.
+    artifact, config
+        As for `predict`.
+
+    Returns
+    -------
+    RDD of (key, dict)
+        The columns that `predict` adds, by name.
+    """
+    config = config or InferenceConfig()
+    model = ship_model(rdd.context, artifact, config.engine)
+    return rdd.mapPartitions(partial(_predict_pairs, model=model, config=config), preservesPartitioning=True)
+
+
+def _predict_pairs(
+    pairs: Iterable[tuple[Key, bytes]], *, model: ShippedModel, config: InferenceConfig,
+) -> Iterator[tuple[Key, dict[str, Any]]]:
+    # Keys need not be Arrow values, so they stay here; the number of its row goes along with each image and comes back
+    # in the same record batch as its prediction.
+    keys: dict[int, Key] = {}
+    batches = _pairs_to_batches(iter(pairs), keys, config.batch_size)
+    for batch in predict_partition(batches, predictor=model.predictor, content_column="content", config=config):
+        for row in batch.to_pylist():
+            yield keys.pop(row.pop("row")), row
+
+
+def _pairs_to_batches(
+    pairs: Iterator[tuple[Key, bytes]], keys: dict[int, Key], batch_size: int,
+) -> Iterator[pa.RecordBatch]:
+    first = 0
+    while chunk := list(islice(pairs, batch_size)):
+        rows = list(range(first, first + len(chunk)))
+        keys.update(zip(rows, (key for key, _ in chunk), strict=True))
+        content = pa.array([_bytes(value) for _, value in chunk], pa.large_binary())
+        yield pa.RecordBatch.from_arrays([pa.array(rows, pa.int64()), content], names=["row", "content"])
+        first += len(chunk)
+
+
+def _bytes(value: Any) -> bytes | None:
+    if value is None or isinstance(value, (bytes, bytearray)):
+        return value
+    raise InputError(f"rdd: expected pairs of (key, bytes); got a value of type {type(value).__name__}.")

@@ -1,0 +1,104 @@
+"""Spark's side of the row contract, and which column holds the images."""
+from __future__ import annotations
+
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    DataType,
+    FloatType,
+    IntegerType,
+    StringType,
+    StructField,
+    StructType,
+)
+
+from sparkq.errors import InputError
+
+__all__ = ["PREDICTION_FIELDS", "find_content_column", "output_schema"]
+
+_RANKED = StructType([
+    StructField("label", IntegerType()), StructField("label_name", StringType()), StructField("score", FloatType()),
+])
+
+PREDICTION_FIELDS = StructType([
+    StructField("status", StringType()),
+    StructField("error_code", StringType()),
+    StructField("error_message", StringType()),
+    StructField("label", IntegerType()),
+    StructField("label_name", StringType()),
+    StructField("score", FloatType()),
+    StructField("top_k", ArrayType(_RANKED)),
+    StructField("model_digest", StringType()),
+    StructField("engine", StringType()),
+])
+"""What a classification adds to a row; ``sparkq.prediction_columns`` says the same to Arrow."""
+
+_IMAGE_STRUCT_FIELDS = {"height", "width", "nChannels", "mode", "data"}
+
+
+def _is_image_struct(kind: DataType) -> bool:
+    return isinstance(kind, StructType) and set(kind.names) >= _IMAGE_STRUCT_FIELDS
+
+
+def find_content_column(schema: StructType, content_column: str | None) -> str:
+    """Name of the column with the images.
+
+    Parameters
+    ----------
+    schema : StructType
+        Of the image DataFrame.
+    content_column : str, optional
+        What the user asked for; None looks for ``content``, then for the only column of a fitting type.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or it holds no images.
+    """
+    columns = ", ".join(f"{field.name} {field.dataType.simpleString()[:40]}" for field in schema)
+    fitting = [field.name for field in schema if isinstance(field.dataType, BinaryType) or _is_image_struct(field.dataType)]
+    if content_column is None:
+        if "content" in schema.names:
+            content_column = "content"
+        elif len(fitting) == 1:
+            return fitting[0]
+        else:
+            raise InputError(
+                f"images: expected one column of encoded images (binary) or of Spark's image struct; got {len(fitting)} "
+                f"among: {columns}.",
+                hint="name it: InferenceConfig(content_column=...) or --content-column.",
+            )
+    if content_column not in schema.names:
+        raise InputError(f"images: expected a column {content_column!r}; got: {columns}.")
+    if content_column not in fitting:
+        raise InputError(
+            f"images: expected column {content_column!r} to be binary (encoded images) or Spark's image struct; got "
+            f"{schema[content_column].dataType.simpleString()}.",
+            hint="read the files' bytes, for example with spark.read.format('binaryFile').",
+        )
+    return content_column
+
+
+def output_schema(schema: StructType, content_column: str) -> StructType:
+    """Input columns without the image bytes, then `PREDICTION_FIELDS`.
+
+    Raises
+    ------
+    InputError
+        If an input column has the name of one that is added.
+    """
+    kept: list[StructField] = []
+    for field in schema:
+        if field.name == content_column:
+            if not isinstance(field.dataType, StructType):
+                continue
+            rest = StructType([part for part in field.dataType if part.name != "data"])
+            field = StructField(field.name, rest, field.nullable)
+        kept.append(field)
+    clashing = [field.name for field in kept if field.name.lower() in {name.lower() for name in PREDICTION_FIELDS.names}]
+    if clashing:
+        raise InputError(
+            f"images: expected no column named like one that sparkq adds; got {', '.join(clashing)}.",
+            hint=f"rename it first, for example df.withColumnRenamed({clashing[0]!r}, 'true_{clashing[0]}').",
+        )
+    return StructType([*kept, *PREDICTION_FIELDS])

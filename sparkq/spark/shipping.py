@@ -1,0 +1,61 @@
+"""How an artifact comes to the Python workers: broadcast once, loaded once a worker."""
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark import SparkContext
+
+from sparkq.artifact import ModelArtifact
+from sparkq.engines import engine_for
+from sparkq.predictor import Predictor
+from sparkq.predictor_cache import PredictorKey, cached_predictor
+
+__all__ = ["ShippedModel", "ship_model"]
+
+_MAX_BROADCASTS = 8
+_broadcasts: OrderedDict[tuple[str, str], Any] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A broadcast artifact, as a task's closure holds it.
+
+    Parameters
+    ----------
+    broadcast : Broadcast of bytes
+        The whole ``.sparkq`` file.
+    key : PredictorKey
+        Which cached predictor it is.
+    """
+
+    broadcast: Any
+    key: PredictorKey
+
+    def predictor(self) -> Predictor:
+        """The worker's predictor; the broadcast is only read when there is none yet. On a Python worker."""
+        return cached_predictor(self.key, lambda: ModelArtifact.loads(self.broadcast.value, place="broadcast artifact"))
+
+
+def ship_model(context: SparkContext, artifact: ModelArtifact, engine: str | None) -> ShippedModel:
+    """Broadcast an artifact, once an application however often it is asked for. On the driver.
+
+    Raises
+    ------
+    EngineError
+        If `engine` does not fit the artifact's recipe.
+    """
+    engine = engine_for(artifact, engine)
+    data = artifact.dumps()
+    file_sha256 = hashlib.sha256(data).hexdigest()
+    key = (str(context.applicationId), file_sha256)
+    if key not in _broadcasts:
+        _broadcasts[key] = context.broadcast(data)
+    _broadcasts.move_to_end(key)
+    while len(_broadcasts) > _MAX_BROADCASTS:
+        # Forgotten, not destroyed: a lazy DataFrame may still need it, and Spark frees what nobody holds.
+        _broadcasts.popitem(last=False)
+    threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
+    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads))

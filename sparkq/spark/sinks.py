@@ -1,0 +1,94 @@
+"""Predictions to Parquet, and what was really committed."""
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from sparkq.errors import InputError
+from sparkq.spark.failures import expected_failure
+from sparkq.spark.hadoop import hadoop_path
+from sparkq.spark.sources import spark_path
+
+__all__ = ["WrittenPredictions", "write_predictions"]
+
+
+@dataclass(frozen=True)
+class WrittenPredictions:
+    """What a job wrote, counted from its committed files.
+
+    Parameters
+    ----------
+    rows, ok, errors : int
+        Rows in all, and by status.
+    error_codes : dict of str to int
+        Rows a code.
+    seconds : float
+        From the start of the write to its commit.
+    """
+
+    rows: int
+    ok: int
+    errors: int
+    error_codes: dict[str, int]
+    seconds: float
+
+    @property
+    def images_per_second(self) -> float:
+        """Rows over seconds."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = False) -> WrittenPredictions:
+    """Run a lazy `predict` and write it as Parquet.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `sparkq.predict`.
+    output : str
+        Folder, path or uri; it must not exist, unless `overwrite`.
+    overwrite : bool
+        Replace what is there.
+
+    Raises
+    ------
+    InputError
+        If the output exists.
+    EngineError
+        If a worker could not run the model.
+    """
+    spark = predictions.sparkSession
+    location = spark_path(output)
+    if not overwrite and _exists(spark, location):
+        raise InputError(
+            f"output {output}: expected a path that does not exist yet; got one that does.", hint="choose another, or --overwrite.",
+        )
+    started = time.perf_counter()
+    try:
+        predictions.write.mode("overwrite" if overwrite else "errorifexists").parquet(location)
+    except BaseException as error:
+        if not overwrite:
+            # Spark aborts the tasks' files but leaves the folder, which would stop the next attempt.
+            _delete(spark, location)
+        raise expected_failure(error) or error from error
+    return _count(spark, location, time.perf_counter() - started)
+
+
+def _count(spark: SparkSession, location: str, seconds: float) -> WrittenPredictions:
+    counted = spark.read.parquet(location).groupBy("status", "error_code").agg(F.count("*").alias("rows")).collect()
+    codes = {row["error_code"]: row["rows"] for row in counted if row["status"] == "error"}
+    rows, errors = sum(row["rows"] for row in counted), sum(codes.values())
+    return WrittenPredictions(rows, rows - errors, errors, dict(sorted(codes.items())), seconds)
+
+
+def _exists(spark: SparkSession, location: str) -> bool:
+    path, filesystem = hadoop_path(spark, location)
+    return bool(filesystem.exists(path))
+
+
+def _delete(spark: SparkSession, location: str) -> None:
+    path, filesystem = hadoop_path(spark, location)
+    filesystem.delete(path, True)

@@ -1,0 +1,147 @@
+"""Where images come from: directories of files, and Parquet with bytes."""
+from __future__ import annotations
+
+import logging
+import os
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
+
+from sparkq.errors import InputError
+from sparkq.images import decode_image_struct
+from sparkq.spark.hadoop import hadoop_path
+from sparkq.spark.schemas import find_content_column
+from sparkq.storage import is_uri
+
+__all__ = ["calibration_images", "comparable_path", "read_images", "require_images", "spark_path"]
+
+_logger = logging.getLogger(__name__)
+
+
+def spark_path(path: str) -> str:
+    """A path as Spark shall read it: local ones made absolute, whatever ``fs.defaultFS`` is; S3 by Hadoop's name."""
+    if not is_uri(path):
+        return "file://" + os.path.abspath(path)
+    # EMR reads s3:// itself; open-source Spark knows S3 as s3a://.
+    if path.startswith("s3://") and "EMR_RELEASE_LABEL" not in os.environ:
+        return "s3a://" + path.removeprefix("s3://")
+    return path
+
+
+def comparable_path(path: Any) -> Any:
+    """One spelling of a path, of a str or of a Spark column: ``/x`` for ``file:///x``, ``s3://`` for ``s3a://``."""
+    for pattern, spelling in ((r"^file:/+", "/"), (r"^s3[an]://", "s3://")):
+        path = re.sub(pattern, spelling, path) if isinstance(path, str) else F.regexp_replace(path, pattern, spelling)
+    return path
+
+
+def read_images(
+    spark: SparkSession, path: str, *, input_format: str = "auto", glob: str | None = None,
+) -> DataFrame:
+    """Read images as a DataFrame.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A classic session.
+    path : str
+        A directory (searched recursively), one file, or Parquet with a binary column; local path or uri.
+    input_format : str
+        ``images``, ``parquet``, or ``auto``: Parquet if `path` ends in ``.parquet`` or is a folder of such files.
+    glob : str, optional
+        Only files whose name matches, e.g. ``*.jpg``. Without it every file counts as an image: one that is none
+        becomes an error row, it does not vanish.
+
+    Returns
+    -------
+    DataFrame
+        ``path, modificationTime, length, content`` for files; a Parquet's own columns otherwise.
+
+    Raises
+    ------
+    InputError
+        If there is nothing at `path`.
+    """
+    location = spark_path(path)
+    if input_format == "auto":
+        input_format = "parquet" if _is_parquet(spark, path, location) else "images"
+    try:
+        if input_format == "parquet":
+            return spark.read.parquet(location)
+        reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
+        if glob is not None:
+            reader = reader.option("pathGlobFilter", glob)
+        return reader.load(location)
+    except AnalysisException as error:
+        if "PATH_NOT_FOUND" in str(error):
+            raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
+        raise InputError(f"input {path}: expected {input_format}; got {str(error).splitlines()[0]}") from error
+
+
+def _is_parquet(spark: SparkSession, path: str, location: str) -> bool:
+    if path.rstrip("/").endswith((".parquet", ".parq")):
+        return True
+    folder, filesystem = hadoop_path(spark, location)
+    if not filesystem.exists(folder) or not filesystem.getFileStatus(folder).isDirectory():
+        return False
+    # An iterator, and only until the first file that says what the folder is: it may hold millions.
+    statuses = filesystem.listStatusIterator(folder)
+    while statuses.hasNext():
+        status = statuses.next()
+        name = status.getPath().getName()
+        if status.isFile() and not name.startswith(("_", ".")):
+            return bool(name.endswith(".parquet"))
+    return False
+
+
+def require_images(df: DataFrame, path: str) -> None:
+    """Raise `InputError` if there is not one row. Reads metadata only: ``content`` is not selected, so nothing is opened."""
+    if not df.select(df.columns[0]).head(1):
+        raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
+
+
+def calibration_images(
+    spark: SparkSession, path: str, *, images: int, input_format: str = "auto", glob: str | None = None,
+) -> list[bytes | npt.NDArray[np.uint8]]:
+    """At most `images` calibration images, the same ones every time: encoded bytes, or pixels of image structs.
+
+    They are ordered by a hash of their path (of their content, where there is no path) and the first ones taken: a
+    sample that does not depend on how Spark lists or splits them. Of files, only the chosen ones are opened.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or no column with images.
+    """
+    df = read_images(spark, path, input_format=input_format, glob=glob)
+    content_column = find_content_column(df.schema, None)
+    if "path" in df.columns and content_column == "content":
+        contents = _contents_of(spark, df, images)
+    else:
+        ordered = df.select(content_column).orderBy(F.xxhash64(F.col(content_column))).limit(images)
+        contents = [row[0] for row in ordered.collect()]
+    if not contents:
+        raise InputError(f"calibration input {path}: expected images; got none.", hint="point it at a folder with images.")
+    if len(contents) < images:
+        _logger.info("calibration: %s holds %d images; %d were asked for", path, len(contents), images)
+    return [_calibration_item(content) for content in contents if content is not None]
+
+
+def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]:
+    chosen = [row["path"] for row in df.select("path").orderBy(F.xxhash64("path"), "path").limit(images).collect()]
+    if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
+        return [row["content"] for row in df.orderBy(F.xxhash64("path"), "path").limit(images).collect()]
+    # Spark takes every path for a glob pattern.
+    escaped = [re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in chosen]
+    rows = spark.read.format("binaryFile").load(escaped).select("path", "content").collect()
+    by_path = {row["path"]: row["content"] for row in rows}
+    return [by_path[path] for path in chosen]
+
+
+def _calibration_item(content: Any) -> bytes | npt.NDArray[np.uint8]:
+    return decode_image_struct(content.asDict()) if isinstance(content, Row) else bytes(content)

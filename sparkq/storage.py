@@ -1,0 +1,107 @@
+"""Whole files, read and written by local path or by any ``pyarrow.fs`` uri."""
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs
+
+from sparkq.errors import InputError
+
+__all__ = ["is_uri", "read_file", "write_file"]
+
+
+def is_uri(path: str) -> bool:
+    """Whether `path` names a filesystem (``s3://...``), not a local path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
+
+
+def _resolve(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    # Hadoop's name of S3 is s3a; Arrow's is s3. One user, one bucket. "file:/x" is how Hadoop prints "file:///x".
+    arrow_uri = re.sub(r"^file:/(?!/)", "file:///", re.sub(r"^s3[an]://", "s3://", uri))
+    try:
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(arrow_uri)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{uri}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}.") from error
+    return filesystem, path
+
+
+def read_file(path: str, *, what: str) -> bytes:
+    """Read one file whole.
+
+    Parameters
+    ----------
+    path : str
+        Local path or uri.
+    what : str
+        What the file is, for the message.
+
+    Raises
+    ------
+    InputError
+        If it is missing or cannot be read.
+    """
+    try:
+        if not is_uri(path):
+            return Path(path).read_bytes()
+        filesystem, inner = _resolve(path)
+        with filesystem.open_input_file(inner) as stream:
+            data: bytes = stream.read()
+            return data
+    except FileNotFoundError as error:
+        raise InputError(f"{what} {path}: expected a file; got nothing there.", hint="check the path.") from error
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{what} {path}: expected a readable file; got {error}.") from error
+
+
+def write_file(path: str, data: bytes, *, what: str) -> None:
+    """Write one file so that it appears whole or not at all.
+
+    Locally and on filesystems with a rename: a temporary file beside it, then a rename. An object store makes an
+    object visible only when its upload completes, so there it is written directly.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written.
+    """
+    try:
+        if is_uri(path):
+            _write_uri(path, data)
+        else:
+            _write_local(Path(path), data)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{what} {path}: expected a writable place; got {error}.") from error
+
+
+def _write_local(target: Path, data: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes private files; an artifact is for whoever may read the folder.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _write_uri(uri: str, data: bytes) -> None:
+    filesystem, path = _resolve(uri)
+    has_rename = filesystem.type_name not in ("s3", "gcs", "abfs")
+    if has_rename:
+        filesystem.create_dir(os.path.dirname(path), recursive=True)
+    target = f"{path}.{os.getpid()}.tmp" if has_rename else path
+    with filesystem.open_output_stream(target) as stream:
+        stream.write(data)
+    if has_rename:
+        filesystem.move(target, path)
