@@ -65,7 +65,7 @@ def _number(place: str, value: Any) -> float:
             number = float(numerator) / float(denominator or 1)
         else:
             number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number):
         raise ConfigError(f"{place}: expected a finite number or a fraction such as 1/255; got {value!r}.")
@@ -139,6 +139,8 @@ class PreprocessConfig:
     def __post_init__(self) -> None:
         check_choice("preprocess.interpolation", self.interpolation, INTERPOLATIONS)
         check_choice("preprocess.channel_order", self.channel_order, CHANNEL_ORDERS)
+        if not isinstance(self.resize, ResizeConfig):
+            raise ConfigError(f"preprocess.resize: expected a ResizeConfig; got {self.resize!r}.")
         object.__setattr__(self, "rescale", _number("preprocess.rescale", self.rescale))
         object.__setattr__(self, "mean", _per_channel("preprocess.mean", self.mean))
         object.__setattr__(self, "std", _per_channel("preprocess.std", self.std))

@@ -104,6 +104,8 @@ def _type_name(option: Any) -> str:
         return "nothing"
     if typing.get_origin(option) is tuple:
         return "a list"
+    if dataclasses.is_dataclass(option):
+        return "keys and values"
     return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}.get(option, str(option))
 
 

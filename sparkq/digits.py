@@ -63,7 +63,9 @@ def load_digits() -> tuple[Digits, Digits]:
     try:
         from sklearn.datasets import load_digits as load_sklearn_digits
     except ImportError as error:
-        raise InputError("demo: expected scikit-learn, whose digits it uses; got none.", hint="pip install 'sparkq[demo]'.") from error
+        raise InputError(
+            "demo: expected scikit-learn, whose digits it uses; got none.", hint="pip install 'sparkq[demo]'.",
+        ) from error
     loaded = load_sklearn_digits()
     gray = np.round(loaded.images * (255 / 16)).astype(np.uint8)
     images, labels = np.repeat(gray[..., np.newaxis], 3, axis=3), loaded.target.astype(np.int64)
@@ -83,7 +85,7 @@ def train_digits_net(digits: Digits, *, epochs: int = 12, batch_size: int = 64) 
         optimizer = torch.optim.Adam(model.parameters())
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
         for _ in range(epochs):
-            for chosen in torch.randperm(len(inputs)).split(batch_size):
+            for chosen in torch.randperm(len(inputs)).split(batch_size):  # type: ignore[no-untyped-call]
                 optimizer.zero_grad()
                 F.cross_entropy(model(inputs[chosen]), labels[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import io
 import os
-import pickle
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
@@ -74,7 +72,7 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
             f"model {spec}: no weights given, so they are random (seed {_SEED}): good for benchmarks, not for predictions",
             stacklevel=2,
         )
-    return model.eval()
+    return model.float().eval()
 
 
 def _named_architecture(source: str, name: str) -> nn.Module:
@@ -124,9 +122,9 @@ def _make_torchvision_importable() -> None:
             raise
         for loaded in [module for module in sys.modules if module.partition(".")[0] == "torchvision"]:
             del sys.modules[loaded]
-        library = torch.library.Library("torchvision", "DEF")
+        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         for schema in _TORCHVISION_OPS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _libraries.append(library)  # its operators vanish with it
 
 
@@ -164,11 +162,14 @@ def _import_factory_module(source: str) -> ModuleType:
 
 
 def _import_file(path: str) -> ModuleType:
-    name = os.path.splitext(os.path.basename(path))[0]
+    # A name of our own: a types.py of the user's must not take the place of Python's.
+    name = f"_sparkq_factory_{os.path.splitext(os.path.basename(path))[0]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
+    # Dataclasses and `inspect` look their module up there.
+    sys.modules[name] = module
     with _on_path(os.path.dirname(os.path.abspath(path))):
         spec.loader.exec_module(module)
     return module
@@ -196,7 +197,8 @@ def _read_state_dict(path: str) -> Mapping[str, torch.Tensor]:
             return load_safetensors(data)
         # weights_only: an unpickler that builds tensors and containers, and nothing that a file could bring along.
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    # The restricted unpickler answers damage with whatever it meets first: IndexError, struct.error, AssertionError ...
+    except Exception as error:
         raise ModelError(
             f"weights {path}: expected a .safetensors file or a state_dict that torch.load reads with weights_only=True; got "
             f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'nothing'}.",
@@ -206,15 +208,23 @@ def _read_state_dict(path: str) -> Mapping[str, torch.Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
             break
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise ModelError(f"weights {path}: expected names and tensors; got {type(loaded).__name__}.", hint="save model.state_dict().")
+    if not isinstance(loaded, Mapping):
+        raise ModelError(
+            f"weights {path}: expected names and tensors; got {type(loaded).__name__}.", hint="save model.state_dict().",
+        )
+    for name, value in loaded.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise ModelError(
+                f"weights {path}: expected names and tensors; got {name!r} with a {type(value).__name__}.",
+                hint="save model.state_dict().",
+            )
     return loaded
 
 
 def _load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
-    # DistributedDataParallel saves every name with this prefix.
-    state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     expected = model.state_dict()
+    # DistributedDataParallel saves every name with this prefix.
+    state = {name if name in expected else name.removeprefix("module."): tensor for name, tensor in state.items()}
     # BatchNorm's step counters play no part in inference, and converters leave them out.
     missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
     unknown = [name for name in state if name not in expected]

@@ -12,16 +12,18 @@ Codes
 """
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS
 from sparkq.errors import ImageError
@@ -48,9 +50,15 @@ _STRUCT_CHANNELS = {_CV_8UC1: 1, _CV_8UC3: 3, _CV_8UC4: 4}
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError,
-    NotImplementedError, ZeroDivisionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+    NotImplementedError, ZeroDivisionError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )
 _pillow_limit = threading.Lock()
+
+# How files of these formats begin; BMP's two letters are too few to tell it from text.
+_SIGNATURES = (
+    b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+",
+)
+_TIFF_PHOTOMETRIC, _TIFF_BITS, _WHITE_IS_ZERO = 262, 258, 0
 
 
 def decode_image(
@@ -106,38 +114,69 @@ def open_image(
         if enough is not None and image.format in ("JPEG", "MPO"):
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
-        image.load()
+        _load(image)
         orientation = _orientation(image)
         rgb = _to_rgb(image)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        start = bytes(data[:8])
-        raise ImageError("not_an_image", f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start!r}") from error
+        raise _unidentified_error(data) from error
     except MemoryError as error:
         raise ImageError("image_too_large", "decoding it needs more memory than the worker has") from error
     except _DECODER_ERRORS as error:
-        raise _decoder_error(error) from error
+        raise _decoder_error(error, data) from error
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
         size = size if orientation < 5 else (size[1], size[0])
     return rgb, size
 
 
-def _open(data: bytes | memoryview) -> Image.Image:
+@contextlib.contextmanager
+def _without_pillow_limit() -> Iterator[None]:
     # Pillow's own limit is a process-wide number. Ours is per call and checked right after the header was read, so
     # Pillow's is lifted for just that moment.
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decoder_error(error: BaseException) -> ImageError:
+def _open(data: bytes | memoryview) -> Image.Image:
+    with _without_pillow_limit():
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _load(image: Image.Image) -> None:
+    # Only the TIFF decoder asks for Pillow's limit once more.
+    with _without_pillow_limit() if image.format == "TIFF" else contextlib.nullcontext():
+        image.load()
+
+
+def _unidentified_error(data: bytes | memoryview) -> ImageError:
+    start = bytes(data[:12])
+    if start.startswith(_SIGNATURES) or (start[:4], start[8:]) == (b"RIFF", b"WEBP"):
+        return _decoder_error(ValueError("its header cannot be read"), data)
+    return ImageError("not_an_image", f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start[:8]!r}")
+
+
+def _least_bytes(data: bytes | memoryview) -> int:
+    """How long the file must be by what its first bytes say; 0 where they say nothing of it."""
+    start = bytes(data[:8])
+    if len(start) < 8:
+        return 0
+    if start.startswith(b"RIFF"):
+        return 8 + int.from_bytes(start[4:], "little")
+    if start.startswith((b"II*\0", b"MM\0*")):
+        # Where a TIFF's directory begins: most writers put it at the end.
+        return 2 + int.from_bytes(start[4:], "little" if start.startswith(b"II") else "big")
+    return 0
+
+
+def _decoder_error(error: BaseException, data: bytes | memoryview) -> ImageError:
     text = " ".join(str(error).split())[:200]
-    if "truncated" in text.lower() or isinstance(error, EOFError):
+    if "truncated" in text.lower() or isinstance(error, EOFError) or len(data) < _least_bytes(data):
         return ImageError("truncated_image", f"the file ends too early: {text}")
     return ImageError("corrupt_image", f"the decoder gave up: {type(error).__name__}: {text}")
 
@@ -154,9 +193,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        # Pillow clips 16-bit gray at 255 when it converts; the high byte is what it keeps of 16-bit RGB.
-        high_byte = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
-        return Image.fromarray(high_byte).convert("RGB")
+        return Image.fromarray(_high_byte(image)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "32-bit integer" if image.mode == "I" else "floating-point"
         raise ImageError("unsupported_image", f"{kind} pixels have no defined range; expected 8 or 16 bits a channel")
@@ -165,6 +202,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     # Alpha is dropped, not blended, as torchvision's loader does: the model was trained on such pixels.
     return image.convert("RGB")
+
+
+def _high_byte(image: Image.Image) -> npt.NDArray[np.uint8]:
+    # Pillow clips 16-bit gray at 255 when it converts; the high byte is what it keeps of 16-bit RGB.
+    bits, white_is_zero = 16, False
+    if isinstance(image, TiffImageFile):
+        bits = image.tag_v2.get(_TIFF_BITS, (16,))[0]
+        # Pillow turns only gray of at most 8 bits to black-is-zero.
+        white_is_zero = image.tag_v2.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
+    high: npt.NDArray[np.uint8] = (np.asarray(image).astype(np.uint32) >> (bits - 8)).astype(np.uint8)
+    return 255 - high if white_is_zero else high
 
 
 def decode_image_struct(
@@ -199,6 +247,8 @@ def decode_image_struct(
             f"expected an image struct of mode 0, 16 or 24 (8-bit, 1, 3 or 4 channels); got mode {mode} with "
             f"{image['nChannels']} channels, which Spark also writes for files that it could not decode",
         )
+    if height is None or width is None:
+        raise ImageError("corrupt_image", f"expected an image struct with height and width; got {height} and {width}")
     if height * width > max_image_pixels:
         raise ImageError("image_too_large", f"{width} x {height} pixels; expected at most {max_image_pixels} in all")
     if height < 1 or width < 1 or len(data) != height * width * channels:

@@ -36,16 +36,10 @@ def read_labels_csv(path: str, *, classes: int, names: tuple[str, ...] | None) -
     InputError
         If a column is missing, a label is none of the model's, or a path stands there twice.
     """
-    rows = csv.DictReader(io.StringIO(_text(path, "labels")))
-    for column in ("path", "label"):
-        if column not in (rows.fieldnames or []):
-            raise InputError(
-                f"labels {path}: expected a header with the columns path and label; got {', '.join(rows.fieldnames or []) or 'nothing'}."
-            )
-    indices = {name: index for index, name in enumerate(names or ())}
+    indices = _class_indices(names or ())
     labels: dict[str, int] = {}
-    for row in rows:
-        place = f"labels {path}, line {rows.line_num}"
+    for line, row in _rows(path):
+        place = f"labels {path}, line {line}"
         if not row["path"] or row["label"] is None:
             raise InputError(f"{place}: expected a path and a label; got {row['path']!r} and {row['label']!r}.")
         if row["path"] in labels:
@@ -56,8 +50,38 @@ def read_labels_csv(path: str, *, classes: int, names: tuple[str, ...] | None) -
     return labels
 
 
-def _index(label: str, indices: dict[str, int], classes: int, place: str) -> int:
-    index = indices.get(label)
+def _rows(path: str) -> list[tuple[int, dict[str, str]]]:
+    """Line number and columns of each row."""
+    # newline=None takes every kind of line end as one, also a carriage return alone.
+    rows = csv.DictReader(io.StringIO(_text(path, "labels"), newline=None))
+    try:
+        header = rows.fieldnames or []
+        for column in ("path", "label"):
+            if column not in header:
+                raise InputError(
+                    f"labels {path}: expected a header with the columns path and label; got {', '.join(header) or 'nothing'}."
+                )
+        return [(rows.line_num, row) for row in rows]
+    except csv.Error as error:
+        raise InputError(f"labels {path}: expected CSV; got {error}.") from error
+
+
+def _class_indices(names: tuple[str, ...]) -> dict[str, list[int]]:
+    # A name may be that of two classes: ImageNet has two kinds of crane.
+    indices: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        indices.setdefault(name, []).append(index)
+    return indices
+
+
+def _index(label: str, indices: dict[str, list[int]], classes: int, place: str) -> int:
+    of_name = indices.get(label, [])
+    if len(of_name) > 1:
+        raise InputError(
+            f"{place}: expected the name of one class; got {label!r}, which classes {', '.join(map(str, of_name))} share.",
+            hint="write the index of the class.",
+        )
+    index = of_name[0] if of_name else None
     if index is None and label.isdecimal():
         index = int(label)
     if index is None or index >= classes:

@@ -24,7 +24,7 @@ GOLDEN_BYTES = 16_384
 """A golden input larger than this is stored at reduced size: ResNet-50's whole artifact must stay below 26.5 MB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Golden:
     """One input and what the payload answers to it, checked when a worker loads the model.
 
@@ -41,6 +41,15 @@ class Golden:
     pixels: npt.NDArray[np.uint8]
     replication: int
     output: npt.NDArray[np.float32]
+
+    def __eq__(self, other: object) -> bool:
+        # The one that dataclass writes asks an array for its truth.
+        if not isinstance(other, Golden):
+            return NotImplemented
+        return (
+            self.replication == other.replication and np.array_equal(self.pixels, other.pixels)
+            and np.array_equal(self.output, other.output, equal_nan=True)
+        )
 
     @classmethod
     def reduce(cls, image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], int]:
@@ -158,7 +167,8 @@ class Manifest:
         try:
             mapping = json.loads(data)
             protocol = mapping.pop("protocol")
-        except (ValueError, AttributeError, KeyError) as error:
+        # A list has a pop of its own, and deep nesting ends in RecursionError.
+        except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
             raise ArtifactFormatError(f"{place}: expected a JSON manifest with a protocol; got {error}.") from error
         if protocol != PROTOCOL:
             raise ArtifactProtocolError(
@@ -183,5 +193,5 @@ class Manifest:
                 output=np.asarray(golden["output"], np.float32),
             )
             return cls(**known)
-        except (KeyError, TypeError, ValueError, ConfigError, binascii.Error, zlib.error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigError, binascii.Error, zlib.error) as error:
             raise ArtifactFormatError(f"{place}: expected a complete manifest; got {type(error).__name__}: {error}.") from error

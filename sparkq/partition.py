@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ def decode_column(
     return DecodedBatch(images[: len(rows)], rows, errors)
 
 
-def _value(scalar: pa.Scalar) -> object:
+def _value(scalar: pa.Scalar) -> memoryview | dict[str, Any] | None:
     if not scalar.is_valid:
         return None
     if pa.types.is_struct(scalar.type):
@@ -162,7 +163,7 @@ def _predict(model: Predictor, images: npt.NDArray[np.uint8], top_k: int) -> lis
             return _predict(model, images[:half], top_k) + _predict(model, images[half:], top_k)
         message = " ".join(str(error).split())[:_MAX_MESSAGE_CHARACTERS]
         return [Outcome(error_code="inference_failed", error_message=f"the model failed on this image: {message}")]
-    finite = np.isfinite(prediction.outputs).all(axis=1)
+    finite = np.all(np.isfinite(prediction.outputs), axis=1).tolist()
     return [
         Outcome(labels=prediction.labels[row], scores=prediction.scores[row]) if finite[row]
         else Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values")

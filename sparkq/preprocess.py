@@ -5,6 +5,7 @@ decoded at reduced scale. Normalization is not done here: it is the first thing 
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ from sparkq.images import decode_image_struct, open_image
 __all__ = ["preprocess_array", "preprocess_content"]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_MAX_RESIZED_TO_CROP = 16
+_MAX_ASPECT_RATIO = 16
+_FILTER_REACH = 2
 
 
 def preprocess_content(
@@ -77,14 +79,23 @@ def _resize_and_crop(
     # torchvision's CenterCrop; Python's round goes to the even number at .5, as there.
     top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
     resample = _FILTERS[preprocess.interpolation]
-    if height * width > _MAX_RESIZED_TO_CROP * crop_height * crop_width:
+    if preprocess.resize.mode == "shorter_side" and max(height, width) > _MAX_ASPECT_RATIO * min(height, width):
         # A strip of 1 x 20 000 would grow to gigabytes before the crop. Pillow computes the same pixels from a box of
         # the source, but takes the box in float32, so that one may differ by one level: only where it must be.
-        y, x = image.height / height, image.width / width
-        box = (left * x, top * y, (left + crop_width) * x, (top + crop_height) * y)
-        return np.asarray(image.resize((crop_width, crop_height), resample, box=box))
+        columns, x_start, x_end = _source_of(left, crop_width, image.width / width, image.width)
+        rows, y_start, y_end = _source_of(top, crop_height, image.height / height, image.height)
+        source = image.crop((columns[0], rows[0], columns[1], rows[1]))
+        return np.asarray(source.resize((crop_width, crop_height), resample, box=(x_start, y_start, x_end, y_end)))
     if image.size != (width, height):
         image = image.resize((width, height), resample)
     if (height, width) != (crop_height, crop_width):
         image = image.crop((left, top, left + crop_width, top + crop_height))
     return np.asarray(image)
+
+
+def _source_of(start: int, length: int, scale: float, limit: int) -> tuple[tuple[int, int], float, float]:
+    """Pixels of the source that `length` resized pixels from `start` depend on, and where in them these lie."""
+    # What lies out of the filter's reach is cut off first: far out, float32 does not even tell two pixels apart.
+    reach = _FILTER_REACH * max(scale, 1) + 1
+    first, last = max(0, math.floor(start * scale - reach)), min(limit, math.ceil((start + length) * scale + reach))
+    return (first, last), start * scale - first, min((start + length) * scale - first, last - first)

@@ -1,6 +1,7 @@
 """Whole files, read and written by local path or by any ``pyarrow.fs`` uri."""
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tempfile
@@ -97,11 +98,26 @@ def _write_local(target: Path, data: bytes) -> None:
 
 def _write_uri(uri: str, data: bytes) -> None:
     filesystem, path = _resolve(uri)
-    has_rename = filesystem.type_name not in ("s3", "gcs", "abfs")
-    if has_rename:
-        filesystem.create_dir(os.path.dirname(path), recursive=True)
-    target = f"{path}.{os.getpid()}.tmp" if has_rename else path
-    with filesystem.open_output_stream(target) as stream:
+    if filesystem.type_name == "local":
+        _write_local(Path(path), data)
+    elif filesystem.type_name in ("s3", "gcs", "abfs"):
+        _write_stream(filesystem, path, data)
+    else:
+        _write_and_move(filesystem, path, data)
+
+
+def _write_stream(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> None:
+    with filesystem.open_output_stream(path) as stream:
         stream.write(data)
-    if has_rename:
-        filesystem.move(target, path)
+
+
+def _write_and_move(filesystem: pyarrow.fs.FileSystem, path: str, data: bytes) -> None:
+    filesystem.create_dir(os.path.dirname(path), recursive=True)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        _write_stream(filesystem, temporary, data)
+        filesystem.move(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError, pa.ArrowException):
+            filesystem.delete_file(temporary)
+        raise

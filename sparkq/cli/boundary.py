@@ -75,7 +75,8 @@ def _log_to_stderr() -> None:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: str | None = None,
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
 ) -> None:
     print(f"sparkq: warning: {message}", file=file or sys.stderr)
 

@@ -36,6 +36,7 @@ def _run(options: DemoOptions) -> dict[str, Any]:
     from sparkq.quantization import quantize
     from sparkq.spark.evaluation import evaluate
     from sparkq.spark.inference import predict
+    from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
     from sparkq.spark.sources import read_images
@@ -48,14 +49,15 @@ def _run(options: DemoOptions) -> dict[str, Any]:
     calibration = list(training.images[:_CALIBRATION_IMAGES])
     artifacts = {
         recipe: quantize(
-            model, calibration=calibration, preprocess=PREPROCESS, labels=names, config=QuantizationConfig(recipe=recipe), name="digits",
+            model, calibration=calibration, preprocess=PREPROCESS, labels=names, config=QuantizationConfig(recipe=recipe),
+            name="digits",
         )
         for recipe in ("static", "none")
     }
     artifacts["static"].save(str(folder / "digits.sparkq"))
     artifacts["none"].save(str(folder / "digits_float.sparkq"))
     with session_for(options.master) as spark:
-        images = read_images(spark, str(folder / "images"))
+        images = with_planned_partitions(read_images(spark, str(folder / "images")), images=len(held_out.images))
         written = write_predictions(predict(images, artifacts["static"]), str(folder / "predictions"), overwrite=True)
         evaluation = evaluate(images, artifacts["static"], labels=str(labels_csv), float_artifact=artifacts["none"])
     return {

@@ -66,17 +66,19 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.engines import engine_for
     from sparkq.spark.evaluation import evaluate
+    from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.session import session_for
-    from sparkq.spark.sources import read_images, require_images
+    from sparkq.spark.sources import count_images, read_images
 
     artifact = ModelArtifact.load(options.model)
     engine = engine_for(artifact, options.engine)
     reference = None if options.float_model is None else _float_artifact(options, artifact)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, glob=options.glob)
-        require_images(images, options.input)
-        evaluation = evaluate(images, artifact, labels=options.labels, float_artifact=reference, config=options.inference())
-    measured = {key: value for key, value in dataclasses.asdict(evaluation).items()}
+        planned = with_planned_partitions(images, images=count_images(images, options.input))
+        evaluation = evaluate(planned, artifact, labels=options.labels, float_artifact=reference, config=options.inference())
+    # Shares of counts: what stands behind the tenth digit is binary noise, not a measurement.
+    measured = {key: round(value, 10) if value else value for key, value in dataclasses.asdict(evaluation).items()}
     if reference is None:
         measured = {key: measured[key] for key in ("images", "errors", "top1", "top5")}
     return {**measured, "model": artifact.manifest.name, "model_digest": artifact.digest, "engine": engine}

@@ -1,12 +1,14 @@
 """``sparkq predict``: images to Parquet."""
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from sparkq.cli.command import Command
 from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice
 from sparkq.config_parsing import path_field
+from sparkq.errors import InputError
 
 __all__ = ["COMMAND", "PredictOptions"]
 
@@ -72,16 +74,19 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.engines import engine_for
     from sparkq.spark.inference import predict
+    from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
-    from sparkq.spark.sources import read_images, require_images
+    from sparkq.spark.sources import count_images, read_images
 
+    if options.overwrite:
+        _require_apart(options)
     artifact = ModelArtifact.load(options.model)
     engine = engine_for(artifact, options.engine)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
-        require_images(images, options.input)
-        predictions = predict(images, artifact, config=options.inference())
+        planned = with_planned_partitions(images, images=count_images(images, options.input))
+        predictions = predict(planned, artifact, config=options.inference())
         written = write_predictions(predictions, options.output, overwrite=options.overwrite)
     return {
         "rows": written.rows,
@@ -96,6 +101,25 @@ def _run(options: PredictOptions) -> dict[str, Any]:
         "model_digest": artifact.digest,
         "engine": engine,
     }
+
+
+def _require_apart(options: PredictOptions) -> None:
+    """Spark deletes what it overwrites before it reads the first image."""
+    output = _place(options.output)
+    for what, path in (("input", options.input), ("model", options.model)):
+        source = _place(path)
+        if f"{source}/".startswith(f"{output}/") or f"{output}/".startswith(f"{source}/"):
+            raise InputError(
+                f"output {options.output}: expected a path apart from the {what} when it is overwritten; got {what} {path}.",
+                hint="write to a folder of its own.",
+            )
+
+
+def _place(path: str) -> str:
+    from sparkq.spark.sources import comparable_path, spark_path
+
+    place = str(comparable_path(spark_path(path))).rstrip("/")
+    return os.path.realpath(place) if place.startswith("/") else place
 
 
 def _show(result: dict[str, Any]) -> str:

@@ -17,12 +17,12 @@ class QuantizeOptions:
 
     Parameters
     ----------
-    model : str
-        Float model: module:factory, file.py:factory, timm:NAME or torchvision:NAME.
     preprocess : PreprocessConfig
         From an image to the model's input.
     calibration : CalibrationConfig
         Images like those of the job.
+    model : str
+        Float model: module:factory, file.py:factory, timm:NAME or torchvision:NAME.
     output : str
         The artifact to write, NAME.sparkq; path or uri.
     weights : str, optional
@@ -39,9 +39,9 @@ class QuantizeOptions:
         Spark master where no session exists; default local[*].
     """
 
-    model: str = spec_field()
     preprocess: PreprocessConfig
     calibration: CalibrationConfig
+    model: str = spec_field()
     output: str = path_field()
     weights: str | None = path_field(default=None)
     task: str = "classification"

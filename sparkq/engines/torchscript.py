@@ -27,7 +27,7 @@ class TorchScriptEngine:
         with warnings.catch_warnings():
             # torch.jit is deprecated upstream; the successor will be an engine of its own.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()
+            module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
             self._module = torch.jit.freeze(module)
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

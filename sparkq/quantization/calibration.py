@@ -75,7 +75,7 @@ def calibration_set(
 def _preprocessed(item: object, preprocess: PreprocessConfig, index: int) -> npt.NDArray[np.uint8]:
     if isinstance(item, (bytes, bytearray, memoryview)):
         return preprocess_content(bytes(item), preprocess)
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3:
+    if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3 and item.size:
         return preprocess_array(np.ascontiguousarray(item), preprocess)
     got = f"{item.dtype} {list(item.shape)}" if isinstance(item, np.ndarray) else type(item).__name__
     raise InputError(f"calibration item {index}: expected uint8 [H, W, 3] or encoded bytes; got {got}.")

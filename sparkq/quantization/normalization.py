@@ -20,6 +20,9 @@ class WithNormalization(nn.Module):
         ``rescale``, ``mean``, ``std`` and the channel order.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, model: nn.Module, preprocess: PreprocessConfig) -> None:
         super().__init__()
         self.model = model

@@ -38,7 +38,7 @@ def trace_payload(model: nn.Module, preprocess: PreprocessConfig, calibration: C
         # comparison below finds out whether one matters.
         warnings.simplefilter("ignore")
         try:
-            traced = torch.jit.trace(deployed, example, check_trace=False)
+            traced = torch.jit.trace(deployed, example, check_trace=False)  # type: ignore[no-untyped-call]
             stream = io.BytesIO()
             torch.jit.save(traced, stream)
         except Exception as error:
@@ -65,6 +65,10 @@ def _prove(deployed: nn.Module, traced: nn.Module, example: torch.Tensor, name: 
     try:
         got_output = traced(example)
     except RuntimeError as error:
-        raise ModelError(f"model {name}: expected any batch size; its trace fails at {len(example)} images.", hint=hint) from error
+        raise ModelError(
+            f"model {name}: expected any batch size; its trace fails at {len(example)} images.", hint=hint,
+        ) from error
     if got_output.shape != expected.shape or not torch.allclose(got_output, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-        raise ModelError(f"model {name}: expected its trace to compute what it does; at {len(example)} images it differs.", hint=hint)
+        raise ModelError(
+            f"model {name}: expected its trace to compute what it does; at {len(example)} images it differs.", hint=hint,
+        )

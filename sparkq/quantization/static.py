@@ -5,6 +5,7 @@ import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from sparkq.quantization.normalization import normalize
 
 __all__ = ["float_layers", "quantize_static"]
 
-_OBSERVERS = {"histogram": HistogramObserver, "min_max": MinMaxObserver}
+_OBSERVERS: dict[str, Any] = {"histogram": HistogramObserver, "min_max": MinMaxObserver}
 
 
 def quantize_static(
@@ -83,7 +84,7 @@ def _qconfig_mapping(config: QuantizationConfig) -> QConfigMapping:
     # 16 bits, which saturate with 8-bit activations.
     activation = _OBSERVERS[config.observer].with_args(dtype=torch.quint8, reduce_range=True)
     return get_default_qconfig_mapping("fbgemm").set_global(
-        QConfig(activation=activation, weight=default_per_channel_weight_observer)
+        QConfig(activation=activation, weight=default_per_channel_weight_observer)  # type: ignore[no-untyped-call]
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import pyarrow as pa
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, DoubleType, IntegerType, StringType, StructField, StructType
@@ -16,6 +17,7 @@ from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
 from sparkq.evaluation import EVALUATION_FIELDS, Evaluation, evaluate_partition
 from sparkq.labels import read_labels_csv
+from sparkq.spark.failures import expected_failure
 from sparkq.spark.schemas import find_content_column
 from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import comparable_path, spark_path
@@ -59,6 +61,8 @@ def evaluate(
     ------
     InputError
         If there is no path or image column, or not one labelled image is there.
+    EngineError
+        If a worker could not run the model.
     """
     config = config or InferenceConfig()
     content_column = find_content_column(images_df.schema, config.content_column)
@@ -72,7 +76,10 @@ def evaluate(
     reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
     task = partial(_evaluate_batches, model=model, reference=reference, content_column=content_column, config=config)
     compared = labelled.select(content_column, "__truth").mapInArrow(task, _SCHEMA)
-    evaluation = _summary(compared, with_float=reference is not None)
+    try:
+        evaluation = _summary(compared, with_float=reference is not None)
+    except PySparkException as error:
+        raise expected_failure(error) or error from error
     if evaluation.images == 0:
         raise InputError(
             f"labels {labels}: expected images of the input among its {len(truth)} paths; none of them is there and readable "

@@ -121,5 +121,5 @@ def _pairs_to_batches(
 
 def _bytes(value: Any) -> bytes | None:
     if value is None or isinstance(value, (bytes, bytearray)):
-        return value
+        return None if value is None else bytes(value)
     raise InputError(f"rdd: expected pairs of (key, bytes); got a value of type {type(value).__name__}.")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
@@ -33,6 +34,9 @@ def session_for(master: str | None) -> Iterator[SparkSession]:
         If there is no Java to run Spark on.
     """
     existing = SparkSession.getActiveSession()
+    if existing is None and SparkContext._active_spark_context is not None:
+        # "Active" is a thread's: a thread that did not make the session finds it this way.
+        existing = SparkSession.builder.getOrCreate()
     if existing is not None:
         if master is not None and master != existing.sparkContext.master:
             _logger.warning("master %s has no effect: a session on %s exists", master, existing.sparkContext.master)
@@ -64,7 +68,8 @@ def _own_session(master: str) -> SparkSession:
         builder = builder.config("spark.ui.enabled", "false")
     builder = builder.config("spark.ui.showConsoleProgress", "true" if sys.stderr.isatty() else "false")
     session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
+    # What fails comes back as an exception; Spark's log would tell the same in pages of Java.
+    session.sparkContext.setLogLevel("FATAL")
     return session
 
 

@@ -64,14 +64,16 @@ def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = 
     location = spark_path(output)
     if not overwrite and _exists(spark, location):
         raise InputError(
-            f"output {output}: expected a path that does not exist yet; got one that does.", hint="choose another, or --overwrite.",
+            f"output {output}: expected a path that does not exist yet; got one that does.",
+            hint="choose another, or --overwrite.",
         )
     started = time.perf_counter()
     try:
         predictions.write.mode("overwrite" if overwrite else "errorifexists").parquet(location)
     except BaseException as error:
-        if not overwrite:
-            # Spark aborts the tasks' files but leaves the folder, which would stop the next attempt.
+        if not overwrite and "PATH_ALREADY_EXISTS" not in str(error):
+            # Spark aborts the tasks' files but leaves the folder, which would stop the next attempt. A folder that came
+            # into being since the check above is another job's.
             _delete(spark, location)
         raise expected_failure(error) or error from error
     return _count(spark, location, time.perf_counter() - started)

@@ -18,7 +18,7 @@ from sparkq.spark.hadoop import hadoop_path
 from sparkq.spark.schemas import find_content_column
 from sparkq.storage import is_uri
 
-__all__ = ["calibration_images", "comparable_path", "read_images", "require_images", "spark_path"]
+__all__ = ["calibration_images", "comparable_path", "count_images", "read_images", "spark_path"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def read_images(
     InputError
         If there is nothing at `path`.
     """
-    location = spark_path(path)
+    location = _literal(spark, spark_path(path))
     if input_format == "auto":
         input_format = "parquet" if _is_parquet(spark, path, location) else "images"
     try:
@@ -81,6 +81,16 @@ def read_images(
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
         raise InputError(f"input {path}: expected {input_format}; got {str(error).splitlines()[0]}") from error
+
+
+def _literal(spark: SparkSession, location: str) -> str:
+    """Spark takes every path for a glob pattern; one that is there as it stands is no pattern."""
+    path, filesystem = hadoop_path(spark, location)
+    return _escaped(location) if filesystem.exists(path) else location
+
+
+def _escaped(location: str) -> str:
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", location)
 
 
 def _is_parquet(spark: SparkSession, path: str, location: str) -> bool:
@@ -99,10 +109,18 @@ def _is_parquet(spark: SparkSession, path: str, location: str) -> bool:
     return False
 
 
-def require_images(df: DataFrame, path: str) -> None:
-    """Raise `InputError` if there is not one row. Reads metadata only: ``content`` is not selected, so nothing is opened."""
-    if not df.select(df.columns[0]).head(1):
+def count_images(df: DataFrame, path: str) -> int:
+    """Rows of `read_images`, from metadata alone: ``content`` is not selected, so no image is opened.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    images = df.count()
+    if images == 0:
         raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
+    return images
 
 
 def calibration_images(
@@ -136,9 +154,7 @@ def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]
     chosen = [row["path"] for row in df.select("path").orderBy(F.xxhash64("path"), "path").limit(images).collect()]
     if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
         return [row["content"] for row in df.orderBy(F.xxhash64("path"), "path").limit(images).collect()]
-    # Spark takes every path for a glob pattern.
-    escaped = [re.sub(r"([\\{}\[\]*?])", r"\\\1", path) for path in chosen]
-    rows = spark.read.format("binaryFile").load(escaped).select("path", "content").collect()
+    rows = spark.read.format("binaryFile").load([_escaped(path) for path in chosen]).select("path", "content").collect()
     by_path = {row["path"]: row["content"] for row in rows}
     return [by_path[path] for path in chosen]
 
