@@ -217,6 +217,10 @@ class QuantizationConfig:
         Average over whole planes in float: their means on the range of what they average would lose most of their bits.
     float_output : bool
         The last linear layer's sums are not rounded to 8 bits.
+    limit_depthwise_weights : bool
+        Keep the weights of depthwise convolutions small enough for fbgemm's 16-bit sums, where `target` is ``vnni``.
+    float_slow_layers : bool
+        Keep depthwise convolutions in float for which fbgemm has no fast INT8 kernel.
     float_layers : tuple of str
         Names of layers that stay in float.
     minimum_sqnr_db : float
@@ -237,6 +241,8 @@ class QuantizationConfig:
     bias_correction: bool = True
     float_pooling: bool = True
     float_output: bool = True
+    limit_depthwise_weights: bool = True
+    float_slow_layers: bool = True
     float_layers: tuple[str, ...] = ()
     minimum_sqnr_db: float = 25.0
     batch_size: int = 16

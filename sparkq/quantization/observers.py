@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.ao.quantization.observer import ObserverBase
 
+from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.histogram import Histogram
 from sparkq.quantization.ranges import RANGES, quantization_parameters
 
-__all__ = ["ActivationObserver", "WeightObserver", "weight_scales"]
+__all__ = ["ActivationObserver", "WeightObserver", "pair_scales", "weight_scales"]
 
 _WEIGHT_STEPS = 60
 _LEAST_WEIGHT_SHARE = 0.4
@@ -59,10 +60,19 @@ class ActivationObserver(ObserverBase):
 
 
 class WeightObserver(ObserverBase):
-    """Symmetric INT8 weights with one scale an output channel, that of least squared error or, without `search`, of the maximum."""
+    """Symmetric INT8 weights with one scale an output channel.
 
-    def __init__(self, search: bool = True, ch_axis: int = 0, **_: Any) -> None:
+    Parameters
+    ----------
+    search : bool
+        Take the scale of least squared error, not that of the largest weight.
+    limit_pairs : bool
+        Keep depthwise weights small enough for fbgemm's 16-bit sums.
+    """
+
+    def __init__(self, search: bool = True, limit_pairs: bool = True, ch_axis: int = 0, **_: Any) -> None:
         super().__init__(dtype=torch.qint8)
+        self.limit_pairs = limit_pairs
         self.search = search
         self.ch_axis = ch_axis
         self.quant_min, self.quant_max = -128, 127
@@ -72,7 +82,8 @@ class WeightObserver(ObserverBase):
     def forward(self, x: Tensor) -> Tensor:
         """Find the scales of `x` and hand it on."""
         rows = x.detach().transpose(0, self.ch_axis).flatten(1)
-        self.scales = weight_scales(rows) if self.search else weight_scales(rows, steps=1)
+        pairs = self.limit_pairs and is_depthwise(x)
+        self.scales = pair_scales(rows) if pairs else weight_scales(rows) if self.search else weight_scales(rows, steps=1)
         return x
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
@@ -107,3 +118,9 @@ def weight_scales(rows: Tensor, importance: Tensor | None = None, *, steps: int 
         better = error < least
         best, least = torch.where(better, scales, best), torch.where(better, error, least)
     return best
+
+
+def pair_scales(rows: Tensor) -> Tensor:
+    """Scales for depthwise weights [O, K] whose integers cannot saturate fbgemm's 16-bit sums; [O]."""
+    # Both integers of a pair may be rounded up by half a step.
+    return torch.maximum(largest_pairs(rows) / (LARGEST_PAIR - 1), rows.abs().amax(1) / 127).clamp_min(2.0**-40)

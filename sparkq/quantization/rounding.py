@@ -8,7 +8,8 @@ from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
 from torch.nn import functional as F
 
-from sparkq.quantization.observers import weight_scales
+from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
+from sparkq.quantization.observers import pair_scales, weight_scales
 from sparkq.quantization.stepping import Stepper
 
 __all__ = ["fit_layers", "round_least_squares"]
@@ -16,8 +17,16 @@ __all__ = ["fit_layers", "round_least_squares"]
 _DAMPING = 0.01
 _PATCHES = 4096
 _PATCHES_PER_TAP = 12
-_LARGEST_VALUES = 96_000_000
+_PAIR_TRIES = 8
+_PAIR_STEP = 1.02
 _Layer = nnq.Conv2d | nnq.Linear
+
+
+@dataclass(frozen=True)
+class _Options:
+    round_weights: bool
+    correct_biases: bool
+    limit_pairs: bool
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,8 @@ class _Moments:
 
 
 def fit_layers(
-    quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool, correct_biases: bool,
+    quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
+    correct_biases: bool = True, limit_pairs: bool = True,
 ) -> int:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
 
@@ -53,12 +63,15 @@ def fit_layers(
         Normalized images.
     round_weights, correct_biases : bool
         What to change.
+    limit_pairs : bool
+        Keep depthwise weights small enough for fbgemm's 16-bit sums.
 
     Returns
     -------
     int
         Layers changed.
     """
+    options = _Options(round_weights, correct_biases, limit_pairs)
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
     changed = 0
     for node in quantized.graph.nodes:
@@ -67,7 +80,7 @@ def fit_layers(
             continue
         float_layer = reference.get_submodule(str(node.target))
         moments = _moments(layer, float_stepper.inputs_of(str(node.target)), stepper.inputs_of(str(node.target)))
-        _fit(layer, float_layer, moments, round_weights, correct_biases)
+        _fit(layer, float_layer, moments, options)
         changed += 1
     return changed
 
@@ -76,25 +89,29 @@ def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
     return sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes) == 1
 
 
-def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, round_weights: bool, correct_biases: bool) -> None:
+def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Options) -> None:
     groups = moments.gram.shape[0]
     weight = float_layer.weight.detach().double().reshape(groups, -1, moments.gram.shape[1])  # type: ignore[operator,union-attr]
     packed = layer.weight()
-    if round_weights:
-        integers, scales = round_least_squares(weight, moments.cross, moments.gram)
+    if options.round_weights:
+        integers, scales = round_least_squares(
+            weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed),
+        )
         values = (integers * scales[..., None]).reshape(packed.shape).float()
         zero_points = torch.zeros(packed.shape[0], dtype=torch.int64)
         packed = torch.quantize_per_channel(values, scales.flatten().double(), zero_points, 0, torch.qint8)
     bias = float_layer.bias
     fitted = torch.zeros(packed.shape[0]) if bias is None else bias.detach()  # type: ignore[operator]
-    if correct_biases:
+    if options.correct_biases:
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()
     layer.set_weight_bias(packed, fitted)  # type: ignore[no-untyped-call]
 
 
-def round_least_squares(weight: Tensor, cross: Tensor, gram: Tensor) -> tuple[Tensor, Tensor]:
+def round_least_squares(
+    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Integers and scales so that ``integers * scales`` on inputs q comes closest to ``weight`` on inputs x.
 
     Parameters
@@ -103,6 +120,8 @@ def round_least_squares(weight: Tensor, cross: Tensor, gram: Tensor) -> tuple[Te
         float64 [G, O, K]; G groups.
     cross, gram : Tensor
         Second moments x q' and q q', float64 [G, K, K].
+    limit_pairs : bool
+        No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``.
 
     Returns
     -------
@@ -113,25 +132,40 @@ def round_least_squares(weight: Tensor, cross: Tensor, gram: Tensor) -> tuple[Te
     diagonal = gram.diagonal(dim1=1, dim2=2)
     ridge = (_DAMPING * diagonal.mean(1)).clamp_min(1e-12)[:, None, None] * torch.eye(taps, dtype=gram.dtype)
     damped = gram + ridge
-    factor = torch.linalg.cholesky(damped)
     # Towards the float weights where the inputs say nothing: (W C + r W) (H + r)^-1.
-    target = torch.cholesky_solve((weight @ (cross + ridge)).mT, factor).mT
-    importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
-    scales = weight_scales(target.reshape(-1, taps), importance).view(groups, outputs)
-    order = diagonal.argsort(1, descending=True)
+    target = torch.cholesky_solve((weight @ (cross + ridge)).mT, torch.linalg.cholesky(damped)).mT
+    rows = target.reshape(-1, taps)
+    if not limit_pairs:
+        importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
+        scales = weight_scales(rows, importance).view(groups, outputs)
+        return _round_columns(target, damped, scales), scales
+    scales = pair_scales(rows).view(groups, outputs)
+    for _ in range(_PAIR_TRIES):
+        integers = _round_columns(target, damped, scales)
+        over = largest_pairs(integers.reshape(-1, taps)).view(groups, outputs) > LARGEST_PAIR
+        if not over.any():
+            return integers, scales
+        scales = torch.where(over, scales * _PAIR_STEP, scales)
+    scales = pair_scales(rows).view(groups, outputs)
+    return (target / scales[..., None]).round(), scales
+
+
+def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
+    """Round `target` [G, O, K] one input at a time, the strongest first, and move each error onto the inputs left."""
+    order = damped.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
     ordered = damped.gather(1, order[..., None].expand_as(damped)).gather(2, order[:, None, :].expand_as(damped))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
     upper = torch.linalg.cholesky(inverse, upper=True).to(torch.float32)
     rest = target.gather(2, order[:, None, :].expand_as(target)).to(torch.float32)
     narrow = scales.to(torch.float32)
     integers = torch.empty_like(rest)
-    for column in range(taps):
+    for column in range(target.shape[2]):
         current = rest[:, :, column]
         integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
         error = (current - integers[:, :, column] * narrow) / upper[:, column, column, None]
         rest[:, :, column:] -= error[..., None] * upper[:, None, column, column:]
     back = order.argsort(1)[:, None, :].expand_as(integers)
-    return integers.gather(2, back).double(), scales
+    return integers.gather(2, back).double()
 
 
 def _moments(layer: _Layer, float_inputs: list[Tensor], inputs: list[Tensor]) -> _Moments:

@@ -17,6 +17,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
 from sparkq.quantization.graph.relu6 import lower_bounded_relus
@@ -64,7 +65,7 @@ def quantize_graph(
     floating: FloatGraph, batches: list[Tensor], config: QuantizationConfig, *, in_float: Collection[str] = (),
 ) -> nn.Module:
     """Quantize a float graph on normalized batches, but for the layers `in_float` and those that `config` names."""
-    kept = {*in_float, *config.float_layers}
+    kept = {*in_float, *config.float_layers, *(slow_layers(floating.graph) if config.float_slow_layers else ())}
     with quietly(), torch.no_grad():
         prepared = _prepare(floating.graph, batches[0][:1], config, kept)
         for batch in batches:
@@ -74,7 +75,7 @@ def quantize_graph(
             few = _few(batches, floating.graph)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
-                correct_biases=config.bias_correction,
+                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config),
             )
         if config.float_output:
             give_float_outputs(converted)
@@ -84,7 +85,7 @@ def quantize_graph(
 def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig, kept: Collection[str]) -> fx.GraphModule:
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
-    bounds = lower_bounded_relus(lowered, kept)
+    bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
     try:
         prepared: fx.GraphModule = prepare_fx(
             lowered, _qconfig_mapping(config, lowered, kept), (example,), backend_config=get_fbgemm_backend_config(),
@@ -129,7 +130,7 @@ def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
 
 def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Collection[str]) -> QConfigMapping:
     activation = ActivationObserver.with_args(method="histogram", levels=_LEVELS[config.target])
-    weight = WeightObserver.with_args(search=config.weight_scales == "mse")
+    weight = WeightObserver.with_args(search=config.weight_scales == "mse", limit_pairs=_limits_pairs(config))
     mapping: Any = get_default_qconfig_mapping("fbgemm")
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]
     for name in kept:
@@ -139,6 +140,11 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
             mapping = mapping.set_object_type(kind, None)
     result: QConfigMapping = mapping
     return result
+
+
+def _limits_pairs(config: QuantizationConfig) -> bool:
+    # 7-bit activations leave room for any pair of weights.
+    return config.target == "vnni" and config.limit_depthwise_weights
 
 
 def float_layers(model: nn.Module) -> tuple[str, ...]:

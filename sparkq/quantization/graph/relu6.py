@@ -74,8 +74,19 @@ def raise_bounded_relus(graph: fx.GraphModule) -> int:
     return replaced
 
 
-def lower_bounded_relus(graph: fx.GraphModule, kept: Collection[str] = ()) -> dict[str, float]:
+def lower_bounded_relus(
+    graph: fx.GraphModule, kept: Collection[str] = (), *, saturating: bool = True,
+) -> dict[str, float]:
     """Replace each `BoundedReLU` by a plain ReLU, which torch fuses, but for those behind the layers `kept` in float.
+
+    Parameters
+    ----------
+    graph : GraphModule
+        With bounded ReLUs.
+    kept : collection of str
+        Layers.
+    saturating : bool
+        Whether outputs use all 8 bits and so end at the bound by themselves; a clamp of integers follows where not.
 
     Returns
     -------
@@ -89,7 +100,11 @@ def lower_bounded_relus(graph: fx.GraphModule, kept: Collection[str] = ()) -> di
         if isinstance(module, BoundedReLU) and str(input_node(node).target) not in kept:
             bounds[str(input_node(node).target)] = float(module.upper.min())
             with graph.graph.inserting_after(node):
-                new = graph.graph.call_function(F.relu, (input_node(node),))
+                before, upper = input_node(node), float(module.upper.min())
+                new = (
+                    graph.graph.call_function(F.relu, (before,)) if saturating
+                    else graph.graph.call_function(F.hardtanh, (before, 0.0, upper))
+                )
             new.meta = dict(node.meta)
             node.replace_all_uses_with(new)
             graph.graph.erase_node(node)
