@@ -17,12 +17,15 @@ from sparkq.engines import Engine, load_engine
 from sparkq.errors import InputError, ModelError
 from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.quantization.dynamic import quantize_dynamic
+from sparkq.quantization.mixed import quantize_mixed
 from sparkq.quantization.payload import trace_payload
 from sparkq.quantization.static import float_layers, quantize_static
 
 __all__ = ["quantize"]
 
-_ENGINES = {"static": "fbgemm", "none": "float32"}
+_ENGINES = {"static": "fbgemm", "mixed": "fbgemm", "dynamic": "fbgemm", "none": "float32"}
+_RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
 _PROBED_IMAGES = 16
 
 
@@ -66,7 +69,7 @@ def quantize(
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
     float_bytes = _size_bytes(model)
-    converted = model if config.recipe == "none" else quantize_static(model, images, preprocess, config)
+    converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess)
     classes = len(probe.golden.output)

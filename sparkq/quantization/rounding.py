@@ -15,6 +15,7 @@ from sparkq.quantization.stepping import Stepper
 __all__ = ["fit_layers", "round_least_squares"]
 
 _DAMPING = 0.01
+_SHRINKAGE = 0.01
 _PATCHES = 4096
 _PATCHES_PER_TAP = 12
 _PAIR_TRIES = 8
@@ -132,8 +133,9 @@ def round_least_squares(
     diagonal = gram.diagonal(dim1=1, dim2=2)
     ridge = (_DAMPING * diagonal.mean(1)).clamp_min(1e-12)[:, None, None] * torch.eye(taps, dtype=gram.dtype)
     damped = gram + ridge
-    # Towards the float weights where the inputs say nothing: (W C + r W) (H + r)^-1.
-    target = torch.cholesky_solve((weight @ (cross + ridge)).mT, torch.linalg.cholesky(damped)).mT
+    # Towards the float weights where the inputs say little: (W C + r W) (H + r)^-1.
+    shrink = ridge * (_SHRINKAGE / _DAMPING)
+    target = torch.cholesky_solve((weight @ (cross + shrink)).mT, torch.linalg.cholesky(gram + shrink)).mT
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
