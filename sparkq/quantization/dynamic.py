@@ -33,17 +33,19 @@ def _convolve(
 ) -> Tensor:
     # With constant arguments the packing is done once, when the engine freezes the archive.
     packed = torch.ops.onednn.qconv_prepack(weight, scales, 1.0, zero_point, stride, padding, dilation, groups, None)
-    return torch.ops.onednn.qconv_pointwise(
+    result: Tensor = torch.ops.onednn.qconv_pointwise(
         x, 1.0, zero_point, packed, scales, zeros, None, stride, padding, dilation, groups, 1.0, 0, torch.float32, "none",
         [], "",
     )
+    return result
 
 
 def _multiply(x: Tensor, zero_point: int, weight: Tensor, scales: Tensor, zeros: Tensor) -> Tensor:
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
-    return torch.ops.onednn.qlinear_pointwise(
+    result: Tensor = torch.ops.onednn.qlinear_pointwise(
         x, 1.0, zero_point, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "",
     )
+    return result
 
 
 # The tracer refuses the kernels' empty list of optional scalars; scripted, it is a constant.
@@ -103,9 +105,10 @@ class DynamicConv2d(_DynamicLayer):
         """Quantize each image, convolve, scale back."""
         integers, step = self.integers(x)
         sums = _scripted_convolve(
-            integers, self.zero_point, self.weight, self.scales, self.zeros, self.stride, self.padding, self.dilation, self.groups,
+            integers, self.zero_point, self.weight, self.scales, self.zeros, self.stride, self.padding, self.dilation,
+            self.groups,
         )
-        result = sums * step
+        result: Tensor = sums * step
         return result if self.bias is None else result + self.bias.view(1, -1, 1, 1)
 
 
@@ -115,7 +118,7 @@ class DynamicLinear(_DynamicLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Quantize each image, multiply, scale back."""
         integers, step = self.integers(x)
-        result = _scripted_multiply(integers, self.zero_point, self.weight, self.scales, self.zeros) * step
+        result: Tensor = _scripted_multiply(integers, self.zero_point, self.weight, self.scales, self.zeros) * step
         return result if self.bias is None else result + self.bias
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from sparkq.quantization.graph.relu6 import BoundedReLU
-from sparkq.quantization.graph.trace import input_node, module_of
+from sparkq.quantization.graph.trace import module_of
 
 __all__ = ["absorb_high_biases", "channel_extremes", "equalize", "pairs"]
 

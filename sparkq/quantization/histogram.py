@@ -53,7 +53,7 @@ class Histogram:
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
         width = 2.0 ** (self.exponent + 1) / BINS
-        return (np.arange(BINS) - BINS // 2 + 0.5) * width
+        return (np.arange(BINS, dtype=np.float64) - BINS // 2 + 0.5) * width
 
     def _grow(self, extreme: float) -> None:
         exponent = max(_LEAST_EXPONENT, math.ceil(math.log2(extreme))) if extreme > 0 else _LEAST_EXPONENT

@@ -49,7 +49,8 @@ def choose_float_layers(floating: FloatGraph, batches: list[Tensor], config: Qua
     """
     measured = torch.cat(batches)[:_MEASURED_IMAGES]
     sensitivity = layer_sensitivity(floating.graph, measured, config)
-    order = sorted(sensitivity, key=lambda name: 10 ** (-sensitivity[name] / 10) / max(floating.macs.get(name, 1), 1), reverse=True)
+    noise = {name: 10 ** (-sqnr / 10) / max(floating.macs.get(name, 1), 1) for name, sqnr in sensitivity.items()}
+    order = sorted(noise, key=noise.__getitem__, reverse=True)
     expected = floating.graph(measured).numpy()
 
     def attempt(given_up: int) -> tuple[nn.Module, bool]:

@@ -53,7 +53,7 @@ class ActivationObserver(ObserverBase):
             return 0.0, 0.0
         return RANGES[self.method](self.histogram, self.levels, low, high)
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """Scale and zero point, one each."""
         scale, zero_point = quantization_parameters(*self.range(), self.levels)
         return torch.tensor([scale]), torch.tensor([zero_point])
@@ -86,7 +86,7 @@ class WeightObserver(ObserverBase):
         self.scales = pair_scales(rows) if pairs else weight_scales(rows) if self.search else weight_scales(rows, steps=1)
         return x
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """Scales and zero points, one a channel."""
         return self.scales, torch.zeros(len(self.scales), dtype=torch.int64)
 

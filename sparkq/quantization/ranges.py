@@ -35,8 +35,8 @@ def _percentile(histogram: Histogram, levels: int, low: float, high: float) -> R
     centers, counts = _seen(histogram, low, high)
     shares = np.cumsum(counts) / counts.sum()
     tail = 1 - PERCENTILE / 100
-    lower = low if low >= 0 else float(centers[np.searchsorted(shares, tail)])
-    return max(low, lower), min(high, float(centers[min(np.searchsorted(shares, 1 - tail), len(centers) - 1)]))
+    lower = low if low >= 0 else float(centers[int(np.searchsorted(shares, tail))])
+    return max(low, lower), min(high, float(centers[min(int(np.searchsorted(shares, 1 - tail)), len(centers) - 1)]))
 
 
 def _least_error(histogram: Histogram, levels: int, low: float, high: float, error: Callable[..., float]) -> Range:

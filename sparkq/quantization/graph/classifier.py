@@ -27,7 +27,8 @@ def last_convolution_to_linear(graph: fx.GraphModule) -> int:
             continue
         linear = nn.Linear(conv.in_channels, conv.out_channels, bias=conv.bias is not None, device="meta").eval()
         linear.weight = nn.Parameter(conv.weight.detach().flatten(1).clone())
-        linear.bias = conv.bias
+        if conv.bias is not None:
+            linear.bias = nn.Parameter(conv.bias.detach().clone())
         graph.set_submodule(str(node.target), linear)
         before = input_node(node)
         with graph.graph.inserting_before(node):

@@ -9,7 +9,7 @@ from sparkq.quantization.graph.trace import input_node, module_of, only_user
 
 __all__ = ["fold_batch_norms"]
 
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+_Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
 def fold_batch_norms(graph: fx.GraphModule) -> int:
@@ -28,7 +28,7 @@ def fold_batch_norms(graph: fx.GraphModule) -> int:
     folded = 0
     for node in list(graph.graph.nodes):
         norm = module_of(graph, node)
-        if isinstance(norm, _NORMS) and norm.running_mean is not None and not norm.training:
+        if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) and norm.running_mean is not None and not norm.training:
             if _fold_back(graph, node, norm) or _fold_forward(graph, node, norm):
                 node.replace_all_uses_with(input_node(node))
                 graph.graph.erase_node(node)
@@ -39,7 +39,7 @@ def fold_batch_norms(graph: fx.GraphModule) -> int:
     return folded
 
 
-def _fold_back(graph: fx.GraphModule, node: fx.Node, norm: nn.Module) -> bool:
+def _fold_back(graph: fx.GraphModule, node: fx.Node, norm: _Norm) -> bool:
     before = input_node(node)
     layer = module_of(graph, before)
     if layer is None or only_user(before) is not node:
@@ -47,16 +47,16 @@ def _fold_back(graph: fx.GraphModule, node: fx.Node, norm: nn.Module) -> bool:
     if isinstance(layer, nn.Linear):
         fused: nn.Module = fuse_linear_bn_eval(layer, norm)
     elif isinstance(layer, nn.Conv2d):
-        fused = fuse_conv_bn_eval(layer, norm)  # type: ignore[arg-type]
+        fused = fuse_conv_bn_eval(layer, norm)
     elif isinstance(layer, nn.ConvTranspose2d) and layer.groups == 1:
-        fused = fuse_conv_bn_eval(layer, norm, transpose=True)  # type: ignore[type-var]
+        fused = fuse_conv_bn_eval(layer, norm, transpose=True)
     else:
         return False
     graph.set_submodule(str(before.target), fused)
     return True
 
 
-def _fold_forward(graph: fx.GraphModule, node: fx.Node, norm: nn.Module) -> bool:
+def _fold_forward(graph: fx.GraphModule, node: fx.Node, norm: _Norm) -> bool:
     after = only_user(node)
     layer = module_of(graph, after)
     if isinstance(layer, nn.Conv2d) and layer.padding in ((0, 0), "valid") and layer.groups == 1:
@@ -75,9 +75,9 @@ def _fold_forward(graph: fx.GraphModule, node: fx.Node, norm: nn.Module) -> bool
     return True
 
 
-def scale_and_shift(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_shift(norm: _Norm) -> tuple[torch.Tensor, torch.Tensor]:
     """A BatchNorm in eval mode as ``x * scale + shift``, float64 [C] each."""
-    assert isinstance(norm, _NORMS) and norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None and norm.running_var is not None
     with torch.no_grad():
         scale = (norm.running_var.double() + norm.eps).rsqrt()
         if norm.weight is not None:

@@ -122,8 +122,8 @@ def _apply(graph: fx.GraphModule, user: fx.Node, plan: tuple[_Side, _Side]) -> N
     rows, columns = plan
     weight = F.pad(old.weight.detach(), (columns.before, columns.behind, rows.before, rows.behind))
     new = nn.Conv2d(
-        old.in_channels, old.out_channels, (weight.shape[2], weight.shape[3]), old.stride, (rows.padding, columns.padding),
-        old.dilation, old.groups, bias=old.bias is not None, device="meta",  # type: ignore[arg-type]
+        old.in_channels, old.out_channels, (weight.shape[2], weight.shape[3]), (old.stride[0], old.stride[1]),
+        (rows.padding, columns.padding), (old.dilation[0], old.dilation[1]), old.groups, bias=old.bias is not None, device="meta",
     )
     new.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
     new.bias = old.bias

@@ -50,7 +50,8 @@ def raise_bounded_relus(graph: fx.GraphModule) -> int:
         How many were replaced.
     """
     replaced = 0
-    for node in list(graph.graph.nodes):
+    nodes: list[fx.Node] = list(graph.graph.nodes)
+    for node in nodes:
         upper = _bound(graph, node)
         if upper is None:
             continue

@@ -51,13 +51,13 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
 def propagate_shapes(graph: fx.GraphModule, example: torch.Tensor) -> None:
     """Note the shape of every node's output for the batch `example`."""
     with torch.no_grad():
-        ShapeProp(graph).propagate(example)  # type: ignore[no-untyped-call]
+        ShapeProp(graph).propagate(example)
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...] | None:
     """The noted shape, or None for what is not one tensor."""
-    meta = node.meta.get("tensor_meta")
-    return tuple(meta.shape) if isinstance(getattr(meta, "shape", None), torch.Size) else None
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    return tuple(shape) if isinstance(shape, torch.Size) else None
 
 
 def module_of(graph: fx.GraphModule, node: object) -> nn.Module | None:
