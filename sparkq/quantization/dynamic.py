@@ -20,7 +20,7 @@ from sparkq.quantization.depthwise import is_depthwise
 from sparkq.quantization.float_graph import float_graph
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import input_node, module_of
-from sparkq.quantization.observers import weight_scales
+from sparkq.quantization.observers import round_balanced, weight_scales
 
 __all__ = ["DynamicConv2d", "DynamicLinear", "quantize_dynamic"]
 
@@ -75,8 +75,7 @@ class _DynamicLayer(nn.Module):
         super().__init__()
         weight = layer.weight.detach()
         scales = weight_scales(weight.flatten(1))
-        shape = (-1, *[1] * (weight.ndim - 1))
-        self.register_buffer("weight", (weight / scales.view(shape)).round().clamp(-128, 127).to(torch.int8))
+        self.register_buffer("weight", round_balanced(weight.flatten(1), scales).view_as(weight).to(torch.int8))
         self.register_buffer("scales", scales)
         self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())

@@ -12,7 +12,7 @@ from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pa
 from sparkq.quantization.histogram import Histogram
 from sparkq.quantization.ranges import RANGES, quantization_parameters
 
-__all__ = ["ActivationObserver", "WeightObserver", "pair_scales", "weight_scales"]
+__all__ = ["ActivationObserver", "WeightObserver", "pair_scales", "round_balanced", "weight_scales"]
 
 _WEIGHT_STEPS = 60
 _LEAST_WEIGHT_SHARE = 0.4
@@ -124,3 +124,32 @@ def pair_scales(rows: Tensor) -> Tensor:
     """Scales for depthwise weights [O, K] whose integers cannot saturate fbgemm's 16-bit sums; [O]."""
     # Both integers of a pair may be rounded up by half a step.
     return torch.maximum(largest_pairs(rows) / (LARGEST_PAIR - 1), rows.abs().amax(1) / 127).clamp_min(2.0**-40)
+
+
+def round_balanced(rows: Tensor, scales: Tensor) -> Tensor:
+    """Round rows of weights so that each row's rounding errors sum to less than one step. Needs no data.
+
+    Inputs behind a ReLU have means above zero, and what a row's errors sum to shifts its output by that times the mean.
+    As few weights as possible are rounded the other way, those nearest to the middle between two steps (Guo et al. 2022,
+    "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3, by channel).
+
+    Parameters
+    ----------
+    rows : Tensor
+        float32 [O, K].
+    scales : Tensor
+        [O].
+
+    Returns
+    -------
+    Tensor
+        Integers -128 to 127 as float32 [O, K].
+    """
+    exact = rows / scales[:, None]
+    nearest = exact.round().clamp_(-128, 127)
+    error = nearest - exact
+    total = error.sum(1).round()
+    direction = total.sign()[:, None]
+    rank = (error * direction).argsort(1, descending=True).argsort(1)
+    turned = rank < total.abs()[:, None]
+    return torch.where(turned, nearest - direction, nearest).clamp_(-128, 127)

@@ -77,7 +77,7 @@ def test_searched_weight_scales_are_no_worse_than_the_largest_weights() -> None:
         return (rounded - rows).square().sum(1)
 
     searched, largest = error(weight_scales(rows)), error(weight_scales(rows, steps=1))
-    assert (searched <= largest).all() and searched.sum() < 0.9 * largest.sum()
+    assert (searched <= largest).all() and searched.sum() < 0.99 * largest.sum()
 
 
 def test_depthwise_scales_cannot_saturate_pairs() -> None:
