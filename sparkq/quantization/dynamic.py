@@ -18,6 +18,7 @@ from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.depthwise import is_depthwise
 from sparkq.quantization.float_graph import float_graph
+from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import input_node, module_of
 from sparkq.quantization.observers import round_balanced, weight_scales
@@ -166,7 +167,7 @@ def _stays_float(layer: nn.Module, config: QuantizationConfig) -> bool:
 
 _POSITIVE_MODULES = (nn.ReLU, nn.ReLU6, BoundedReLU, nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)
 _POSITIVE_FUNCTIONS = (F.relu, torch.relu, F.relu6, torch.sigmoid, F.softmax, torch.softmax)
-_KEEPING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, nn.Flatten)
+_KEEPING_MODULES = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Identity, nn.Flatten, PlaneMeans)
 _KEEPING = (
     F.max_pool2d, torch.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout, F.pad, torch.flatten, torch.mean, torch.cat,
     torch.add, operator.add, operator.mul, operator.getitem, "flatten", "mean", "view", "reshape", "squeeze", "contiguous",

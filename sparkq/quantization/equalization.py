@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import module_of
 
@@ -21,7 +22,9 @@ __all__ = ["absorb_high_biases", "channel_extremes", "equalize", "pairs"]
 
 _LARGEST_FACTOR = 64.0
 # Operations through which a positive factor a channel passes unchanged.
-_SCALABLE_MODULES = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, BoundedReLU)
+_SCALABLE_MODULES = (
+    nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout, BoundedReLU, PlaneMeans,
+)
 _SCALABLE_FUNCTIONS = (F.relu, torch.relu, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.dropout)
 _Layer = nn.Conv2d | nn.Linear
 

@@ -12,6 +12,7 @@ from sparkq.quantization.equalization import absorb_high_biases, equalize
 from sparkq.quantization.graph.classifier import last_convolution_to_linear
 from sparkq.quantization.graph.fold import fold_batch_norms
 from sparkq.quantization.graph.pads import fold_pads
+from sparkq.quantization.graph.pooling import keep_means_in_float
 from sparkq.quantization.graph.relu6 import raise_bounded_relus
 from sparkq.quantization.graph.trace import propagate_shapes, trace_float
 from sparkq.quantization.macs import layer_macs
@@ -55,6 +56,8 @@ def float_graph(
         last_convolution_to_linear(graph)
     # BatchNorms that pads stood before are in reach now.
     fold_batch_norms(graph)
+    if config.float_pooling:
+        keep_means_in_float(graph)
     if config.clamp_ranges:
         raise_bounded_relus(graph)
     if config.high_bias_absorption or config.equalization:

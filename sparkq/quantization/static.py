@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_mapping
 from torch.ao.quantization.backend_config import get_fbgemm_backend_config
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
@@ -20,6 +21,7 @@ from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
+from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
@@ -88,7 +90,9 @@ def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig,
     bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
     try:
         prepared: fx.GraphModule = prepare_fx(
-            lowered, _qconfig_mapping(config, lowered, kept), (example,), backend_config=get_fbgemm_backend_config(),
+            lowered, _qconfig_mapping(config, lowered, kept), (example,),
+            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes([PlaneMeans]),
+            backend_config=get_fbgemm_backend_config(),
         )
     except Exception as error:
         raise ModelError(
@@ -135,9 +139,7 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]
     for name in kept:
         mapping = mapping.set_module_name(name, None)
-    if config.float_pooling:
-        for kind in (nn.AdaptiveAvgPool2d, nn.functional.adaptive_avg_pool2d, torch.mean, "mean"):
-            mapping = mapping.set_object_type(kind, None)
+    mapping = mapping.set_object_type(PlaneMeans, None)
     result: QConfigMapping = mapping
     return result
 

@@ -15,6 +15,7 @@ from sparkq.quantization.float_graph import float_graph
 from sparkq.quantization.graph.classifier import last_convolution_to_linear
 from sparkq.quantization.graph.fold import fold_batch_norms
 from sparkq.quantization.graph.pads import fold_pads
+from sparkq.quantization.graph.pooling import keep_means_in_float
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus, raise_bounded_relus
 from sparkq.quantization.graph.trace import propagate_shapes, trace_float
 from sparkq.quantization.macs import int8_share, layer_macs
@@ -36,7 +37,7 @@ def test_each_step_leaves_a_trained_model_as_it_was(model: Trained) -> None:
     expected = model.model(batch)
     graph = trace_float(model.model, batch)
     steps = (
-        fold_batch_norms, fold_pads, last_convolution_to_linear, raise_bounded_relus,
+        fold_batch_norms, fold_pads, last_convolution_to_linear, keep_means_in_float, raise_bounded_relus,
         lambda graph: absorb_high_biases(graph, [batch]), lambda graph: equalize(graph, [batch]),
     )
     for step in steps:

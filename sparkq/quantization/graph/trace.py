@@ -54,9 +54,9 @@ def propagate_shapes(graph: fx.GraphModule, example: torch.Tensor) -> None:
         ShapeProp(graph).propagate(example)
 
 
-def shape_of(node: fx.Node) -> tuple[int, ...] | None:
+def shape_of(node: object) -> tuple[int, ...] | None:
     """The noted shape, or None for what is not one tensor."""
-    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None) if isinstance(node, fx.Node) else None
     return tuple(shape) if isinstance(shape, torch.Size) else None
 
 
