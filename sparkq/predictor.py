@@ -40,7 +40,10 @@ class BatchPrediction:
 
 def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Softmax over the last axis, row by row, so that no row depends on another."""
-    shifted = np.exp((outputs - outputs.max(axis=-1, keepdims=True)).astype(np.float64))
+    wide = outputs.astype(np.float64)
+    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor.
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
     probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return probabilities
 

@@ -66,13 +66,20 @@ def quantize_static(
         for start in range(0, len(calibration.images), config.batch_size):
             batch = torch.from_numpy(calibration.images[start:start + config.batch_size])
             _calibrate(prepared, normalize(batch, preprocess), type(model).__name__)
-        return convert_fx(prepared, backend_config=backend)
+        try:
+            return convert_fx(prepared, backend_config=backend)
+        except Exception as error:
+            raise ModelError(
+                f"model {type(model).__name__}: expected one that torch can convert to INT8; got {_one_line(error)}.",
+                hint="recipe none keeps it in float.",
+            ) from error
 
 
 def _calibrate(prepared: nn.Module, batch: torch.Tensor, name: str) -> None:
     try:
         prepared(batch)
-    except RuntimeError as error:
+    # The user's code and its operators: an index out of range is an IndexError, not a RuntimeError.
+    except Exception as error:
         raise ModelError(
             f"model {name}: expected a forward pass on {list(batch.shape)}; got {_one_line(error)}.",
             hint="check preprocess: crop or resize.size is the model's input size.",
@@ -83,9 +90,9 @@ def _qconfig_mapping(config: QuantizationConfig) -> QConfigMapping:
     # 7-bit activations (reduce_range), torch's default for fbgemm: without VNNI its kernels add pairs of products in
     # 16 bits, which saturate with 8-bit activations.
     activation = _OBSERVERS[config.observer].with_args(dtype=torch.quint8, reduce_range=True)
-    return get_default_qconfig_mapping("fbgemm").set_global(
-        QConfig(activation=activation, weight=default_per_channel_weight_observer)  # type: ignore[no-untyped-call]
-    )
+    qconfig = QConfig(activation=activation, weight=default_per_channel_weight_observer)  # type: ignore[no-untyped-call]
+    # In 8 bits a softmax over 1000 classes is 0 almost everywhere; the functional one torch leaves in float anyway.
+    return get_default_qconfig_mapping("fbgemm").set_global(qconfig).set_object_type(nn.Softmax, None)
 
 
 def float_layers(model: nn.Module) -> tuple[str, ...]:

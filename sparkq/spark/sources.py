@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it ships no types
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
 from sparkq.images import decode_image_struct
+from sparkq.spark.empty_files import with_empty_files
+from sparkq.spark.failures import root_message
 from sparkq.spark.hadoop import hadoop_path
 from sparkq.spark.schemas import find_content_column
 from sparkq.storage import is_uri
@@ -76,11 +79,11 @@ def read_images(
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         if glob is not None:
             reader = reader.option("pathGlobFilter", glob)
-        return reader.load(location)
-    except AnalysisException as error:
+        return with_empty_files(reader.load(location))
+    except (PySparkException, Py4JJavaError) as error:
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
-        raise InputError(f"input {path}: expected {input_format}; got {str(error).splitlines()[0]}") from error
+        raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
 
 
 def _literal(spark: SparkSession, location: str) -> str:
@@ -156,7 +159,8 @@ def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]
         return [row["content"] for row in df.orderBy(F.xxhash64("path"), "path").limit(images).collect()]
     rows = spark.read.format("binaryFile").load([_escaped(path) for path in chosen]).select("path", "content").collect()
     by_path = {row["path"]: row["content"] for row in rows}
-    return [by_path[path] for path in chosen]
+    # Spark reads no row of a file of zero bytes; it counts as one that cannot be decoded.
+    return [by_path.get(path, b"") for path in chosen]
 
 
 def _calibration_item(content: Any) -> bytes | npt.NDArray[np.uint8]:
