@@ -157,21 +157,17 @@ def _outcomes(model: Predictor, decoded: DecodedBatch, rows: int, top_k: int) ->
 
 
 def _predict(model: Predictor, images: npt.NDArray[np.uint8], top_k: int) -> list[Outcome]:
-    """Outcome of every image. A forward pass that fails is halved until the image that it fails on is alone."""
     if len(images) == 0:
         return []
-    try:
-        prediction = model.predict(images, top_k=top_k)
-    except RuntimeError as error:
-        if len(images) > 1:
-            half = len(images) // 2
-            return _predict(model, images[:half], top_k) + _predict(model, images[half:], top_k)
-        # TorchScript's message is a traceback of the driver's files; what happened is its last line.
-        cause = (str(error).strip() or type(error).__name__).splitlines()[-1][:_MAX_MESSAGE_CHARACTERS]
-        return [Outcome(error_code="inference_failed", error_message=f"the model failed on this image: {cause}")]
-    finite = np.all(np.isfinite(prediction.outputs), axis=1).tolist()
-    return [
+    answered = model.run_rows(images)
+    prediction = model.rank(answered.outputs, top_k=top_k)
+    finite = np.all(np.isfinite(answered.outputs), axis=1).tolist()
+    outcomes = [
         Outcome(labels=prediction.labels[row], scores=prediction.scores[row]) if finite[row]
         else Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values")
         for row in range(len(images))
     ]
+    for row, cause in answered.failures.items():
+        message = f"the model failed on this image: {cause[:_MAX_MESSAGE_CHARACTERS]}"
+        outcomes[row] = Outcome(error_code="inference_failed", error_message=message)
+    return outcomes

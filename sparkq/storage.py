@@ -31,7 +31,9 @@ def _resolve(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(arrow_uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}.") from error
+        raise InputError(
+            f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}."
+        ) from error
     return filesystem, path
 
 

@@ -135,7 +135,8 @@ def test_the_facade_is_lazy_and_nobody_leans_on_it() -> None:
     at_run_time = [
         node for node in parsed(FACADE).body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     ]
-    assert [source for source, _ in imports_in(ast.Module(at_run_time, []), FACADE) if source.startswith("sparkq")] == ["sparkq.version"]
+    sources = [source for source, _ in imports_in(ast.Module(at_run_time, []), FACADE)]
+    assert [source for source in sources if source.startswith("sparkq")] == ["sparkq.version"]
     taken = {name for module in MODULES for source, name in imports_in(parsed(module), module) if source == FACADE}
     assert {name for name in taken if f"sparkq.{name}" not in MODULES} <= {"__version__"}
 

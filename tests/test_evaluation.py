@@ -5,7 +5,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from models import SMALL, SmallNet, digit_files, digits, digits_artifact, encoded, noise
+from models import (
+    SMALL,
+    FailsOnWhite,
+    NotFiniteOnBlack,
+    SmallNet,
+    digit_files,
+    digits,
+    digits_artifact,
+    encoded,
+    float_artifact,
+    noise,
+)
+from torch import nn
 
 from sparkq.config import InferenceConfig, QuantizationConfig
 from sparkq.evaluation import EVALUATION_FIELDS, evaluate_partition
@@ -62,7 +74,7 @@ def test_numbers_of_every_image(int8: Predictor, floating: Predictor) -> None:
     columns = _evaluate(list(files), truth, int8, floating).to_pydict()
     outputs, first_five = _answers(files, int8)
     float_outputs, float_first_five = _answers(files, floating)
-    assert columns["decoded"] == [True] * COUNT
+    assert columns["compared"] == [True] * COUNT
     assert columns["top1"] == [five[0] == label for five, label in zip(first_five, truth, strict=True)]
     assert columns["top5"] == [label in five for five, label in zip(first_five, truth, strict=True)]
     assert columns["float_top1"] == [five[0] == label for five, label in zip(float_first_five, truth, strict=True)]
@@ -80,7 +92,7 @@ def test_without_a_float_model(int8: Predictor, floating: Predictor) -> None:
     files, truth = list(digit_files(COUNT)), _truth()
     result, expected = _evaluate(list(files), truth, int8, None), _evaluate(list(files), truth, int8, floating)
     assert result.schema == EVALUATION_FIELDS == expected.schema
-    for name in ("decoded", *COMPARED):
+    for name in ("compared", *COMPARED):
         assert result.column(name).equals(expected.column(name))
     for name in WITH_FLOAT:
         assert result.column(name).null_count == COUNT
@@ -100,7 +112,7 @@ def test_images_that_do_not_decode(batch_size: int, int8: Predictor, floating: P
         labels.insert(position, 0)
     rows = _evaluate(contents, np.array(labels), int8, floating, batch_size).to_pylist()
     assert [rows[position] for position in positions] == [
-        {"decoded": False, **dict.fromkeys((*COMPARED, *WITH_FLOAT))}] * len(positions)
+        {"compared": False, **dict.fromkeys((*COMPARED, *WITH_FLOAT))}] * len(positions)
     assert [row for index, row in enumerate(rows) if index not in positions] == [
         {**row, "signal": pytest.approx(row["signal"], rel=1e-5), "noise": pytest.approx(row["noise"], rel=1e-3)}
         for row in expected
@@ -109,7 +121,7 @@ def test_images_that_do_not_decode(batch_size: int, int8: Predictor, floating: P
 
 def test_no_image_decodes(int8: Predictor, floating: Predictor) -> None:
     rows = _evaluate([b"no image"] * 9, np.zeros(9, np.int64), int8, floating).to_pylist()
-    assert rows == [{"decoded": False, **dict.fromkeys((*COMPARED, *WITH_FLOAT))}] * 9
+    assert rows == [{"compared": False, **dict.fromkeys((*COMPARED, *WITH_FLOAT))}] * 9
 
 
 def test_empty_partition_loads_no_model() -> None:
@@ -137,3 +149,22 @@ def test_fewer_classes_than_five() -> None:
     columns = _evaluate(list(files), np.arange(9) % 3, Predictor(artifact), None).to_pydict()
     assert columns["top5"] == [True] * 9
     assert sum(columns["top1"]) < 9
+
+
+@pytest.mark.parametrize("position", [0, 4, 8])
+@pytest.mark.parametrize(
+    ("model", "classes", "pixel"), [(FailsOnWhite(), 4, 255), (NotFiniteOnBlack(infinite=False), 3, 0)], ids=["fails", "nan"],
+)
+def test_an_image_without_an_answer(model: nn.Module, classes: int, pixel: int, position: int) -> None:
+    """It is compared with nothing, whichever of the two models it is that fails, and spoils no other row."""
+    files = [encoded(image) for image in noise(8, high=200)]
+    odd = [*files[:position], encoded(np.full((16, 16, 3), pixel, np.uint8)), *files[position:]]
+    failing, sound = Predictor(float_artifact(model)), Predictor(float_artifact(SmallNet(classes=classes)))
+    truth = np.arange(9) % 3
+    for predictor, reference in ((failing, sound), (sound, failing)):
+        rows = _evaluate(list(odd), truth, predictor, reference).to_pylist()
+        expected = _evaluate(list(files), np.delete(truth, position), predictor, reference).to_pylist()
+        assert not rows.pop(position)["compared"]
+        for row, other in zip(rows, expected, strict=True):
+            # Sums of float outputs move in their last digit with the batch.
+            assert row == {**other, "signal": pytest.approx(other["signal"]), "noise": pytest.approx(other["noise"])}

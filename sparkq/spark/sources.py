@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
 from sparkq.images import decode_image_struct
+from sparkq.spark.actions import run_action
 from sparkq.spark.empty_files import with_empty_files
 from sparkq.spark.failures import root_message
 from sparkq.spark.hadoop import hadoop_path
@@ -120,7 +121,7 @@ def count_images(df: DataFrame, path: str) -> int:
     InputError
         If there is none.
     """
-    images = df.count()
+    images = run_action(df.count)
     if images == 0:
         raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
     return images
@@ -145,7 +146,7 @@ def calibration_images(
         contents = _contents_of(spark, df, images)
     else:
         ordered = df.select(content_column).orderBy(F.xxhash64(F.col(content_column))).limit(images)
-        contents = [row[0] for row in ordered.collect()]
+        contents = [row[0] for row in run_action(ordered.collect)]
     if not contents:
         raise InputError(f"calibration input {path}: expected images; got none.", hint="point it at a folder with images.")
     if len(contents) < images:
@@ -154,11 +155,12 @@ def calibration_images(
 
 
 def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]:
-    chosen = [row["path"] for row in df.select("path").orderBy(F.xxhash64("path"), "path").limit(images).collect()]
+    ordered = df.orderBy(F.xxhash64("path"), "path").limit(images)
+    chosen = [row["path"] for row in run_action(ordered.select("path").collect)]
     if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
-        return [row["content"] for row in df.orderBy(F.xxhash64("path"), "path").limit(images).collect()]
-    rows = spark.read.format("binaryFile").load([_escaped(path) for path in chosen]).select("path", "content").collect()
-    by_path = {row["path"]: row["content"] for row in rows}
+        return [row["content"] for row in run_action(ordered.collect)]
+    files = spark.read.format("binaryFile").load([_escaped(path) for path in chosen])
+    by_path = {row["path"]: row["content"] for row in run_action(files.select("path", "content").collect)}
     # Spark reads no row of a file of zero bytes; it counts as one that cannot be decoded.
     return [by_path.get(path, b"") for path in chosen]
 
