@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sparkq.errors import ArtifactDigestError, ArtifactFormatError
 from sparkq.manifest import PROTOCOL, Manifest
-from sparkq.storage import read_file, write_file
+from sparkq.storage import read_file, shown, write_file
 
 __all__ = ["PROTOCOL", "ModelArtifact", "sha256_digest"]
 
@@ -127,7 +127,7 @@ class ModelArtifact:
         ArtifactError
             As `loads`.
         """
-        return cls.loads(read_file(str(path), what="artifact"), place=str(path))
+        return cls.loads(read_file(str(path), what="artifact"), place=shown(str(path)))
 
     def with_accuracy(self, **measured: float) -> ModelArtifact:
         """A copy whose manifest also says what was measured, e.g. ``top1`` in percent."""

@@ -17,7 +17,7 @@ __all__ = ["EVALUATION_FIELDS", "Evaluation", "evaluate_partition"]
 _TOP = 5
 
 EVALUATION_FIELDS = pa.schema([
-    ("decoded", pa.bool_()),
+    ("compared", pa.bool_()),
     ("top1", pa.bool_()),
     ("top5", pa.bool_()),
     ("float_top1", pa.bool_()),
@@ -36,9 +36,9 @@ class Evaluation:
     Parameters
     ----------
     images : int
-        Images that were decoded and compared.
+        Images that were compared.
     errors : int
-        Labelled images that could not be decoded; in no other figure.
+        Labelled images that could not be decoded, or that a model gave no finite answer to; in no other figure.
     top1, top5 : float
         Share of images whose label is the first, among the first five.
     float_top1, float_top5, accuracy_drop, agreement : float, optional
@@ -86,22 +86,26 @@ def evaluate_partition(
         decoded = decode_column(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
         )
-        truth = batch.column(truth_column).to_numpy(zero_copy_only=False)[decoded.rows].astype(np.int64)
-        compared = _compare(decoded.images, truth, model, reference) if decoded.rows else {}
-        yield _spread(compared, decoded.rows, batch.num_rows)
+        truth = batch.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64)
+        outputs = model.run_rows(decoded.images).outputs
+        float_outputs = None if reference is None else reference.run_rows(decoded.images).outputs
+        answered = np.isfinite(outputs).all(axis=1)
+        if float_outputs is not None:
+            answered &= np.isfinite(float_outputs).all(axis=1)
+            float_outputs = float_outputs[answered]
+        rows = np.asarray(decoded.rows, np.int64)[answered]
+        yield _spread(_compare(outputs[answered], float_outputs, truth[rows]), rows, batch.num_rows)
 
 
 def _compare(
-    images: npt.NDArray[np.uint8], truth: npt.NDArray[np.int64], model: Predictor, reference: Predictor | None,
+    outputs: npt.NDArray[np.float32], float_outputs: npt.NDArray[np.float32] | None, truth: npt.NDArray[np.int64],
 ) -> dict[str, npt.NDArray[np.generic]]:
-    outputs = model.engine.run(images)
     order = ranked(outputs, _TOP)
     columns: dict[str, npt.NDArray[np.generic]] = {
         "top1": order[:, 0] == truth,
         "top5": (order == truth[:, np.newaxis]).any(axis=1),
     }
-    if reference is not None:
-        float_outputs = reference.engine.run(images)
+    if float_outputs is not None:
         float_order = ranked(float_outputs, _TOP)
         wide = float_outputs.astype(np.float64)
         columns |= {
@@ -114,15 +118,17 @@ def _compare(
     return columns
 
 
-def _spread(compared: dict[str, npt.NDArray[np.generic]], rows: list[int], total: int) -> pa.RecordBatch:
-    """Columns of the decoded rows as columns of all rows; null where there is nothing to compare."""
-    decoded = np.zeros(total, bool)
-    decoded[rows] = True
-    arrays = [pa.array(decoded)]
+def _spread(
+    columns: dict[str, npt.NDArray[np.generic]], rows: npt.NDArray[np.int64], total: int,
+) -> pa.RecordBatch:
+    """Columns of the compared rows as columns of all rows; null where there is nothing to compare."""
+    compared = np.zeros(total, bool)
+    compared[rows] = True
+    arrays = [pa.array(compared)]
     for field in list(EVALUATION_FIELDS)[1:]:
-        values = compared.get(field.name)
+        values = columns.get(field.name)
         full = np.zeros(total, bool if pa.types.is_boolean(field.type) else np.float64)
         if values is not None:
             full[rows] = values
-        arrays.append(pa.array(full, field.type, mask=~decoded if values is not None else np.ones(total, bool)))
+        arrays.append(pa.array(full, field.type, mask=~compared if values is not None else np.ones(total, bool)))
     return pa.RecordBatch.from_arrays(arrays, schema=EVALUATION_FIELDS)

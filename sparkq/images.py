@@ -111,7 +111,8 @@ def open_image(
                 f"{image.width} x {image.height} are {pixels} pixels; expected at most {max_image_pixels} (max_image_pixels)",
             )
         size = (image.height, image.width)
-        if enough is not None and image.format in ("JPEG", "MPO"):
+        is_jpeg = image.format in ("JPEG", "MPO")
+        if enough is not None and is_jpeg:
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
         _load(image)
@@ -128,7 +129,8 @@ def open_image(
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
         size = size if orientation < 5 else (size[1], size[0])
-    return rgb, size
+    # All others are decoded whole; and older Pillow (10.3) tells a TIFF's size as stored until it is loaded.
+    return rgb, size if is_jpeg else (rgb.height, rgb.width)
 
 
 @contextlib.contextmanager
@@ -161,22 +163,24 @@ def _unidentified_error(data: bytes | memoryview) -> ImageError:
     return ImageError("not_an_image", f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start[:8]!r}")
 
 
-def _least_bytes(data: bytes | memoryview) -> int:
-    """How long the file must be by what its first bytes say; 0 where they say nothing of it."""
+def _lacks_its_end(data: bytes | memoryview) -> bool:
+    """Whether a file that does not decode was cut off, where Pillow does not say so itself."""
     start = bytes(data[:8])
-    if len(start) < 8:
-        return 0
+    if start.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in bytes(data)
+    if start.startswith(b"\x89PNG"):
+        return b"IEND" not in bytes(data)
     if start.startswith(b"RIFF"):
-        return 8 + int.from_bytes(start[4:], "little")
+        return len(data) < 8 + int.from_bytes(start[4:], "little")
     if start.startswith((b"II*\0", b"MM\0*")):
         # Where a TIFF's directory begins: most writers put it at the end.
-        return 2 + int.from_bytes(start[4:], "little" if start.startswith(b"II") else "big")
-    return 0
+        return len(data) < 2 + int.from_bytes(start[4:], "little" if start.startswith(b"II") else "big")
+    return False
 
 
 def _decoder_error(error: BaseException, data: bytes | memoryview) -> ImageError:
     text = " ".join(str(error).split())[:200]
-    if "truncated" in text.lower() or isinstance(error, EOFError) or len(data) < _least_bytes(data):
+    if "truncated" in text.lower() or isinstance(error, EOFError) or _lacks_its_end(data):
         return ImageError("truncated_image", f"the file ends too early: {text}")
     return ImageError("corrupt_image", f"the decoder gave up: {type(error).__name__}: {text}")
 

@@ -21,6 +21,8 @@ from sparkq.preprocess import preprocess_content
 __all__ = ["DecodedBatch", "decode_column", "predict_partition", "rebatch", "without_content"]
 
 _MAX_MESSAGE_CHARACTERS = 300
+# A binary column of Arrow holds no more; joined beyond it, Arrow makes several of one, or fails.
+_MAX_JOINED_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def _value(scalar: pa.Scalar) -> memoryview | dict[str, Any] | None:
 
 
 def rebatch(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of exactly `rows`, but for the last: the model sees full batches whatever Spark sends."""
+    """The same rows in batches of exactly `rows`, but for the last: the model sees full batches whatever Spark sends.
+
+    A batch of more than 2 GiB comes in the parts that Spark sent.
+    """
     pending: list[pa.RecordBatch] = []
     waiting = 0
     for batch in batches:
@@ -77,20 +82,20 @@ def rebatch(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
         while batch.num_rows - start + waiting >= rows:
             pending.append(batch.slice(start, rows - waiting))
             start += rows - waiting
-            yield _joined(pending)
+            yield from _joined(pending)
             pending, waiting = [], 0
         if start < batch.num_rows:
             pending.append(batch.slice(start))
             waiting += batch.num_rows - start
     if pending:
-        yield _joined(pending)
+        yield from _joined(pending)
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    if len(batches) == 1:
-        return batches[0]
-    table = pa.Table.from_batches(batches).combine_chunks()
-    return table.to_batches()[0]
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if len(batches) == 1 or sum(batch.nbytes for batch in batches) > _MAX_JOINED_BYTES:
+        return batches
+    joined: list[pa.RecordBatch] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return joined
 
 
 def without_content(batch: pa.RecordBatch, content_column: str) -> tuple[list[pa.Array], list[str]]:
@@ -152,20 +157,17 @@ def _outcomes(model: Predictor, decoded: DecodedBatch, rows: int, top_k: int) ->
 
 
 def _predict(model: Predictor, images: npt.NDArray[np.uint8], top_k: int) -> list[Outcome]:
-    """Outcome of every image. A forward pass that fails is halved until the image that it fails on is alone."""
     if len(images) == 0:
         return []
-    try:
-        prediction = model.predict(images, top_k=top_k)
-    except RuntimeError as error:
-        if len(images) > 1:
-            half = len(images) // 2
-            return _predict(model, images[:half], top_k) + _predict(model, images[half:], top_k)
-        message = " ".join(str(error).split())[:_MAX_MESSAGE_CHARACTERS]
-        return [Outcome(error_code="inference_failed", error_message=f"the model failed on this image: {message}")]
-    finite = np.all(np.isfinite(prediction.outputs), axis=1).tolist()
-    return [
+    answered = model.run_rows(images)
+    prediction = model.rank(answered.outputs, top_k=top_k)
+    finite = np.all(np.isfinite(answered.outputs), axis=1).tolist()
+    outcomes = [
         Outcome(labels=prediction.labels[row], scores=prediction.scores[row]) if finite[row]
         else Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values")
         for row in range(len(images))
     ]
+    for row, cause in answered.failures.items():
+        message = f"the model failed on this image: {cause[:_MAX_MESSAGE_CHARACTERS]}"
+        outcomes[row] = Outcome(error_code="inference_failed", error_message=message)
+    return outcomes

@@ -13,7 +13,7 @@ from sparkq.errors import EngineError
 from sparkq.node import describe_node
 from sparkq.sqnr import sqnr_of
 
-__all__ = ["BatchPrediction", "Predictor", "ranked", "softmax"]
+__all__ = ["BatchPrediction", "Predictor", "RowOutputs", "ranked", "softmax"]
 
 GOLDEN_SQNR_DB = 25.0
 """Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""
@@ -38,9 +38,28 @@ class BatchPrediction:
     scores: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class RowOutputs:
+    """Raw answers where some images may have none.
+
+    Parameters
+    ----------
+    outputs : ndarray of float32 [N, C]
+        NaN in the rows of `failures`.
+    failures : dict of int to str
+        Row to what the model said when it failed on that image.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    failures: dict[int, str]
+
+
 def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Softmax over the last axis, row by row, so that no row depends on another."""
-    shifted = np.exp((outputs - outputs.max(axis=-1, keepdims=True)).astype(np.float64))
+    wide = outputs.astype(np.float64)
+    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor.
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
     probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return probabilities
 
@@ -101,7 +120,34 @@ class Predictor:
         top_k : int
             Length K of the ranking, at most the number of classes.
         """
-        outputs = self.engine.run(images)
+        return self.rank(self.engine.run(images), top_k=top_k)
+
+    def rank(self, outputs: npt.NDArray[np.float32], *, top_k: int) -> BatchPrediction:
+        """What raw `outputs` (float32 [N, C]) say, as `predict`."""
         labels = ranked(outputs, top_k)
         probabilities = outputs if self.manifest.scores == "probabilities" else softmax(outputs)
         return BatchPrediction(outputs, labels, np.take_along_axis(probabilities, labels, axis=1))
+
+    def run_rows(self, images: npt.NDArray[np.uint8]) -> RowOutputs:
+        """Run a batch so that an image on which the model fails spoils no other: a batch that fails is halved.
+
+        Parameters
+        ----------
+        images : ndarray of uint8 [N, H, W, 3]
+            RGB at the manifest's input size.
+        """
+        outputs = np.full((len(images), self.manifest.classes), np.nan, np.float32)
+        failures: dict[int, str] = {}
+        pending = [(0, len(images))] if len(images) else []
+        while pending:
+            start, end = pending.pop()
+            try:
+                outputs[start:end] = self.engine.run(images[start:end])
+            except RuntimeError as error:
+                if end - start > 1:
+                    middle = (start + end) // 2
+                    pending += [(start, middle), (middle, end)]
+                else:
+                    # TorchScript's message is a traceback of the driver's files; what happened is its last line.
+                    failures[start] = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        return RowOutputs(outputs, failures)

@@ -12,12 +12,17 @@ import pyarrow.fs
 
 from sparkq.errors import InputError
 
-__all__ = ["is_uri", "read_file", "write_file"]
+__all__ = ["is_uri", "read_file", "shown", "write_file"]
 
 
 def is_uri(path: str) -> bool:
     """Whether `path` names a filesystem (``s3://...``), not a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
+
+
+def shown(path: str) -> str:
+    """`path` as it may stand in a message or a log: without the credentials that a uri can carry."""
+    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+://)[^/@]*@", r"\1***@", path)
 
 
 def _resolve(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -26,7 +31,9 @@ def _resolve(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(arrow_uri)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{uri}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}.") from error
+        raise InputError(
+            f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}."
+        ) from error
     return filesystem, path
 
 
@@ -53,9 +60,9 @@ def read_file(path: str, *, what: str) -> bytes:
             data: bytes = stream.read()
             return data
     except FileNotFoundError as error:
-        raise InputError(f"{what} {path}: expected a file; got nothing there.", hint="check the path.") from error
+        raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint="check the path.") from error
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{what} {path}: expected a readable file; got {error}.") from error
+        raise InputError(f"{what} {shown(path)}: expected a readable file; got {error}.") from error
 
 
 def write_file(path: str, data: bytes, *, what: str) -> None:
@@ -75,7 +82,7 @@ def write_file(path: str, data: bytes, *, what: str) -> None:
         else:
             _write_local(Path(path), data)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{what} {path}: expected a writable place; got {error}.") from error
+        raise InputError(f"{what} {shown(path)}: expected a writable place; got {error}.") from error
 
 
 def _write_local(target: Path, data: bytes) -> None:
@@ -98,9 +105,7 @@ def _write_local(target: Path, data: bytes) -> None:
 
 def _write_uri(uri: str, data: bytes) -> None:
     filesystem, path = _resolve(uri)
-    if filesystem.type_name == "local":
-        _write_local(Path(path), data)
-    elif filesystem.type_name in ("s3", "gcs", "abfs"):
+    if filesystem.type_name in ("s3", "gcs", "abfs"):
         _write_stream(filesystem, path, data)
     else:
         _write_and_move(filesystem, path, data)

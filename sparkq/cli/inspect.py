@@ -7,6 +7,7 @@ from typing import Any
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
 from sparkq.config_parsing import path_field
+from sparkq.storage import shown
 
 __all__ = ["COMMAND", "InspectOptions"]
 
@@ -29,7 +30,7 @@ def _run(options: InspectOptions) -> dict[str, Any]:
     mapping = artifact.manifest.to_mapping()
     # The golden pair is for machines; the rest of the manifest is short enough to read.
     golden = mapping.pop("golden")
-    return {"path": options.model, **mapping, "golden_shape": golden["shape"]}
+    return {"path": shown(options.model), **mapping, "golden_shape": golden["shape"]}
 
 
 def _show(result: dict[str, Any]) -> str:

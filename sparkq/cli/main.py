@@ -4,10 +4,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sparkq import __version__
 from sparkq.cli import demo, evaluate, inspect, predict, quantize
 from sparkq.cli.boundary import run_command
 from sparkq.cli.options import add_options, options_from
+from sparkq.version import __version__
 
 __all__ = ["main"]
 

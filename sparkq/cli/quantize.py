@@ -7,6 +7,7 @@ from typing import Any
 from sparkq.cli.command import Command
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import path_field, spec_field
+from sparkq.storage import shown
 
 __all__ = ["COMMAND", "QuantizeOptions"]
 
@@ -73,7 +74,7 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
     artifact.save(options.output)
     manifest = artifact.manifest
     return {
-        "output": options.output,
+        "output": shown(options.output),
         "name": manifest.name,
         "recipe": manifest.quantization.recipe,
         "model_digest": artifact.digest,

@@ -16,14 +16,17 @@ from sparkq.quantization.normalization import WithNormalization
 __all__ = ["trace_payload"]
 
 _TRACED_IMAGES = 2
-_PROOF_IMAGES = (1, 3)
+_PROOF_BATCH = 3
+_PROOF_IMAGES = 8
+_HINT = "take sizes from x.shape (or use flatten(1)), not from a constant, and branches on pixel values out of forward()."
 
 
 def trace_payload(model: nn.Module, preprocess: PreprocessConfig, calibration: CalibrationSet) -> bytes:
     """Trace `model` behind its normalization and save the unfrozen archive.
 
-    The trace is run at batch sizes that it was not recorded with and compared with the module itself: a trace that
-    remembers its batch size would shift predictions onto wrong rows.
+    The trace is run at batch sizes and on images that it was not recorded with, and compared with the module itself: a
+    trace that remembers its batch size would shift predictions onto wrong rows, and one that met a branch on pixel
+    values knows only the way that its own images took.
 
     Raises
     ------
@@ -47,8 +50,9 @@ def trace_payload(model: nn.Module, preprocess: PreprocessConfig, calibration: C
                 f"{type(error).__name__}: {' '.join(str(error).split())[:300]}.",
                 hint="check that preprocess gives the model's input size, and that forward() takes and returns one tensor.",
             ) from error
-        for images in _PROOF_IMAGES:
-            _prove(deployed, traced, _example(calibration, images), name)
+        _prove(deployed, traced, _example(calibration, _PROOF_BATCH), name)
+        for image in calibration.images[:_PROOF_IMAGES]:
+            _prove(deployed, traced, torch.from_numpy(image[np.newaxis]), name)
     return stream.getvalue()
 
 
@@ -60,15 +64,17 @@ def _prove(deployed: nn.Module, traced: nn.Module, example: torch.Tensor, name: 
     expected = deployed(example)
     if not isinstance(expected, torch.Tensor) or expected.ndim != 2 or not expected.is_floating_point():
         got = f"{expected.dtype} {list(expected.shape)}" if isinstance(expected, torch.Tensor) else type(expected).__name__
-        raise ModelError(f"model {name}: expected an output of float [N, classes]; got {got}.")
-    hint = "take sizes from x.shape (or use flatten(1)), not from a constant."
+        raise ModelError(
+            f"model {name}: expected an output of float [N, classes]; got {got}.",
+            hint="wrap the model in a module whose forward() returns one score a class for each image, before any argmax.",
+        )
     try:
         got_output = traced(example)
     except RuntimeError as error:
         raise ModelError(
-            f"model {name}: expected any batch size; its trace fails at {len(example)} images.", hint=hint,
+            f"model {name}: expected any batch size; its trace fails at {len(example)} images.", hint=_HINT,
         ) from error
     if got_output.shape != expected.shape or not torch.allclose(got_output, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
         raise ModelError(
-            f"model {name}: expected its trace to compute what it does; at {len(example)} images it differs.", hint=hint,
+            f"model {name}: expected its trace to compute what it does; at {len(example)} images it differs.", hint=_HINT,
         )

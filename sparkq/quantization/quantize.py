@@ -10,7 +10,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from sparkq import __version__
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.engines import Engine, load_engine
@@ -19,8 +18,10 @@ from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
 from sparkq.quantization.dynamic import quantize_dynamic
 from sparkq.quantization.mixed import quantize_mixed
+from sparkq.quantization.normalization import normalize
 from sparkq.quantization.payload import trace_payload
 from sparkq.quantization.static import float_layers, quantize_static
+from sparkq.version import __version__
 
 __all__ = ["quantize"]
 
@@ -65,9 +66,12 @@ def quantize(
     EngineError
         If this machine cannot run the payload.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model: expected a torch.nn.Module; got {type(model).__name__}.", hint="call its factory first.")
     config = config or QuantizationConfig()
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
+    _check_float(model, images, preprocess)
     float_bytes = _size_bytes(model)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
@@ -97,6 +101,27 @@ def quantize(
     return ModelArtifact(manifest, payload)
 
 
+def _check_float(model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig) -> None:
+    """Run the float model before anything is made of it: INT8 has no NaN, so that later none would be seen."""
+    batch = normalize(torch.from_numpy(calibration.images[:_PROBED_IMAGES]), preprocess)
+    name = type(model).__name__
+    try:
+        with torch.no_grad():
+            outputs = model(batch)
+    # The user's code: anything may come out of it.
+    except Exception as error:
+        raise ModelError(
+            f"model {name}: expected a forward pass on calibration images, {list(batch.shape)}; got {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}.",
+            hint="check preprocess: crop or resize.size is the model's input size.",
+        ) from error
+    if isinstance(outputs, torch.Tensor) and not torch.isfinite(outputs).all():
+        raise ModelError(
+            f"model {name}: expected finite outputs on the calibration images; got NaN or infinite values.",
+            hint="check the weights and preprocess.",
+        )
+
+
 @dataclass(frozen=True)
 class _Probe:
     golden: Golden
@@ -106,8 +131,14 @@ class _Probe:
 def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig) -> _Probe:
     """Run the finished payload: on the golden input, and on a few images to see what its outputs are."""
     pixels, replication = Golden.reduce(calibration.images[0])
-    output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
-    outputs = engine.run(np.ascontiguousarray(calibration.images[:_PROBED_IMAGES]))
+    try:
+        output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
+        outputs = engine.run(np.ascontiguousarray(calibration.images[:_PROBED_IMAGES]))
+    except RuntimeError as error:
+        raise ModelError(
+            f"model: expected a forward pass of the payload on calibration images; got {str(error).splitlines()[-1]}.",
+            hint="the model must take any image of its input size.",
+        ) from error
     if not np.isfinite(outputs).all() or not np.isfinite(output).all():
         raise ModelError(
             "model: expected finite outputs on the calibration images; got NaN or infinite values.",

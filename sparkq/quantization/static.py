@@ -128,7 +128,13 @@ def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
     for module in prepared.modules():
         if isinstance(module, ActivationObserver):
             module.method = method
-    converted: fx.GraphModule = convert_fx(prepared, backend_config=get_fbgemm_backend_config())
+    try:
+        converted: fx.GraphModule = convert_fx(prepared, backend_config=get_fbgemm_backend_config())
+    except Exception as error:
+        raise ModelError(
+            f"model: expected one that torch can convert to INT8; got {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}.", hint="recipe none keeps it in float.",
+        ) from error
     return converted
 
 
@@ -139,7 +145,9 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]
     for name in kept:
         mapping = mapping.set_module_name(name, None)
-    mapping = mapping.set_object_type(PlaneMeans, None)
+    # In 8 bits a softmax over 1000 classes is 0 almost everywhere; the functional one torch leaves in float anyway.
+    for kind in (PlaneMeans, nn.Softmax):
+        mapping = mapping.set_object_type(kind, None)
     result: QConfigMapping = mapping
     return result
 

@@ -17,6 +17,7 @@ from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
 from sparkq.evaluation import EVALUATION_FIELDS, Evaluation, evaluate_partition
 from sparkq.labels import read_labels_csv
+from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.schemas import find_content_column
 from sparkq.spark.shipping import ShippedModel, ship_model
@@ -68,6 +69,11 @@ def evaluate(
     content_column = find_content_column(images_df.schema, config.content_column)
     if "path" not in images_df.columns:
         raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
+    if float_artifact is not None and float_artifact.manifest.classes != artifact.manifest.classes:
+        raise InputError(
+            f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
+            f"{float_artifact.manifest.classes}."
+        )
     truth = _truth(labels, artifact)
     spark = images_df.sparkSession
     truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
@@ -118,10 +124,11 @@ def _evaluate_batches(
 
 def _summary(compared: DataFrame, *, with_float: bool) -> Evaluation:
     counts = [F.sum(F.col(name).cast("int")).alias(name) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")]
-    row = compared.agg(
-        F.sum(F.col("decoded").cast("int")).alias("images"), F.sum((~F.col("decoded")).cast("int")).alias("errors"), *counts,
+    sums = compared.agg(
+        F.sum(F.col("compared").cast("int")).alias("images"), F.sum((~F.col("compared")).cast("int")).alias("errors"), *counts,
         F.sum("signal").alias("signal"), F.sum("noise").alias("noise"),
-    ).collect()[0]
+    )
+    row = run_action(sums.collect)[0]
     images = row["images"] or 0
     percent = {name: 100 * (row[name] or 0) / max(images, 1) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")}
     evaluation = Evaluation(images, row["errors"] or 0, percent["top1"], percent["top5"])

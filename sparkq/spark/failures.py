@@ -6,7 +6,7 @@ import re
 import sparkq.errors
 from sparkq.errors import SparkqError
 
-__all__ = ["expected_failure"]
+__all__ = ["expected_failure", "root_message"]
 
 
 def expected_failure(error: BaseException) -> SparkqError | None:
@@ -17,3 +17,12 @@ def expected_failure(error: BaseException) -> SparkqError | None:
         return None
     message, _, hint = found.group(2).partition(" Hint: ")
     return kind(message, hint=hint or None)
+
+
+def root_message(error: BaseException) -> str:
+    """The first line of what Java says of the innermost cause, or of the error itself."""
+    cause = getattr(error, "java_exception", None)
+    while cause is not None and cause.getCause() is not None:
+        cause = cause.getCause()
+    text = str(error if cause is None else cause.getMessage()).strip()
+    return text.partition("\n")[0].rstrip(".") or type(error).__name__

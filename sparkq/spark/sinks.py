@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
+from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.hadoop import hadoop_path
 from sparkq.spark.sources import spark_path
@@ -69,7 +71,7 @@ def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = 
         )
     started = time.perf_counter()
     try:
-        predictions.write.mode("overwrite" if overwrite else "errorifexists").parquet(location)
+        run_action(partial(predictions.write.mode("overwrite" if overwrite else "errorifexists").parquet, location))
     except BaseException as error:
         if not overwrite and "PATH_ALREADY_EXISTS" not in str(error):
             # Spark aborts the tasks' files but leaves the folder, which would stop the next attempt. A folder that came
@@ -80,7 +82,7 @@ def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = 
 
 
 def _count(spark: SparkSession, location: str, seconds: float) -> WrittenPredictions:
-    counted = spark.read.parquet(location).groupBy("status", "error_code").agg(F.count("*").alias("rows")).collect()
+    counted = run_action(spark.read.parquet(location).groupBy("status", "error_code").agg(F.count("*").alias("rows")).collect)
     codes = {row["error_code"]: row["rows"] for row in counted if row["status"] == "error"}
     rows, errors = sum(row["rows"] for row in counted), sum(codes.values())
     return WrittenPredictions(rows, rows - errors, errors, dict(sorted(codes.items())), seconds)

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it ships no types
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
 from sparkq.images import decode_image_struct
+from sparkq.spark.actions import run_action
+from sparkq.spark.empty_files import with_empty_files
+from sparkq.spark.failures import root_message
 from sparkq.spark.hadoop import hadoop_path
 from sparkq.spark.schemas import find_content_column
 from sparkq.storage import is_uri
@@ -76,11 +80,11 @@ def read_images(
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         if glob is not None:
             reader = reader.option("pathGlobFilter", glob)
-        return reader.load(location)
-    except AnalysisException as error:
+        return with_empty_files(reader.load(location))
+    except (PySparkException, Py4JJavaError) as error:
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
-        raise InputError(f"input {path}: expected {input_format}; got {str(error).splitlines()[0]}") from error
+        raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
 
 
 def _literal(spark: SparkSession, location: str) -> str:
@@ -117,7 +121,7 @@ def count_images(df: DataFrame, path: str) -> int:
     InputError
         If there is none.
     """
-    images = df.count()
+    images = run_action(df.count)
     if images == 0:
         raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
     return images
@@ -142,7 +146,7 @@ def calibration_images(
         contents = _contents_of(spark, df, images)
     else:
         ordered = df.select(content_column).orderBy(F.xxhash64(F.col(content_column))).limit(images)
-        contents = [row[0] for row in ordered.collect()]
+        contents = [row[0] for row in run_action(ordered.collect)]
     if not contents:
         raise InputError(f"calibration input {path}: expected images; got none.", hint="point it at a folder with images.")
     if len(contents) < images:
@@ -151,12 +155,14 @@ def calibration_images(
 
 
 def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]:
-    chosen = [row["path"] for row in df.select("path").orderBy(F.xxhash64("path"), "path").limit(images).collect()]
+    ordered = df.orderBy(F.xxhash64("path"), "path").limit(images)
+    chosen = [row["path"] for row in run_action(ordered.select("path").collect)]
     if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
-        return [row["content"] for row in df.orderBy(F.xxhash64("path"), "path").limit(images).collect()]
-    rows = spark.read.format("binaryFile").load([_escaped(path) for path in chosen]).select("path", "content").collect()
-    by_path = {row["path"]: row["content"] for row in rows}
-    return [by_path[path] for path in chosen]
+        return [row["content"] for row in run_action(ordered.collect)]
+    files = spark.read.format("binaryFile").load([_escaped(path) for path in chosen])
+    by_path = {row["path"]: row["content"] for row in run_action(files.select("path", "content").collect)}
+    # Spark reads no row of a file of zero bytes; it counts as one that cannot be decoded.
+    return [by_path.get(path, b"") for path in chosen]
 
 
 def _calibration_item(content: Any) -> bytes | npt.NDArray[np.uint8]:

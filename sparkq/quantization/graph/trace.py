@@ -40,7 +40,8 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     graph.eval()
     try:
         propagate_shapes(graph, example)
-    except RuntimeError as error:
+    # Its operators: an index out of range is an IndexError, not a RuntimeError.
+    except Exception as error:
         raise ModelError(
             f"model {type(model).__name__}: expected a forward pass on {list(example.shape)}; got {_one_line(error)}.",
             hint="check preprocess: crop or resize.size is the model's input size.",

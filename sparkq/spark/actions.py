@@ -1,0 +1,30 @@
+"""Spark actions that Ctrl-C ends cleanly."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from pyspark import SparkContext, inheritable_thread_target
+
+__all__ = ["run_action"]
+
+Result = TypeVar("Result")
+
+
+def run_action(action: Callable[[], Result]) -> Result:
+    """Run a blocking Spark action; an interrupt cancels its jobs, waits until they have ended, and goes on.
+
+    py4j cannot be interrupted while it waits for an answer of the JVM: pyspark's own handler would then talk over the
+    very connection that is being read, and break it for everything after. So the action waits in a thread of its own.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(inheritable_thread_target(action))
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            while not future.done():
+                # Again and again: an action that was just about to start its job has none to cancel yet.
+                SparkContext.getOrCreate().cancelAllJobs()
+                wait([future], timeout=0.2)
+            raise

@@ -1,0 +1,167 @@
+"""Engines: which one fits, what it computes with, and that it leaves the process as it found it."""
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artifact, float_artifact, noise
+
+from sparkq.artifact import ModelArtifact
+from sparkq.engines import engine_for, load_engine
+from sparkq.errors import EngineError, SparkqError
+from sparkq.node import describe_node
+from sparkq.predictor import Predictor
+from sparkq.quantization import quantize
+
+
+@pytest.fixture(scope="module")
+def int8() -> ModelArtifact:
+    """A small static artifact."""
+    return quantize(SmallNet(), calibration=noise(4), preprocess=SMALL)
+
+
+@pytest.fixture(scope="module")
+def floating() -> ModelArtifact:
+    """The same model, recipe none."""
+    return float_artifact(SmallNet(), bright=256)
+
+
+class TestChoice:
+    """float32 runs float artifacts, fbgemm INT8 ones."""
+
+    def test_the_one_that_fits(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
+        assert engine_for(int8) == engine_for(int8, "fbgemm") == "fbgemm"
+        assert engine_for(floating) == engine_for(floating, "float32") == "float32"
+
+    def test_one_that_does_not_fit(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
+        for artifact, engine in ((int8, "float32"), (floating, "fbgemm")):
+            for call in (engine_for, lambda artifact, engine: Predictor(artifact, engine=engine)):
+                with pytest.raises(EngineError, match=f"engine {engine}.*recipe") as caught:
+                    call(artifact, engine)
+                assert caught.value.hint and "\n" not in str(caught.value)
+
+    def test_unknown_one(self, int8: ModelArtifact) -> None:
+        with pytest.raises(SparkqError, match="tensorrt"):
+            engine_for(int8, "tensorrt")
+
+    def test_the_rows_name_it(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
+        assert Predictor(int8).engine.name == "fbgemm"
+        assert Predictor(floating).engine.name == "float32"
+
+
+class TestRun:
+    """uint8 [N, H, W, 3] to float32 [N, C]."""
+
+    @pytest.mark.parametrize("count", [1, 2, 9])
+    def test_shape_and_dtype(self, count: int, int8: ModelArtifact, floating: ModelArtifact) -> None:
+        images = np.stack(noise(count))
+        for artifact, name in ((int8, "fbgemm"), (floating, "float32")):
+            output = load_engine(artifact.payload, name).run(images)
+            assert output.shape == (count, 4) and output.dtype == np.float32
+            assert output.flags.c_contiguous
+
+    def test_it_is_an_int8_kernel(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
+        """Near to the float answer, on a grid of at most 256 values."""
+        images = np.stack(noise(200, seed=2))
+        quantized, exact = load_engine(int8.payload, "fbgemm").run(images), load_engine(floating.payload, "float32").run(images)
+        assert 0 < np.abs(quantized - exact).max() < 0.1 * np.ptp(exact)
+        assert len(np.unique(quantized)) <= 256 < len(np.unique(exact))
+
+    def test_input_is_not_written_to(self, int8: ModelArtifact) -> None:
+        images = np.stack(noise(2))
+        before = images.copy()
+        load_engine(int8.payload, "fbgemm").run(images)
+        assert np.array_equal(images, before)
+
+
+class TestProcessWideSetting:
+    """``torch.backends.quantized.engine`` belongs to the process."""
+
+    @pytest.mark.parametrize("engine", torch.backends.quantized.supported_engines)
+    def test_it_is_left_as_it_was(self, engine: str, int8: ModelArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And the weights were packed for fbgemm: the answer does not depend on it."""
+        expected = load_engine(int8.payload, "fbgemm").run(np.stack(noise(2)))
+        monkeypatch.setattr(torch.backends.quantized, "engine", engine)
+        loaded = load_engine(int8.payload, "fbgemm")
+        assert torch.backends.quantized.engine == engine
+        assert np.array_equal(loaded.run(np.stack(noise(2))), expected)
+
+    def test_after_a_payload_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
+        with pytest.raises(RuntimeError):
+            load_engine(b"no archive", "fbgemm")
+        assert torch.backends.quantized.engine == "qnnpack"
+
+
+class TestGoldenCheck:
+    """A node that computes wrong results is found when it loads the model, not in the table."""
+
+    @pytest.mark.parametrize("recipe", ["static", "none"])
+    def test_right_results_pass(self, recipe: str) -> None:
+        artifact = digits_artifact(recipe)
+        assert Predictor(ModelArtifact.loads(artifact.dumps())).golden_sqnr_db > 100
+
+    @pytest.mark.parametrize("alter", [
+        lambda output: output[::-1].copy(),
+        lambda output: output * np.float32(1.2),
+        lambda output: np.zeros_like(output),
+        lambda output: np.full_like(output, np.nan),
+    ], ids=["reversed", "scaled", "zero", "not_a_number"])
+    @pytest.mark.parametrize("recipe", ["static", "none"])
+    def test_altered_golden_output(self, recipe: str, alter: object) -> None:
+        """The message names engine, host, CPU, artifact, both classes and how far off it is."""
+        artifact = digits_artifact(recipe)
+        golden = artifact.manifest.golden
+        altered = replace(golden, output=alter(golden.output))  # type: ignore[operator]
+        broken = ModelArtifact(replace(artifact.manifest, golden=altered), artifact.payload)
+        with pytest.raises(EngineError) as caught:
+            Predictor(broken)
+        message = str(caught.value)
+        assert describe_node() in message and socket.gethostname() in message
+        assert "fbgemm" in message if recipe == "static" else "float32" in message
+        assert "DigitsNet" in message and "dB" in message and "25" in message
+        assert f"top class {int(golden.output.argmax())}" in message
+        assert caught.value.hint and "\n" not in message
+
+    def test_altered_golden_input(self) -> None:
+        artifact = digits_artifact()
+        altered = replace(artifact.manifest.golden, pixels=255 - artifact.manifest.golden.pixels)
+        with pytest.raises(EngineError, match="golden output"):
+            Predictor(ModelArtifact(replace(artifact.manifest, golden=altered), artifact.payload))
+
+    def test_node_that_computes_no_numbers(self) -> None:
+        """NaN is not within any limit: here the input is altered to one that gives 0 / 0."""
+        artifact = float_artifact(NotFiniteOnBlack(infinite=False))
+        altered = replace(artifact.manifest.golden, pixels=np.zeros_like(artifact.manifest.golden.pixels))
+        with pytest.raises(EngineError, match="golden output"):
+            Predictor(ModelArtifact(replace(artifact.manifest, golden=altered), artifact.payload))
+
+    def test_wrong_number_of_outputs(self) -> None:
+        artifact = digits_artifact()
+        altered = replace(artifact.manifest.golden, output=artifact.manifest.golden.output[:9])
+        with pytest.raises(EngineError, match="9"):
+            Predictor(ModelArtifact(replace(artifact.manifest, golden=altered), artifact.payload))
+
+    def test_single_rounding_steps_pass(self) -> None:
+        """Another right INT8 kernel differs by one step of the output's grid in some places."""
+        artifact = digits_artifact()
+        golden = artifact.manifest.golden
+        levels = np.unique(Predictor(artifact).engine.run(golden.input((32, 32))[np.newaxis]))
+        step = float(np.diff(levels).min())
+        altered = golden.output.copy()
+        altered[::3] += step
+        moved = replace(golden, output=altered)
+        assert Predictor(ModelArtifact(replace(artifact.manifest, golden=moved), artifact.payload)).golden_sqnr_db > 25
+
+
+def test_forward_pass_that_fails_is_a_runtime_error() -> None:
+    """What `sparkq.partition` relies on when it looks for the image to blame."""
+    engine = load_engine(float_artifact(FailsOnWhite()).payload, "float32")
+    white = np.full((1, 16, 16, 3), 255, np.uint8)
+    for _ in range(3):  # TorchScript optimizes the graph after its first runs
+        with pytest.raises(RuntimeError, match="out of range"):
+            engine.run(white)
+        engine.run(white - 100)

@@ -1,0 +1,85 @@
+"""Calibration images: arrays, encoded bytes, any iterable; what cannot be used is counted or refused."""
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import SMALL, digit_files, encoded, noise, reference_files
+
+from sparkq.config import PreprocessConfig, ResizeConfig
+from sparkq.errors import InputError
+from sparkq.preprocess import preprocess_content
+from sparkq.quantization.calibration import calibration_set
+
+
+def test_arrays_bytes_and_generators_are_the_same() -> None:
+    images = noise(3)
+    files = [encoded(image) for image in images]
+    expected = calibration_set(images, SMALL)
+    assert expected.images.dtype == np.uint8
+    assert np.array_equal(expected.images, np.stack(images))  # already at the input size
+    mixed = [files[0], *images[1:]]
+    for calibration in (files, (file for file in files), tuple(map(memoryview, files)), np.stack(images), mixed):
+        other = calibration_set(calibration, SMALL)
+        assert np.array_equal(other.images, expected.images)
+        assert other.fingerprint == expected.fingerprint
+
+
+def test_preprocessed_as_for_inference(shared_data: Path) -> None:
+    """Real photographs of different sizes, resized and cropped by the code that workers use."""
+    preprocess = PreprocessConfig(resize=ResizeConfig("shorter_side", 64), crop=(48, 56))
+    files = reference_files(shared_data, "mobilenet", 4)
+    calibration = calibration_set(files, preprocess)
+    assert calibration.images.shape == (4, 48, 56, 3)
+    for image, file in zip(calibration.images, files, strict=True):
+        assert np.array_equal(image, preprocess_content(file, preprocess))
+
+
+def test_fingerprint_tells_images_and_order() -> None:
+    images = noise(3)
+    changed = [images[0], images[1], images[2] ^ np.uint8(1)]
+    fingerprints = {calibration_set(item, SMALL).fingerprint for item in (images, images[::-1], images[:2], changed)}
+    assert len(fingerprints) == 4
+
+
+def test_undecodable_images_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    files = list(digit_files(3))
+    broken = [b"no image", files[0][:60], b"", files[1][:-30]]
+    with caplog.at_level(logging.WARNING):
+        calibration = calibration_set([broken[0], files[0], broken[1], broken[2], files[1], broken[3], files[2]], SMALL)
+    assert np.array_equal(calibration.images, calibration_set(files, SMALL).images)
+    [record] = caplog.records
+    assert "left out 4 images" in record.getMessage()
+    assert "not_an_image 1" in record.getMessage() and "empty_content 1" in record.getMessage()
+
+
+def test_no_warning_when_all_decode(caplog: pytest.LogCaptureFixture) -> None:
+    calibration_set(digit_files(2), SMALL)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("calibration", [[], [b"no image", b""]], ids=["empty", "all_broken"])
+def test_nothing_left(calibration: list[bytes]) -> None:
+    with pytest.raises(InputError, match="at least one image") as caught:
+        calibration_set(calibration, SMALL)
+    assert caught.value.hint
+    assert f"{len(calibration)} could not be decoded" in str(caught.value)
+
+
+@pytest.mark.parametrize(("item", "got"), [
+    (np.zeros((8, 8, 3), np.float32), "float32 [8, 8, 3]"),
+    (np.zeros((8, 8, 3), np.int64), "int64 [8, 8, 3]"),
+    (np.zeros((8, 8), np.uint8), "uint8 [8, 8]"),
+    (np.zeros((8, 8, 4), np.uint8), "uint8 [8, 8, 4]"),
+    (np.zeros((3, 8, 8), np.uint8), "uint8 [3, 8, 8]"),
+    (np.zeros((0, 8, 3), np.uint8), "uint8 [0, 8, 3]"),
+    ("cat.jpg", "str"),
+    (None, "NoneType"),
+], ids=["float", "int64", "gray", "alpha", "channels_first", "no_pixels", "path", "none"])
+def test_wrong_item(item: object, got: str) -> None:
+    """Refused with its place and what it is, never cast."""
+    with pytest.raises(InputError) as caught:
+        calibration_set([noise(1)[0], item], SMALL)  # type: ignore[list-item]
+    assert "calibration item 1" in str(caught.value) and got in str(caught.value)

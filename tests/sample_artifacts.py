@@ -1,0 +1,36 @@
+"""Artifacts whose payload no engine will open: for tests of the file format, without torch."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sparkq.artifact import ModelArtifact, sha256_digest
+from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
+from sparkq.manifest import Golden, Manifest
+
+
+def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
+    """A manifest that fits `payload`, with every field filled; `values` replace fields."""
+    filled: dict[str, Any] = {
+        "name": "sample", "task": "classification",
+        "preprocess": PreprocessConfig(
+            resize=ResizeConfig("shorter_side", 9), crop=(6, 8), interpolation="bicubic", channel_order="BGR",
+            rescale="1/127.5", mean=(1.0, 0.5, 0.25), std=2,
+        ),
+        "labels": ("ant", "bee", "Zürich, \"快\""), "classes": 3, "scores": "logits",
+        "quantization": QuantizationConfig(observer="min_max", batch_size=4),
+        "calibration_images": 7, "calibration_fingerprint": "ab" * 32, "float_layers": ("fc",), "float_bytes": 4000,
+        "payload_bytes": len(payload), "payload_sha256": sha256_digest(payload), "torch_version": "2.13.0",
+        "sparkq_version": "0.1.0", "accuracy": {"top1": 81.9},
+        "golden": Golden(
+            pixels=np.arange(3 * 4 * 3, dtype=np.uint8).reshape(3, 4, 3), replication=2,
+            output=np.array([0.1, -3.25e-7, 12345.678], np.float32),
+        ),
+    }
+    return Manifest(**{**filled, **values})
+
+
+def sample_artifact(payload: bytes = b"payload", **values: Any) -> ModelArtifact:
+    """An artifact that `ModelArtifact.loads` accepts."""
+    return ModelArtifact(sample_manifest(payload, **values), payload)

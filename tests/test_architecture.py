@@ -1,0 +1,237 @@
+"""The rooms of DESIGN: imports point one way, heavy packages stay where they belong, modules stay small."""
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import sparkq
+
+ROOT = Path(__file__).resolve().parent.parent
+FACADE = "sparkq"
+
+# Room to rank. A package's rank holds for all modules in it. A new module needs a line here (or a package that has one).
+RANKS = {
+    "sparkq.errors": 0, "sparkq.version": 0,
+    "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
+    "sparkq.artifact": 2, "sparkq.images": 2, "sparkq.labels": 2, "sparkq.manifest": 2, "sparkq.preprocess": 2,
+    "sparkq.float_model": 3,
+    "sparkq.engines": 4, "sparkq.quantization": 4,
+    "sparkq.predictor": 5,
+    "sparkq.predictor_cache": 6,
+    "sparkq.digits": 7, "sparkq.evaluation": 7, "sparkq.partition": 7, "sparkq.prediction_columns": 7,
+    "sparkq.spark": 8,
+    "sparkq.report": 9,
+    "sparkq.cli": 10,
+    "jobs": 11,
+}
+TORCH_FREE_RANK = 2
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file of this project."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for folder in ("sparkq", "jobs") for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+@cache
+def parsed(module: str) -> ast.Module:
+    """Its syntax tree."""
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imports_in(tree: ast.AST, module: str) -> Iterator[tuple[str, str | None]]:
+    """Every (module, name) imported anywhere in `tree`: also inside functions, under TYPE_CHECKING, and by `import_module`."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            yield from ((source, alias.name) for alias in node.names)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                yield str(node.args[0].value), None
+
+
+@cache
+def project_imports(module: str) -> frozenset[str]:
+    """The modules of this project that `module` imports; ``from package import submodule`` is the submodule."""
+    found = set()
+    for source, name in imports_in(parsed(module), module):
+        target = f"{source}.{name}" if f"{source}.{name}" in MODULES else source
+        if target.split(".")[0] in ("sparkq", "jobs"):
+            found.add(target)
+    return frozenset(found)
+
+
+@cache
+def top_level_packages(module: str) -> frozenset[str]:
+    """The first parts of all that it imports."""
+    return frozenset(source.split(".")[0] for source, _ in imports_in(parsed(module), module))
+
+
+def rank(module: str) -> int:
+    """Rank of the room that it stands in."""
+    return max(number for room, number in RANKS.items() if f"{module}.".startswith(f"{room}."))
+
+
+def test_every_module_stands_in_a_room_and_every_import_is_known() -> None:
+    """A module that nobody gave a rank, or an import that names no file, would escape the tests below."""
+    rooms = tuple(f"{room}." for room in RANKS)
+    assert [module for module in MODULES if module != FACADE and not f"{module}.".startswith(rooms)] == []
+    assert {target for module in MODULES for target in project_imports(module)} <= set(MODULES)
+    assert len(MODULES) > 40 and sum(len(project_imports(module)) for module in MODULES) > 100
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != FACADE])
+def test_a_module_imports_only_from_lower_or_equal_ranks(module: str) -> None:
+    """Wherever the import stands: no import inside a function dodges this."""
+    upward = {target for target in project_imports(module) - {FACADE} if rank(target) > rank(module)}
+    assert not upward, f"{module} (rank {rank(module)}) imports upward"
+
+
+def test_there_is_no_cycle() -> None:
+    """Also among modules of one rank: taking away what imports nothing that is left takes away everything."""
+    left = {module: set(project_imports(module)) - {module, FACADE} for module in MODULES if module != FACADE}
+    # To import a module is to import the packages that it stands in.
+    for module in left:
+        left[module] |= {
+            package for target in left[module] for package in left
+            if target.startswith(f"{package}.") and not f"{module}.".startswith(f"{package}.")
+        }
+    while True:
+        free = {module for module, targets in left.items() if not targets & set(left)}
+        if not free:
+            break
+        left = {module: targets for module, targets in left.items() if module not in free}
+    assert left == {}
+
+
+def test_quantization_and_engines_meet_only_in_the_artifact() -> None:
+    """Engines know nothing of quantization; quantization runs its finished payload once, for the golden output, by name."""
+    def meetings(room: str, other: str) -> set[tuple[str, str]]:
+        return {
+            (module, target) for module in MODULES if f"{module}.".startswith(f"{room}.")
+            for target in project_imports(module) if f"{target}.".startswith(f"{other}.")
+        }
+
+    assert meetings("sparkq.engines", "sparkq.quantization") == set()
+    assert meetings("sparkq.quantization", "sparkq.engines") == {("sparkq.quantization.quantize", "sparkq.engines")}
+
+
+def test_the_facade_is_lazy_and_nobody_leans_on_it() -> None:
+    """At run time it imports nothing of sparkq, and sparkq's own modules take nothing from it but the version."""
+    at_run_time = [
+        node for node in parsed(FACADE).body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    sources = [source for source, _ in imports_in(ast.Module(at_run_time, []), FACADE)]
+    assert [source for source in sources if source.startswith("sparkq")] == ["sparkq.version"]
+    taken = {name for module in MODULES for source, name in imports_in(parsed(module), module) if source == FACADE}
+    assert {name for name in taken if f"sparkq.{name}" not in MODULES} <= {"__version__"}
+
+
+def test_only_the_spark_room_imports_pyspark() -> None:
+    """So that everything else is tested without a JVM, and a second Spark API is one room."""
+    users = {module for module in MODULES if {"pyspark", "py4j"} & top_level_packages(module)}
+    assert users and {module for module in users if not module.startswith("sparkq.spark.")} == set()
+
+
+def test_the_low_rooms_know_no_torch() -> None:
+    """Files, configs and pixels: what a driver checks before it starts anything."""
+    low = {module for module in MODULES if module != FACADE and rank(module) <= TORCH_FREE_RANK}
+    assert len(low) >= 10
+    assert {module for module in low if {"torch", "torchvision", "timm"} & top_level_packages(module)} == set()
+
+
+@pytest.mark.parametrize("package", ["torch.ao", "torch.jit"])
+def test_what_torch_deprecates_stays_in_two_rooms(package: str) -> None:
+    """A successor is then one new file."""
+    name = package.rpartition(".")[2]
+    users = set()
+    for module in MODULES:
+        attributes = {ast.unparse(node) for node in ast.walk(parsed(module)) if isinstance(node, ast.Attribute)}
+        imported = {f"{source}.{imported}" for source, imported in imports_in(parsed(module), module)}
+        if any(f"{used}.".startswith(f"torch.{name}.") for used in attributes | imported):
+            users.add(module)
+    assert users and {module for module in users if not module.startswith(("sparkq.quantization.", "sparkq.engines."))} == set()
+
+
+def test_no_module_is_named_utils() -> None:
+    """A module is named by what it does."""
+    vague = {"utils", "util", "helpers", "helper", "common", "misc"}
+    assert [module for module in MODULES if vague & set(module.split("."))] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_are_small(module: str) -> None:
+    """Under 300 lines, and functions under 40, their docstrings not counted."""
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) < 300
+    lengths = {
+        node.name: lines_without_docstring(node)
+        for node in ast.walk(parsed(module)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert {name: length for name, length in lengths.items() if length >= 40} == {}
+
+
+def lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """From ``def`` to the last line."""
+    lines = (function.end_lineno or 0) - function.lineno + 1
+    if ast.get_docstring(function) is not None:
+        lines -= (function.body[0].end_lineno or 0) - function.body[0].lineno + 1
+    return lines
+
+
+@pytest.mark.parametrize("job", [module for module in MODULES if module.startswith("jobs.")])
+def test_a_job_defines_nothing(job: str) -> None:
+    """What a script defines is shipped by value to every worker (DESIGN, fact 1)."""
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    assert [node for node in ast.walk(parsed(job)) if isinstance(node, definitions)] == []
+
+
+def test_the_three_jobs_of_the_issue_are_there() -> None:
+    """As spark-submit targets."""
+    assert {"jobs.quantize_model", "jobs.predict_images", "jobs.evaluate_model"} <= set(MODULES)
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy packages a fresh Python has loaded after `code`."""
+    script = f"{code}\nimport sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split()) & {"torch", "pyspark", "pandas", "pyarrow", "numpy"}
+
+
+@pytest.mark.parametrize(("code", "heavy"), [
+    ("import sparkq; dir(sparkq); sparkq.__version__", set()),
+    ("from sparkq import SparkqError, PreprocessConfig, InferenceConfig", set()),
+    ("from sparkq import decode_image", {"numpy"}),
+], ids=["sparkq", "configs", "images"])
+def test_importing_sparkq_is_light(code: str, heavy: set[str]) -> None:
+    """Neither torch nor pyspark nor pandas, until a name that needs it is used."""
+    assert loaded_by(code) == heavy
+
+
+@pytest.mark.parametrize("name", sparkq.__all__)
+def test_every_public_name_resolves(name: str) -> None:
+    """To something that says what it is."""
+    value = getattr(sparkq, name)
+    assert name in dir(sparkq)
+    assert value if name == "__version__" else value.__doc__
+
+
+@pytest.mark.parametrize("name", ["nothing", "__wrapped__"])
+def test_other_names_are_attribute_errors(name: str) -> None:
+    """So that hasattr, doctest and IPython can ask."""
+    with pytest.raises(AttributeError, match=name):
+        getattr(sparkq, name)
+    assert not hasattr(sparkq, name)

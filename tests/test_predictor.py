@@ -1,0 +1,162 @@
+"""One model, ready to predict: scores, ranking, and answers that depend on nothing but the image."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import (
+    SMALL, NotFiniteOnBlack, SmallNet, digit_files, digits_artifact, float_artifact, noise, reference_artifact, reference_files,
+)
+
+from sparkq.artifact import ModelArtifact
+from sparkq.predictor import Predictor, ranked, softmax
+from sparkq.preprocess import preprocess_content
+from sparkq.quantization import quantize
+
+Floats = npt.NDArray[np.float32]
+
+
+class TestSoftmax:
+    """Scores of logits."""
+
+    def test_numbers(self) -> None:
+        scores = softmax(np.log(np.array([[1, 2, 1], [6, 1, 1]], np.float32)))
+        assert scores.dtype == np.float32
+        np.testing.assert_allclose(scores, [[0.25, 0.5, 0.25], [0.75, 0.125, 0.125]], rtol=1e-6)
+
+    def test_large_logits_do_not_overflow(self) -> None:
+        np.testing.assert_allclose(softmax(np.array([[3e38, -3e38], [-3e38, -3e38]], np.float32)), [[1, 0], [0.5, 0.5]])
+
+    def test_a_row_depends_on_no_other(self) -> None:
+        outputs = np.random.default_rng(0).normal(size=(50, 1000)).astype(np.float32) * 5
+        alone = np.concatenate([softmax(row[np.newaxis]) for row in outputs])
+        assert np.array_equal(softmax(outputs), alone)
+
+    def test_rows_without_numbers_make_no_noise(self) -> None:
+        """Their images become error rows later; a warning an image would fill the executor's log."""
+        scores = softmax(np.array([[np.inf, 0], [np.nan, 1], [0, 0]], np.float32))
+        np.testing.assert_array_equal(scores[2], [0.5, 0.5])
+
+
+class TestRanked:
+    """Indices of the largest outputs."""
+
+    def test_best_first(self) -> None:
+        labels = ranked(np.array([[0.1, 0.4, 0.3], [2, 1, 3]], np.float32), 2)
+        assert labels.dtype == np.int64
+        assert labels.tolist() == [[1, 2], [2, 0]]
+
+    def test_ties_go_to_the_smaller_index(self) -> None:
+        """INT8 outputs tie often; 300 classes, where an unstable sort would show."""
+        outputs = np.zeros((1, 300), np.float32)
+        outputs[0, [250, 40]] = 1
+        assert ranked(outputs, 300)[0].tolist() == [40, 250, *(index for index in range(300) if index not in (40, 250))]
+
+    @pytest.mark.parametrize("top_k", [3, 4, 1000])
+    def test_more_than_there_are(self, top_k: int) -> None:
+        assert ranked(np.array([[0, 2, 1]], np.float32), top_k).tolist() == [[1, 2, 0]]
+
+
+class TestPredict:
+    """Outputs, labels, scores."""
+
+    def test_of_logits(self) -> None:
+        prediction = Predictor(digits_artifact()).predict(_pixels(digits_artifact(), digit_files(20)), top_k=3)
+        assert prediction.outputs.shape == (20, 10) and prediction.labels.shape == prediction.scores.shape == (20, 3)
+        assert np.array_equal(prediction.labels, ranked(prediction.outputs, 3))
+        expected = torch.from_numpy(prediction.outputs).softmax(1).numpy()
+        np.testing.assert_allclose(prediction.scores, np.take_along_axis(expected, prediction.labels, axis=1), rtol=1e-5)
+        assert (np.diff(prediction.scores, axis=1) <= 0).all()
+
+    def test_default_is_five(self) -> None:
+        predictor = Predictor(digits_artifact())
+        assert predictor.predict(_pixels(digits_artifact(), digit_files(2))).labels.shape == (2, 5)
+
+    def test_more_than_there_are_classes(self) -> None:
+        predictor = Predictor(digits_artifact())
+        prediction = predictor.predict(_pixels(digits_artifact(), digit_files(2)), top_k=50)
+        assert np.array_equal(np.sort(prediction.labels, axis=1), [list(range(10))] * 2)
+        np.testing.assert_allclose(prediction.scores.sum(1), 1, rtol=1e-6)
+
+    @pytest.mark.parametrize("infinite", [False, True])
+    def test_output_that_is_no_number_harms_no_other_row(self, infinite: bool) -> None:
+        predictor = Predictor(float_artifact(NotFiniteOnBlack(infinite=infinite)))
+        images = np.stack(noise(3))
+        expected = predictor.predict(images)
+        prediction = predictor.predict(np.concatenate([images[:1], np.zeros_like(images[:1]), images[1:]]))
+        assert not np.isfinite(prediction.outputs[1]).all()
+        for name in ("outputs", "labels", "scores"):
+            assert np.array_equal(np.delete(getattr(prediction, name), 1, axis=0), getattr(expected, name)), name
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_threads(self, threads: int) -> None:
+        before = torch.get_num_threads()
+        try:
+            Predictor(digits_artifact(), threads=threads)
+            assert torch.get_num_threads() == threads
+            Predictor(digits_artifact())
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+
+
+def _pixels(artifact: ModelArtifact, files: tuple[bytes, ...] | list[bytes]) -> npt.NDArray[np.uint8]:
+    return np.stack([preprocess_content(file, artifact.manifest.preprocess) for file in files])
+
+
+def _digits(shared_data: Callable[[], Path]) -> tuple[ModelArtifact, list[bytes]]:
+    return digits_artifact(), list(digit_files(40))
+
+
+def _unusual(shared_data: Callable[[], Path]) -> tuple[ModelArtifact, list[bytes]]:
+    """1000 classes and an odd number of channels, so that vectorized loops have remainders; a softmax in float."""
+    return quantize(SmallNet(999, torch.nn.Softmax(1)), calibration=noise(8), preprocess=SMALL), list(digit_files(40))
+
+
+def _real(name: str, count: int) -> Callable[[Callable[[], Path]], tuple[ModelArtifact, list[bytes]]]:
+    step = 50 if name == "resnet20" else 9
+    return lambda shared_data: (reference_artifact(shared_data(), name), reference_files(shared_data(), name, count, step=step))
+
+
+MODELS = {
+    "digits": _digits, "unusual": _unusual, "resnet20": _real("resnet20", 40), "squeezenet": _real("squeezenet", 8),
+    "mobilenet": _real("mobilenet", 8),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def alone(request: pytest.FixtureRequest) -> tuple[ModelArtifact, npt.NDArray[np.uint8], Floats]:
+    """An INT8 artifact, real images, and its output for each of them alone."""
+    artifact, files = MODELS[request.param](lambda: request.getfixturevalue("shared_data"))
+    images = _pixels(artifact, files)
+    predictor = Predictor(artifact)
+    return artifact, images, np.concatenate([predictor.engine.run(image[np.newaxis]) for image in images])
+
+
+@settings(max_examples=12, deadline=None)
+@given(data=st.data())
+def test_an_int8_prediction_depends_only_on_its_image(
+    alone: tuple[ModelArtifact, npt.NDArray[np.uint8], Floats], data: st.DataObject,
+) -> None:
+    """Bit for bit, whatever the batch mates, the batch's size, the position in it, and the predictor that computes it."""
+    artifact, images, outputs = alone
+    predictor = Predictor(artifact)
+    expected = Predictor(artifact).predict(images, top_k=10)
+    largest = 20 if len(images) > 8 else 5
+    for _ in range(3):  # TorchScript optimizes the graph after its first runs
+        chosen = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=largest), label="images of a batch")
+        prediction = predictor.predict(images[chosen], top_k=10)
+        assert prediction.outputs.tobytes() == outputs[chosen].tobytes()
+        assert np.array_equal(prediction.labels, expected.labels[chosen])
+        assert prediction.scores.tobytes() == expected.scores[chosen].tobytes()
+
+
+def test_different_images_get_different_outputs(alone: tuple[ModelArtifact, npt.NDArray[np.uint8], Floats]) -> None:
+    """Or the test above would hold for a model that looks at nothing."""
+    assert len({output.tobytes() for output in alone[2]}) > len(alone[1]) // 2
