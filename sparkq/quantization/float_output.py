@@ -8,32 +8,48 @@ from torch.ao.nn.intrinsic import quantized as nniq
 
 __all__ = ["LinearFloatOutput", "give_float_outputs"]
 
+_EXACT_IN_FLOAT32 = 2**24
+_LARGEST_PRODUCT = 255 * 127
+
 
 class LinearFloatOutput(nn.Module):
-    """INT8 weights and inputs, float32 result: fbgemm's 32-bit sums are scaled, but not rounded to 8 bits.
+    """INT8 weights and inputs, float32 result: integer sums that are scaled, but not rounded to 8 bits.
+
+    torch's operator for this exists in fbgemm alone, and the payload is for every engine. So the integers are multiplied
+    as floating-point numbers wide enough to hold each sum exactly: the order of summation, and with it the batch, cannot
+    show. Last layers are a thousandth of a network's work.
 
     Parameters
     ----------
     linear : torch.ao.nn.quantized.Linear
-        Its packed weights are taken over.
+        Its weights (symmetric, an output channel each) and bias are taken over.
     input_scale : float
         Of the input, which is quantized here.
     input_zero_point : int
         Likewise.
     """
 
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor
+
     def __init__(self, linear: nnq.Linear, input_scale: float, input_zero_point: int) -> None:
         super().__init__()
-        self._packed_params = linear._packed_params
+        weight, bias = linear._weight_bias()  # type: ignore[no-untyped-call]
         self.input_scale = input_scale
         self.input_zero_point = input_zero_point
+        largest = weight.shape[1] * _LARGEST_PRODUCT
+        self.exact = torch.float32 if largest < _EXACT_IN_FLOAT32 else torch.float64
+        self.register_buffer("weight", weight.int_repr())
+        self.register_buffer("scale", weight.q_per_channel_scales() * input_scale)
+        self.register_buffer("bias", torch.zeros(weight.shape[0]) if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [N, K] to float32 [N, C]."""
-        result: Tensor = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
-            x, self.input_scale, self.input_zero_point, self._packed_params._packed_params,
-        )
-        return result
+        steps = torch.round(x * (1 / self.input_scale)) + self.input_zero_point
+        steps = torch.clamp(steps, 0, 255) - self.input_zero_point
+        sums = torch.matmul(steps.to(self.exact), self.weight.to(self.exact).t())
+        return (sums * self.scale).to(torch.float32) + self.bias
 
 
 def give_float_outputs(graph: fx.GraphModule) -> int:
