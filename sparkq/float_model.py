@@ -135,8 +135,8 @@ def _from_factory(source: str, name: str) -> nn.Module:
         raise ModelError(f"model {source}:{name}: expected a callable {name!r} in {source}; got {type(factory).__name__}.")
     try:
         model = factory()
-    # The user's code: anything may come out of it.
-    except Exception as error:
+    # The user's code: anything may come out of it, also sys.exit().
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {source}:{name}: expected the factory to return a model when called without arguments; got "
             f"{_one_line(error)}."
@@ -157,7 +157,7 @@ def _import_factory_module(source: str) -> ModuleType:
             f"model source {source}: expected a module that can be imported; got {_one_line(error)}.",
             hint="give a path (models/my_models.py:factory), or put its folder on PYTHONPATH.",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"model source {source}: expected a module that can be imported; got {_one_line(error)}.") from error
 
 

@@ -156,3 +156,12 @@ class TestNamedArchitectures:
         with pytest.raises(ModelError) as caught:
             load_float_model(f"{source}:resnet51")
         _assert_clear(caught.value, "resnet51", source)
+
+
+def test_a_module_or_factory_that_ends_the_process(tmp_path: Path) -> None:
+    """``sys.exit()`` of a script without a main guard is the user's mistake, and is said; it does not end sparkq."""
+    (tmp_path / "script.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "exits.py").write_text("import sys\ndef factory():\n    sys.exit('no weights')\n")
+    for spec in ("script.py:factory", "exits.py:factory"):
+        with pytest.raises(ModelError, match="SystemExit"):
+            load_float_model(str(tmp_path / spec))

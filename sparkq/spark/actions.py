@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pyspark import SparkContext, inheritable_thread_target
+from pyspark import SparkContext
 
 __all__ = ["run_action"]
 
@@ -16,15 +16,24 @@ def run_action(action: Callable[[], Result]) -> Result:
     """Run a blocking Spark action; an interrupt cancels its jobs, waits until they have ended, and goes on.
 
     py4j cannot be interrupted while it waits for an answer of the JVM: pyspark's own handler would then talk over the
-    very connection that is being read, and break it for everything after. So the action waits in a thread of its own.
+    very connection that is being read, and break it for everything after. So the action waits in a thread of its own,
+    with the job group and pool of the caller's.
     """
+    context = SparkContext.getOrCreate()
+    java_context: Any = context._jsc.sc()
+    properties = java_context.getLocalProperties().clone()
+
+    def in_thread() -> Result:
+        java_context.setLocalProperties(properties)
+        return action()
+
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(inheritable_thread_target(action))
+        future = pool.submit(in_thread)
         try:
             return future.result()
         except KeyboardInterrupt:
             while not future.done():
                 # Again and again: an action that was just about to start its job has none to cancel yet.
-                SparkContext.getOrCreate().cancelAllJobs()
+                context.cancelAllJobs()
                 wait([future], timeout=0.2)
             raise

@@ -1,0 +1,146 @@
+"""Exit codes, and what goes to which stream."""
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparkq import __version__
+from sparkq.cli import main
+from sparkq.cli.boundary import run_command
+from sparkq.errors import EngineError, SparkqError
+
+from .conftest import TRACEBACK, Command, Outcome, run_process
+
+
+def _run(capsys: pytest.CaptureFixture[str], error: BaseException | None, *, as_json: bool = False) -> Outcome:
+    def command() -> dict[str, Any]:
+        if error is not None:
+            raise error
+        return {"rows": 3, "name": "naïve"}
+
+    code = run_command(command, show=lambda result: f"{result['rows']} rows", as_json=as_json)
+    captured = capsys.readouterr()
+    return Outcome(code, captured.out, captured.err)
+
+
+@pytest.fixture(autouse=True)
+def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where logs of unexpected errors go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_success(capsys: pytest.CaptureFixture[str]) -> None:
+    """Text for people, or the document alone."""
+    assert _run(capsys, None) == Outcome(0, "3 rows\n", "")
+    found = _run(capsys, None, as_json=True)
+    assert (found.code, found.document, found.err) == (0, {"rows": 3, "name": "naïve"}, "")
+
+
+@pytest.mark.parametrize("error", [SparkqError("It is so.", hint="do this."), EngineError("It is so.")], ids=["hint", "no_hint"])
+def test_expected_error(capsys: pytest.CaptureFixture[str], logs: Path, error: SparkqError) -> None:
+    """1: the sentence and its hint on standard error, the same in the document, no log."""
+    found = _run(capsys, error)
+    hint = "Hint: do this.\n" if error.hint else ""
+    assert found == Outcome(1, "", f"sparkq: error: It is so.\n{hint}")
+    found = _run(capsys, error, as_json=True)
+    expected = {"type": type(error).__name__, "message": "It is so.", "hint": error.hint}
+    assert (found.code, found.document) == (1, {"error": expected})
+    assert list(logs.iterdir()) == []
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_unexpected_error(capsys: pytest.CaptureFixture[str], logs: Path, as_json: bool) -> None:
+    """3: the traceback is in a file that the message names, and not on the terminal."""
+    found = _run(capsys, ZeroDivisionError("a bug\nof ours"), as_json=as_json)
+    assert found.code == 3
+    [log] = logs.iterdir()
+    assert str(log) in found.err
+    assert "ZeroDivisionError: a bug of ours" in found.err
+    assert TRACEBACK not in found.err and TRACEBACK not in found.out
+    assert TRACEBACK in log.read_text() and "ZeroDivisionError: a bug" in log.read_text()
+    if as_json:
+        assert found.document["error"]["type"] == "UnexpectedError" and str(log) in found.document["error"]["hint"]
+    else:
+        assert found.out == ""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_interrupt(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    """130, and a word."""
+    found = _run(capsys, KeyboardInterrupt(), as_json=as_json)
+    assert (found.code, found.err) == (130, "sparkq: interrupted\n")
+    assert found.out == "" if not as_json else found.document["error"]["type"] == "Interrupted"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["conquer"], ["predict", "--modle", "m"], ["predict", "--mod", "m"], ["inspect", "--model"], ["inspect", "m.sparkq"]],
+    ids=["no_command", "unknown_command", "unknown_option", "abbreviated_option", "missing_value", "positional"],
+)
+def test_wrong_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """2, as argparse does: usage on standard error."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert caught.value.code == 2
+    assert "usage: sparkq" in captured.err and captured.out == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The package's."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert (caught.value.code, capsys.readouterr().out) == (0, f"sparkq {__version__}\n")
+
+
+def test_unknown_key_ends_with_one(sparkq: Command, tmp_path: Path) -> None:
+    """A wrong key of a file is no wrong use of the command line: 1, and the valid keys."""
+    config = tmp_path / "c.yaml"
+    config.write_text("modle: m.sparkq\n")
+    sparkq("inspect", "--config", config).assert_refused("c.yaml", "'modle'", "valid keys: model")
+    found = sparkq("inspect", "--config", config, "--json")
+    assert found.code == 1
+    assert found.document["error"]["type"] == "ConfigError"
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["success", "failure"])
+def test_nothing_else_reaches_standard_output(tmp_path: Path, environment: dict[str, str], fails: bool) -> None:
+    """Not from print, not from C code, not from a child process, not from logging or warnings."""
+    script = tmp_path / "noisy.py"
+    script.write_text(textwrap.dedent(f"""
+        import logging, os, subprocess, sys, warnings
+        from sparkq.cli.boundary import run_command
+        from sparkq.errors import InputError
+
+        def command():
+            print("from print")
+            os.write(1, b"from a descriptor\\n")
+            subprocess.run(["echo", "from a child"], check=True)
+            logging.getLogger("anything").warning("from logging")
+            warnings.warn("from warnings")
+            sys.stdout.write("without a newline")
+            if {fails}:
+                raise InputError("It is so.")
+            return {{"rows": 3}}
+
+        print("before")
+        code = run_command(command, show=str, as_json=True)
+        print("after")
+        sys.exit(code)
+    """))
+    found = run_process([sys.executable, str(script)], environment, tmp_path)
+    assert found.code == int(fails)
+    before, document, after = found.out.splitlines()
+    assert (before, after) == ("before", "after")
+    error = {"type": "InputError", "message": "It is so.", "hint": None}
+    assert json.loads(document) == ({"error": error} if fails else {"rows": 3})
+    for source in ("print", "a descriptor", "a child", "logging", "warnings"):
+        assert f"from {source}" in found.err
+    assert "without a newline" in found.err

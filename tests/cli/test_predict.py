@@ -1,0 +1,240 @@
+"""``sparkq predict``: images to Parquet and one JSON document, or one sentence and nothing written."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from models import digit_files, digits_artifact
+from pyspark.sql import SparkSession
+
+from sparkq.artifact import ModelArtifact
+from sparkq.prediction_columns import CLASSIFICATION_FIELDS
+
+from .conftest import IMAGES, TRACEBACK, Command, tree
+
+
+def _rows(folder: Path) -> dict[str, dict[str, Any]]:
+    rows = pq.read_table(folder).to_pylist()
+    return {row["path"].rpartition("/")[2]: row for row in rows}
+
+
+def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """The keys that the issue names, and the rows that they count."""
+    found = sparkq("predict", "--model", model, "--input", images, "--output", tmp_path / "out", "--json", "--top-k", "3")
+    assert found.code == 0, found.err
+    document = found.document
+    assert (document["rows"], document["ok"], document["errors"]) == (IMAGES, IMAGES, 0)
+    assert document["output"] == str(tmp_path / "out")
+    assert (document["model_digest"], document["engine"]) == (ModelArtifact.load(str(model)).digest, "fbgemm")
+    assert document["seconds"] > 0
+    assert document["images_per_second"] == pytest.approx(IMAGES / document["seconds"], rel=0.01)
+    rows = _rows(tmp_path / "out")
+    assert rows.keys() == {path.name for path in images.iterdir()}
+    assert {len(row["top_k"]) for row in rows.values()} == {3}
+    assert {row["model_digest"] for row in rows.values()} == {document["model_digest"]}
+    assert "content" not in rows["000.png"] and rows["000.png"].keys() >= set(CLASSIFICATION_FIELDS.names)
+
+
+def test_broken_files_are_counted(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """As rows, errors and codes, also for people; exit code 0, for the job did what it should."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "whole.png").write_bytes((images / "000.png").read_bytes())
+    (folder / "sub" / "zero.png").touch()
+    (folder / "sub" / "text.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("no image")
+    found = sparkq("predict", "--model", model, "--input", folder, "--output", tmp_path / "out")
+    assert found.code == 0, found.err
+    for text in ("4 rows, 1 ok, 3 errors", "1 rows empty_content", "2 rows not_an_image"):
+        assert text in found.out
+    rows = _rows(tmp_path / "out")
+    assert {name: row["error_code"] for name, row in rows.items()} == {
+        "whole.png": None, "zero.png": "empty_content", "text.jpg": "not_an_image", "notes.txt": "not_an_image",
+    }
+    found = sparkq("predict", "--model", model, "--input", folder, "--output", tmp_path / "png", "--glob", "*.png", "--json")
+    assert {key: found.document[key] for key in ("rows", "ok", "errors")} == {"rows": 2, "ok": 1, "errors": 1}
+    assert found.document["error_codes"] == {"empty_content": 1}
+
+
+def test_table_in_table_out(spark: SparkSession, sparkq: Command, model: Path, tmp_path: Path) -> None:
+    """Parquet with a binary column of any name; its other columns come through."""
+    rows = [(index, bytearray(content)) for index, content in enumerate(digit_files(6))]
+    spark.createDataFrame(rows, "shop_id long, jpeg binary").write.parquet(str(tmp_path / "table"))
+    found = sparkq(
+        "predict", "--model", model, "--input", tmp_path / "table", "--output", tmp_path / "out", "--content-column", "jpeg",
+        "--engine", "fbgemm", "--batch-size", "4", "--json",
+    )
+    assert (found.code, found.document["rows"]) == (0, 6)
+    assert sorted(row["shop_id"] for row in pq.read_table(tmp_path / "out").to_pylist()) == list(range(6))
+
+
+def test_config_file_with_relative_paths(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """As scheduled jobs use it; an option wins."""
+    (model.parent / "photos").symlink_to(images)
+    content = {"model": model.name, "input": "photos", "output": "out", "top_k": 2, "batch_size": 8}
+    (model.parent / "c.yaml").write_text(yaml.safe_dump(content))
+    found = sparkq("predict", "--config", model.parent / "c.yaml", "--top-k", "1", "--json")
+    assert found.code == 0, found.err
+    assert found.document["output"] == str(model.parent / "out")
+    assert {len(row["top_k"]) for row in _rows(model.parent / "out").values()} == {1}
+
+
+def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
+    """A file that is no artifact of ours any more."""
+    artifact = ModelArtifact.loads(good)
+    if kind == "truncated":
+        path.write_bytes(good[: len(good) // 2])
+    elif kind == "wrong_digest":
+        path.write_bytes(replace(artifact, payload=artifact.payload[:-1] + b"?").dumps())
+    elif kind == "unknown_protocol":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 1,', b'"protocol": 99,'))
+            archive.writestr("payload.pt", artifact.payload)
+    else:
+        path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("truncated", ("spoiled.sparkq", "expected a .sparkq artifact", "Hint: copy the file again")),
+        ("unknown_protocol", ("spoiled.sparkq", "protocol 1", "99", "Hint: ")),
+        ("wrong_digest", ("spoiled.sparkq", "sha256", "Hint: ")),
+        ("no_artifact", ("spoiled.sparkq", "expected a .sparkq artifact")),
+        ("empty_file", ("spoiled.sparkq", "0 bytes")),
+    ],
+)
+def test_artifacts_that_cannot_be_used(
+    sparkq: Command, images: Path, model: Path, kind: str, words: tuple[str, ...],
+) -> None:
+    """Refused before Spark is started, by every command that reads an artifact."""
+    spoiled = model.with_name("spoiled.sparkq")
+    _spoiled_artifact(kind, model.read_bytes(), spoiled)
+    before = tree(model.parent)
+    for arguments in (
+        ["predict", "--input", images, "--output", model.parent / "out"],
+        ["evaluate", "--input", images, "--labels", images.parent / "labels.csv"],
+        ["inspect"],
+    ):
+        sparkq(*arguments, "--model", spoiled).assert_refused(*words)
+    assert tree(model.parent) == before and not (model.parent / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--input", "empty"], ("empty", "expected images", "Hint: ")),
+        (["--input", "absent"], ("absent", "no such path", "Hint: ")),
+        (["--input", "absent.parquet"], ("absent.parquet", "no such path")),
+        (["--input", "photos", "--glob", "*.tiff"], ("photos", "expected images", "Hint: check the path and the glob")),
+        (["--input", "text_table"], ("'content'", "binary", "string", "Hint: ")),
+        (["--input", "label_table"], ("label", "Hint: rename")),
+        (["--input", "photos", "--content-column", "pixels"], ("'pixels'", "content binary")),
+        (["--input", "photos", "--input-format", "parquet"], ("photos", "parquet")),
+        (["--input", "photos", "--input-format", "tar"], ("input_format", "images", "'tar'")),
+        (["--input", "photos", "--engine", "float32"], ("float32", "fbgemm", "Hint: ")),
+        (["--input", "photos", "--model", "absent.sparkq"], ("absent.sparkq", "Hint: check the path")),
+        (["--input", "photos", "--config", "unknown.yaml"], ("unknown.yaml", "'batchsize'", "valid keys: model, input, output")),
+        (["--input", "photos", "--top-k", "0"], ("top_k", "at least 1")),
+        (["--input", "nosuch://bucket/x"], ("nosuch://bucket/x", "filesystem")),
+    ],
+    ids=[
+        "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
+        "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
+        "zero_top_k", "unknown_filesystem",
+    ],
+)
+def test_refused(
+    spark: SparkSession, sparkq: Command, images: Path, model: Path, arguments: list[str], words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One sentence, exit code 1, no output folder."""
+    monkeypatch.chdir(model.parent)
+    Path("empty").mkdir()
+    Path("photos").symlink_to(images)
+    Path("unknown.yaml").write_text("batchsize: 8\n")
+    spark.sql("SELECT 'text' AS content").write.parquet(str(model.parent / "text_table"))
+    spark.sql("SELECT CAST('bytes' AS binary) AS content, 1 AS label").write.parquet(str(model.parent / "label_table"))
+    before = tree(Path())
+    given = ["--model", model] if "--model" not in arguments else []
+    sparkq("predict", *given, *arguments, "--output", "out").assert_refused(*words)
+    assert tree(Path()) == before and not Path("out").exists()
+
+
+def test_existing_output_is_left_alone(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """Unless it is to be overwritten."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    arguments = ["predict", "--model", model, "--input", images, "--output", tmp_path / "out"]
+    sparkq(*arguments).assert_refused(str(tmp_path / "out"), "does not exist", "--overwrite")
+    assert tree(tmp_path / "out") == {"mine.txt": b"mine"}
+    assert sparkq(*arguments, "--overwrite").code == 0
+    assert not (tmp_path / "out" / "mine.txt").exists()
+    assert len(_rows(tmp_path / "out")) == IMAGES
+
+
+@pytest.mark.parametrize(
+    ("input_path", "output"), [("in", "in"), ("in/sub", "in"), ("in", "in/sub"), ("link", "in"), ("in", "model")],
+    ids=["same", "output_holds_input", "input_holds_output", "symbolic_link", "output_holds_model"],
+)
+def test_overwrite_never_deletes_what_is_read(
+    sparkq: Command, images: Path, model: Path, tmp_path: Path, input_path: str, output: str,
+) -> None:
+    """Spark empties the output before it reads the first image."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "sub" / "a.png").write_bytes((images / "000.png").read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    before = tree(tmp_path)
+    paths = ["--input", tmp_path / input_path, "--output", tmp_path / output]
+    sparkq("predict", "--model", model, *paths, "--overwrite").assert_refused("apart from the", "Hint: ")
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.jvm
+def test_engine_error_on_a_worker(sparkq_process: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """A machine that computes wrong results: one sentence, one document, 1, no folder, no pages of Java."""
+    artifact = digits_artifact()
+    golden = replace(artifact.manifest.golden, output=-artifact.manifest.golden.output)
+    falsified = replace(artifact, manifest=replace(artifact.manifest, golden=golden))
+    falsified.save(str(model))
+    # One image is one task: when a failed task stops others, pyspark's daemon may print a traceback of its own.
+    paths = ["--input", images / "000.png", "--output", tmp_path / "out"]
+    found = sparkq_process("predict", "--model", model, *paths, "--master", "local[1]", "--json")
+    error = found.document["error"]
+    assert (found.code, error["type"]) == (1, "EngineError")
+    assert "golden output" in error["message"] and "\n" not in error["message"]
+    assert f"sparkq: error: {error['message']}\nHint: {error['hint']}\n" in found.err
+    assert TRACEBACK not in found.err and "\tat org.apache" not in found.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.jvm
+def test_interrupt_leaves_nothing(
+    console_script: str, environment: dict[str, str], images: Path, model: Path, tmp_path: Path,
+) -> None:
+    """Ctrl-C in a terminal while tasks run: 130, and no folder."""
+    output = tmp_path / "out"
+    arguments = ["predict", "--model", model, "--input", images, "--output", output, "--master", "local[1]"]
+    process = subprocess.Popen(
+        [console_script, *map(str, arguments)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (output / "_temporary").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "sparkq: interrupted"
+    assert TRACEBACK not in err
+    assert out == ""
+    assert not output.exists()

@@ -1,0 +1,235 @@
+"""``sparkq quantize``: from a config file to an artifact, or one sentence and nothing written."""
+from __future__ import annotations
+
+import pickle
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+import yaml
+from models import SmallNet, digits_net
+from pyspark.sql import SparkSession
+from safetensors.torch import save_file
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
+from sparkq.predictor import Predictor
+from sparkq.preprocess import preprocess_content
+from sparkq.quantization import quantize
+
+from .conftest import TRACEBACK, Command, tree
+
+NETS = '''
+    import torch
+    from torch import nn
+    from sparkq.digits import DigitsNet
+
+    def digits():
+        return DigitsNet()
+
+    def fails():
+        raise OSError("no such disk")
+
+    def no_model():
+        return {"not": "a model"}
+
+    class Branches(DigitsNet):
+        def forward(self, x):
+            return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+    class Boxes(DigitsNet):
+        def forward(self, x):
+            return self.features(x)
+
+    def branches():
+        return Branches()
+
+    def boxes():
+        return Boxes()
+'''
+LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+class Evil:
+    """Its pickle makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.fixture
+def job(images: Path, tmp_path: Path) -> Path:
+    """A folder with all that a config file names: model code, weights, labels, images."""
+    job = tmp_path / "job"
+    (job / "photos").mkdir(parents=True)
+    for image in sorted(images.iterdir())[:24]:
+        (job / "photos" / image.name).write_bytes(image.read_bytes())
+    (job / "nets.py").write_text(textwrap.dedent(NETS))
+    (job / "labels.txt").write_text("\n".join(LABELS) + "\n")
+    torch.save(digits_net().state_dict(), job / "weights.pt")
+    return job
+
+
+def _content(**changes: object) -> dict[str, object]:
+    content: dict[str, object] = {
+        "model": "nets.py:digits", "weights": "weights.pt", "task": "classification",
+        "preprocess": {"resize": {"mode": "squash", "size": 32}, "mean": 0.5, "std": 0.25}, "labels": "labels.txt",
+        "calibration": {"input": "photos", "images": 16}, "quantization": {"recipe": "static"}, "output": "out/digits.sparkq",
+    }
+    return {key: value for key, value in {**content, **changes}.items() if value is not None}
+
+
+def _config(job: Path, content: dict[str, object]) -> Path:
+    (job / "c.yaml").write_text(yaml.safe_dump(content))
+    return job / "c.yaml"
+
+
+def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """Every key that the issue names, with paths relative to the file; the artifact says what they said."""
+    found = sparkq("quantize", "--config", _config(job, _content()), "--json")
+    assert found.code == 0, found.err
+    artifact = ModelArtifact.load(str(job / "out" / "digits.sparkq"))
+    manifest = artifact.manifest
+    assert manifest.labels == tuple(LABELS)
+    assert manifest.task == "classification"
+    assert manifest.preprocess == PreprocessConfig(resize=ResizeConfig("squash", 32), mean=0.5, std=0.25)
+    assert (manifest.quantization.recipe, manifest.calibration_images) == ("static", 16)
+    document = found.document
+    assert document["output"] == str(job / "out" / "digits.sparkq")
+    assert document["model_digest"] == artifact.digest
+    assert document["artifact_bytes"] == (job / "out" / "digits.sparkq").stat().st_size
+    assert [path.name for path in (job / "out").iterdir()] == ["digits.sparkq"]
+
+
+def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:
+    images = [preprocess_content(path.read_bytes(), artifact.manifest.preprocess) for path in sorted((job / "photos").iterdir())]
+    return Predictor(artifact).predict(np.stack(images)).outputs
+
+
+def test_same_as_the_library(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """Ranges do not depend on the order of the images, so the artifact is that of `sparkq.quantize`; options win."""
+    changed = ["--calibration-images", "24", "--quantization-observer", "min_max", "--name", "mine", "--output", job / "x.sparkq"]
+    found = sparkq("quantize", "--config", _config(job, _content(labels=None)), *changed)
+    assert found.code == 0, found.err
+    assert str(job / "x.sparkq") in found.out and "24 images" in found.out
+    assert not (job / "out").exists()
+    artifact = ModelArtifact.load(str(job / "x.sparkq"))
+    assert (artifact.manifest.name, artifact.manifest.labels) == ("mine", None)
+    calibration = [path.read_bytes() for path in sorted((job / "photos").iterdir())]
+    config = QuantizationConfig(observer="min_max")
+    library = quantize(digits_net(), calibration=calibration, preprocess=artifact.manifest.preprocess, config=config)
+    assert np.array_equal(_outputs(artifact, job), _outputs(library, job))
+
+
+@pytest.mark.parametrize("weights", ["weights.safetensors", "checkpoint.pt"])
+def test_kinds_of_weights(spark: SparkSession, sparkq: Command, job: Path, weights: str) -> None:
+    """Safetensors, and a checkpoint that holds the state_dict under a key, give the same model as a bare state_dict."""
+    state = digits_net().state_dict()
+    save_file(state, job / "weights.safetensors")
+    checkpoint = {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}, "epoch": 3}
+    torch.save(checkpoint, job / "checkpoint.pt")
+    outputs = []
+    for kind in ("weights.pt", weights):
+        assert sparkq("quantize", "--config", _config(job, _content(weights=kind))).code == 0
+        outputs.append(_outputs(ModelArtifact.load(str(job / "out" / "digits.sparkq")), job))
+    assert np.array_equal(*outputs)
+
+
+def test_table_of_images(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """``calibration.input`` may be Parquet with a binary column."""
+    rows = [(bytearray(path.read_bytes()),) for path in (job / "photos").iterdir()]
+    spark.createDataFrame(rows, "jpeg binary").coalesce(1).write.parquet(str(job / "table"))
+    found = sparkq("quantize", "--config", _config(job, _content(calibration={"input": "table", "images": 9})), "--json")
+    assert (found.code, found.document["calibration_images"]) == (0, 9)
+
+
+def _spoil(job: Path) -> None:
+    """Inputs that cannot be used, beside those that can."""
+    (job / "empty").mkdir()
+    (job / "text").mkdir()
+    (job / "text" / "readme.txt").write_text("no image")
+    (job / "nine.txt").write_text("\n".join(LABELS[:9]))
+    torch.save(SmallNet().state_dict(), job / "foreign.pt")
+    (job / "evil.pt").write_bytes(pickle.dumps({"weight": Evil(job / "executed")}))
+    torch.save(digits_net(), job / "whole_model.pt")
+    (job / "truncated.pt").write_bytes((job / "weights.pt").read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"wieghts": "weights.pt"}, ("c.yaml", "'wieghts'", "did you mean 'weights'", "valid keys: ", "calibration")),
+        ({"calibration": {"input": "photos", "imgs": 3}}, ("calibration", "'imgs'", "valid keys: input, images")),
+        ({"model": None}, ("c.yaml", "'model'")),
+        ({"task": "detection"}, ("task", "classification", "'detection'")),
+        ({"calibration": {"input": "empty"}}, ("empty", "expected images")),
+        ({"calibration": {"input": "absent"}}, ("absent", "no such path")),
+        ({"calibration": {"input": "text"}}, ("calibration", "expected at least one image")),
+        ({"labels": "absent.txt"}, ("labels", "absent.txt")),
+        ({"labels": "nine.txt"}, ("labels", "10", "9")),
+        ({"weights": "absent.pt"}, ("weights", "absent.pt")),
+        ({"weights": "foreign.pt"}, ("weights", "foreign.pt", "DigitsNet", "missing")),
+        ({"weights": "evil.pt"}, ("weights", "evil.pt", "weights_only=True")),
+        ({"weights": "whole_model.pt"}, ("weights", "whole_model.pt", "state_dict")),
+        ({"weights": "truncated.pt"}, ("weights", "truncated.pt")),
+        ({"weights": "labels.txt"}, ("weights", "labels.txt")),
+        ({"model": "absent.py:digits"}, ("model", "absent.py")),
+        ({"model": "no_such_module:make"}, ("model", "no_such_module")),
+        ({"model": "nets.py:absent"}, ("model", "'absent'")),
+        ({"model": "nets.py"}, ("model", "module:factory")),
+        ({"model": "nets.py:fails"}, ("model", "no such disk")),
+        ({"model": "nets.py:no_model"}, ("model", "torch.nn.Module", "dict")),
+        ({"model": "nets.py:branches"}, ("Branches", "trace")),
+        ({"model": "nets.py:boxes"}, ("model", "[N, classes]", "4, 4]")),
+        ({"preprocess": {"resize": {"mode": "shorter_side", "size": 32}}}, ("preprocess.crop", "shorter_side")),
+        ({"output": "nets.py/digits.sparkq"}, ("artifact", "nets.py/digits.sparkq")),
+    ],
+    ids=[
+        "unknown_key", "unknown_key_in_group", "missing_key", "unknown_task", "empty_calibration", "missing_calibration",
+        "calibration_without_images", "missing_labels", "too_few_labels", "missing_weights", "weights_that_do_not_fit",
+        "pickle_with_code", "pickled_model", "truncated_weights", "text_as_weights", "missing_model_file", "missing_module",
+        "missing_factory", "no_factory", "factory_fails", "factory_gives_no_model", "model_that_cannot_be_traced",
+        "output_of_another_shape", "no_crop", "output_below_a_file",
+    ],
+)
+def test_refused(
+    spark: SparkSession, sparkq: Command, job: Path, changes: dict[str, object], words: tuple[str, ...],
+) -> None:
+    """One sentence, exit code 1, and the folder is as it was: no artifact, no temporary file, no code of a pickle run."""
+    _spoil(job)
+    config = _config(job, _content(**changes))
+    before = tree(job)
+    sparkq("quantize", "--config", config).assert_refused(*words)
+    after = {name: data for name, data in tree(job).items() if "__pycache__" not in name}
+    assert after == before
+    assert not (job / "out").exists()
+
+
+@pytest.mark.jvm
+def test_json_alone_on_standard_output(sparkq_process: Command, job: Path) -> None:
+    """Also when the user's model module prints, on import and when it is called, and Spark starts its own JVM."""
+    noise = textwrap.dedent('''
+        import os, subprocess
+        print("from the module")
+        os.write(1, b"from its C code\\n")
+        subprocess.run(["echo", "from its child"], check=True)
+
+        def noisy():
+            print("from the factory")
+            return DigitsNet()
+    ''')
+    (job / "nets.py").write_text(textwrap.dedent(NETS) + noise)
+    config = _config(job, _content(model="nets.py:noisy"))
+    found = sparkq_process("quantize", "--config", config, "--json", "--master", "local[1]")
+    assert found.code == 0, found.err
+    assert found.document["output"] == str(job / "out" / "digits.sparkq")
+    for source in ("the module", "its C code", "its child", "the factory"):
+        assert f"from {source}" in found.err
+    assert TRACEBACK not in found.err
