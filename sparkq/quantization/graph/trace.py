@@ -39,6 +39,9 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         ) from error
     graph.eval()
     try:
+        with torch.no_grad():
+            # The model itself first: torch.fx prints a traceback for a graph that fails.
+            model(example)
         propagate_shapes(graph, example)
     # Its operators: an index out of range is an IndexError, not a RuntimeError.
     except Exception as error:
