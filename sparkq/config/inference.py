@@ -30,6 +30,8 @@ class InferenceConfig:
         An image with more pixels than this is an error row (``image_too_large``) and is never decoded.
     content_column : str, optional
         The column with encoded images (binary) or Spark's image struct. Default: ``content``, or the only one that fits.
+    allow_saturation : bool
+        Run an artifact of target ``vnni`` also on CPUs without VNNI, whose 16-bit sums saturate: predictions may be wrong.
     """
 
     engine: str | None = None
@@ -37,6 +39,7 @@ class InferenceConfig:
     top_k: int = 5
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     content_column: str | None = None
+    allow_saturation: bool = False
 
     def __post_init__(self) -> None:
         if self.engine is not None:

@@ -3,11 +3,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import fx, nn
 
-from sparkq.quantization.graph.trace import input_node, shape_of
+from sparkq.config import PreprocessConfig
+from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.graph.trace import input_node, shape_of, trace_float
+from sparkq.quantization.normalization import normalize
 
-__all__ = ["int8_share", "layer_macs"]
+__all__ = ["float_layers", "int8_macs_percent", "int8_share", "layer_macs"]
 
 
 def layer_macs(graph: fx.GraphModule) -> dict[str, int]:
@@ -40,3 +44,17 @@ def int8_share(macs: Mapping[str, int], float_layers: Iterable[str]) -> float:
     total = sum(macs.values())
     in_float = sum(macs.get(name, 0) for name in set(float_layers))
     return 1 - in_float / total if total else 0.0
+
+
+def float_layers(model: nn.Module) -> tuple[str, ...]:
+    """Names of the convolutions and linear layers that a converted model still computes in float."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
+
+
+def int8_macs_percent(
+    model: nn.Module, converted: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig,
+) -> float:
+    """Share (0 to 100) of the multiply-accumulates of a float `model` that `converted` computes in INT8."""
+    graph = trace_float(model, normalize(torch.from_numpy(calibration.images[:1]), preprocess))
+    return 100 * int8_share(layer_macs(graph), float_layers(converted))

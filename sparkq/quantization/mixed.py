@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
-from sparkq.quantization.macs import int8_share
+from sparkq.quantization.macs import float_layers, int8_share
 from sparkq.quantization.sensitivity import layer_sensitivity
-from sparkq.quantization.static import float_layers, quantize_graph, quietly
+from sparkq.quantization.static import quantize_graph, quietly
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["choose_float_layers", "quantize_mixed"]

@@ -29,7 +29,7 @@ from sparkq.quantization.ranges import RANGES
 from sparkq.quantization.rounding import fit_layers
 from sparkq.sqnr import sqnr_of
 
-__all__ = ["float_layers", "quantize_graph", "quantize_static"]
+__all__ = ["quantize_graph", "quantize_static"]
 
 _LEVELS = {"vnni": 256, "avx2": 128}
 _FITTED_BYTES = 384 * 2**20
@@ -155,12 +155,6 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
 def _limits_pairs(config: QuantizationConfig) -> bool:
     # 7-bit activations leave room for any pair of weights.
     return config.target == "vnni" and config.limit_depthwise_weights
-
-
-def float_layers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the convolutions and linear layers that a converted model still computes in float."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
-    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
 
 
 @contextmanager

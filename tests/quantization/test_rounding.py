@@ -22,7 +22,8 @@ from sparkq.quantization.observers import weight_scales
 from sparkq.quantization.payload import trace_payload
 from sparkq.quantization.rounding import round_least_squares
 from sparkq.quantization.sensitivity import layer_sensitivity
-from sparkq.quantization.static import float_layers, quantize_static
+from sparkq.quantization.macs import float_layers
+from sparkq.quantization.static import quantize_static
 from sparkq.sqnr import sqnr_of
 
 # Far below what the default recipe reaches, and above what it reached without any one of its parts.

@@ -14,7 +14,8 @@ from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration import calibration_set
 from sparkq.quantization.normalization import normalize
-from sparkq.quantization.static import float_layers, quantize_static
+from sparkq.quantization.macs import float_layers
+from sparkq.quantization.static import quantize_static
 from sparkq.sqnr import sqnr_of
 
 NOISE = calibration_set(noise(8), SMALL)
