@@ -24,7 +24,7 @@ RANKS = {
     "sparkq.engines": 4, "sparkq.quantization": 4,
     "sparkq.predictor": 5,
     "sparkq.predictor_cache": 6,
-    "sparkq.digits": 7, "sparkq.evaluation": 7, "sparkq.partition": 7, "sparkq.prediction_columns": 7,
+    "sparkq.digits": 7, "sparkq.gate": 7, "sparkq.evaluation": 7, "sparkq.partition": 7, "sparkq.prediction_columns": 7,
     "sparkq.spark": 8,
     "sparkq.report": 9,
     "sparkq.cli": 10,
