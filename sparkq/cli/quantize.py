@@ -23,11 +23,11 @@ class QuantizeOptions:
     calibration : CalibrationConfig
         Images like those of the job.
     model : str
-        Float model: module:factory, file.py:factory, timm:NAME or torchvision:NAME.
+        Float model: module:factory, file.py:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     output : str
         The artifact to write, NAME.sparkq; path or uri.
     weights : str, optional
-        A .safetensors file, or a state_dict written by torch.save.
+        A .safetensors file, a state_dict written by torch.save, or an ONNX file with the model's names.
     task : str
         classification.
     labels : str, optional

@@ -14,6 +14,7 @@ from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.engines import Engine, load_engine
 from sparkq.errors import InputError, ModelError
+from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
 from sparkq.quantization.normalization import normalize
@@ -66,6 +67,7 @@ def quantize(
     if not isinstance(model, nn.Module):
         raise ModelError(f"model: expected a torch.nn.Module; got {type(model).__name__}.", hint="call its factory first.")
     config = config or QuantizationConfig()
+    require_image_shape(model, preprocess.input_size)
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
     _check_float(model, images, preprocess)

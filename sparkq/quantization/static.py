@@ -22,6 +22,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import ModelError
+from sparkq.exported import traceable
 from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.normalization import normalize
 
@@ -54,8 +55,9 @@ def quantize_static(
     example = normalize(torch.from_numpy(calibration.images[:1]), preprocess)
     backend = get_fbgemm_backend_config()
     with _quietly(), torch.no_grad():
+        graphed = traceable(model, example)
         try:
-            prepared = prepare_fx(copy.deepcopy(model), _qconfig_mapping(config), (example,), backend_config=backend)
+            prepared = prepare_fx(copy.deepcopy(graphed), _qconfig_mapping(config), (example,), backend_config=backend)
         # A tracer runs the user's code: anything may come out of it.
         except Exception as error:
             raise ModelError(
