@@ -66,7 +66,9 @@ def lowered(program: Program, *, place: str) -> fx.GraphModule:
         environment.update(zip(call.outputs, results, strict=False))
     output = environment.get(program.outputs[0])
     if not isinstance(output, Value):
-        raise ModelError(f"{place}: expected an output that depends on the input; got a constant.")
+        raise ModelError(
+            f"{place}: expected an output that depends on the input; got a constant.", hint="export the model again.",
+        )
     module = builder.finish(output, program.name)
     module.meta["image_shape"] = tuple(shape[1:])
     return module

@@ -74,7 +74,9 @@ class _Importer:
                     self._names[result.node].append(name)
         output = environment.get(self._graph.outputs[0])
         if not isinstance(output, Value):
-            raise ModelError(f"{self._place}: expected an output that depends on the input; got a constant.")
+            raise ModelError(
+                f"{self._place}: expected an output that depends on the input; got a constant.", hint="export the model again.",
+            )
         module = self._builder.finish(output, self._graph.name)
         if min(self._fixed) > 0:
             module.meta["image_shape"] = self._fixed

@@ -1,6 +1,7 @@
 """``.pt2`` files: the same function as the module that was exported, and nothing of a file is executed."""
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -114,7 +115,7 @@ def test_pickled_weights_are_refused_and_not_executed(small: Path, tmp_path: Pat
     assert "pickled" in refused(path)
     assert not canary.exists()
     # torch itself executes it: the reason why it does not read these files here.
-    with pytest.raises(Exception, match=""), warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.suppress(Exception):
         warnings.simplefilter("ignore")
         torch.export.load(path)
     assert canary.exists()

@@ -27,7 +27,9 @@ def images(count: int, size: int, *, channels: int = 3) -> Tensor:
 
 @pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 @pytest.mark.parametrize("name", REFERENCES)
-def test_exports_of_trained_models_compute_what_onnxruntime_does(shared_data: Path, tmp_path: Path, name: str, dynamo: bool) -> None:
+def test_exports_of_trained_models_compute_what_onnxruntime_does(
+    shared_data: Path, tmp_path: Path, name: str, dynamo: bool,
+) -> None:
     """Three images at once, though the file was written for one."""
     path = export(reference_model(shared_data, name), tmp_path / f"{name}.onnx", SIZES[name], dynamo=dynamo)
     assert difference(path, images(3, SIZES[name])) < 1e-4
@@ -175,7 +177,8 @@ def test_a_paddle_file(tmp_path: Path) -> None:
 def test_a_bias_is_not_taken_into_a_layer_that_others_see(tmp_path: Path) -> None:
     """The convolution's own output is used again: it must not have the bias."""
     nodes = [
-        NODE("Conv", ["x", "w"], ["c"]), NODE("Add", ["c", "b"], ["a"]), NODE("Relu", ["a"], ["r"]), NODE("Mul", ["r", "c"], ["m"]),
+        NODE("Conv", ["x", "w"], ["c"]), NODE("Add", ["c", "b"], ["a"]), NODE("Relu", ["a"], ["r"]),
+        NODE("Mul", ["r", "c"], ["m"]),
         NODE("GlobalAveragePool", ["m"], ["p"]), NODE("Reshape", ["p", "target"], ["y"]),
     ]
     constants = {"w": weights(4, 3, 1, 1), "b": weights(1, 4, 1, 1), "target": np.asarray([1, 4])}
