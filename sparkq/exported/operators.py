@@ -222,6 +222,14 @@ def _softmax(step: Step) -> Value:
     return step.builder.function(torch.softmax, step.input, step.get("dim"))
 
 
+def _layer_norm(step: Step) -> Value:
+    # The last argument of aten's is about cuDNN.
+    return step.builder.function(
+        F.layer_norm, step.input, tuple(step.get("normalized_shape")), step.get("weight"), step.get("bias"),
+        step.get("eps", 1e-5),
+    )
+
+
 def _elu(step: Step) -> Value:
     return step.layer(nn.ELU(step.get("alpha", 1.0)))
 
@@ -258,7 +266,8 @@ OPERATORS: dict[str, Callable[[Step], Any]] = {
     "aten.adaptive_max_pool2d": _pool(nn.AdaptiveMaxPool2d, "output_size"),
     **dict.fromkeys(("aten.dropout", "aten.feature_dropout", "aten.clone", "aten.contiguous", "aten.alias", "aten.detach",
                      "aten.lift_fresh_copy"), _same),
-    "aten.to": _cast, "aten._to_copy": _cast, "aten.softmax": _softmax, "aten._softmax": _softmax, "aten.elu": _elu,
+    "aten.to": _cast, "aten._to_copy": _cast,
+    "aten.softmax": _softmax, "aten._softmax": _softmax, "aten.elu": _elu, "aten.layer_norm": _layer_norm,
     "_operator.add": _numbers(operator.add), "_operator.sub": _numbers(operator.sub), "_operator.mul": _numbers(operator.mul),
     "_operator.floordiv": _numbers(operator.floordiv),
 }
@@ -267,7 +276,7 @@ OPERATORS: dict[str, Callable[[Step], Any]] = {
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "aten.mul": operator.mul, "aten.div": operator.truediv, "aten.mean": torch.mean, "aten.cat": torch.cat,
     "aten.permute": torch.permute, "aten.transpose": torch.transpose, "aten.unsqueeze": torch.unsqueeze, "aten.gelu": F.gelu,
-    "aten.leaky_relu": F.leaky_relu, "aten.log_softmax": torch.log_softmax, "aten.layer_norm": F.layer_norm,
+    "aten.leaky_relu": F.leaky_relu, "aten.log_softmax": torch.log_softmax,
     "aten.exp": torch.exp, "aten.sqrt": torch.sqrt, "aten.rsqrt": torch.rsqrt,
     "aten.pow": torch.pow, "aten.neg": torch.neg, "aten.abs": torch.abs, "aten.amax": torch.amax,
     "aten.sum": torch.sum, "aten.select": torch.select, "aten.maximum": torch.maximum, "aten.minimum": torch.minimum,

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,15 +105,16 @@ def test_what_cannot_be_converted_writes_nothing(
     assert not (config.parent / "out").exists()
 
 
-@pytest.mark.filterwarnings("ignore:Spark session is not provided:UserWarning")
-def test_calibration_images_make_it_int8(
-    shared_data: Path, config: Path, capsys: pytest.CaptureFixture[str], spark: object,
-) -> None:
-    """All layers of the file in INT8, less than half of the float size."""
-    code, result = run(
-        capsys, "--config", str(config), "--calibration-input", str(shared_data / "cifar10" / "images"),
-        "--calibration-images", "40",
+@pytest.mark.jvm
+def test_calibration_images_make_it_int8(shared_data: Path, config: Path) -> None:
+    """All layers of the file in INT8, less than half of the float size; standard output holds the document alone."""
+    arguments = ["--calibration-input", str(shared_data / "cifar10" / "images"), "--calibration-images", "40", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from sparkq.cli import main; sys.exit(main(sys.argv[1:]))", "convert", "--config",
+         str(config), "--master", "local[2]", *arguments],
+        capture_output=True, text=True, timeout=300,
     )
-    assert code == 0, result
-    assert (code, result["recipe"], result["calibration_images"], result["float_layers"]) == (0, "static", 40, [])
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert (result["recipe"], result["calibration_images"], result["float_layers"]) == ("static", 40, [])
     assert result["artifact_bytes"] < 0.5 * result["float_bytes"]
