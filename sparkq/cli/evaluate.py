@@ -28,7 +28,7 @@ class EvaluateOptions:
     labels : str
         CSV with path (relative to the CSV) and label (index or class name).
     float_model : str, optional
-        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME or torchvision:NAME.
+        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     weights : str, optional
         Weights of the float model.
     engine : str, optional

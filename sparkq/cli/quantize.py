@@ -2,22 +2,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
-from sparkq.config import CalibrationConfig, InferenceConfig, PreprocessConfig, QuantizationConfig, check_choice
+from sparkq.cli.gated import make_gated
+from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import path_field, spec_field
 from sparkq.errors import ConfigError
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-    from sparkq.gate import Attempt, GateTarget, Measured
+    from sparkq.gate import Attempt, GateTarget
 
 __all__ = ["COMMAND", "QuantizeOptions"]
 
@@ -33,11 +31,11 @@ class QuantizeOptions:
     calibration : CalibrationConfig
         Images like those of the job.
     model : str
-        Float model: module:factory, file.py:factory, timm:NAME or torchvision:NAME.
+        Float model: module:factory, file.py:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     output : str
         The artifact to write, NAME.sparkq; path or uri.
     weights : str, optional
-        A .safetensors file, or a state_dict written by torch.save.
+        A .safetensors file, a state_dict written by torch.save, or an ONNX file with the model's names.
     task : str
         classification.
     labels : str, optional
@@ -87,9 +85,9 @@ class QuantizeOptions:
 
 def _run(options: QuantizeOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model
-    from sparkq.gate import pass_gate
     from sparkq.labels import read_label_names
     from sparkq.quantization import quantize
+    from sparkq.spark.measuring import labelled_measure
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
 
@@ -98,44 +96,15 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
     model = load_float_model(options.model, options.weights)
     labels = None if options.labels is None else read_label_names(options.labels)
     make = partial(quantize, model, preprocess=options.preprocess, labels=labels, name=options.name)
-    attempts: list[Attempt] = []
     with session_for(options.master) as spark:
         calibration = options.calibration
         images = calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob)
-        if options.quantization.recipe == "none":
-            artifact = make(calibration=images, config=options.quantization)
-        else:
-            reference = make(calibration=images[:1], config=QuantizationConfig(recipe="none"))
-            images, measure = _measure(spark, options, images, reference)
-            artifact, attempts = pass_gate(
-                lambda config: make(calibration=images, config=config), measure, config=options.quantization, target=target,
-            )
+        labelled = None
+        if options.evaluation is not None and options.evaluation_labels is not None:
+            labelled = partial(labelled_measure, spark, options.evaluation, options.evaluation_labels)
+        artifact, attempts = make_gated(make, images, options.quantization, target, labelled)
     artifact.save(options.output)
     return _result(options, artifact, attempts)
-
-
-def _measure(
-    spark: SparkSession, options: QuantizeOptions, images: list[Any], reference: ModelArtifact,
-) -> tuple[list[Any], Callable[[ModelArtifact], Measured]]:
-    """(calibration images, how an artifact is measured): on the evaluation images, else on held-out calibration images."""
-    from sparkq.gate import Measured, measure_held_out, split_held_out
-    from sparkq.spark.evaluation import evaluate
-    from sparkq.spark.planning import with_planned_partitions
-    from sparkq.spark.sources import count_images, read_images
-
-    if options.evaluation is None or options.evaluation_labels is None:
-        calibration, held_out = split_held_out(images)
-        return calibration, lambda artifact: measure_held_out(artifact, reference, held_out)
-    path, labels = options.evaluation, options.evaluation_labels
-    read = read_images(spark, path)
-    planned = with_planned_partitions(read, images=count_images(read, path))
-    config = InferenceConfig(allow_saturation=True)
-
-    def measure(artifact: ModelArtifact) -> Measured:
-        found = evaluate(planned, artifact, labels=labels, float_artifact=reference, config=config)
-        return Measured(found.images, found.agreement or 0.0, found.sqnr_db, found.top1, found.accuracy_drop)
-
-    return images, measure
 
 
 def _result(options: QuantizeOptions, artifact: ModelArtifact, attempts: list[Attempt]) -> dict[str, Any]:

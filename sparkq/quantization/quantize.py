@@ -14,6 +14,7 @@ from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.engines import Engine, load_engine
 from sparkq.errors import InputError, ModelError
+from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
 from sparkq.quantization.dynamic import quantize_dynamic
@@ -71,6 +72,7 @@ def quantize(
     if not isinstance(model, nn.Module):
         raise ModelError(f"model: expected a torch.nn.Module; got {type(model).__name__}.", hint="call its factory first.")
     config = config or QuantizationConfig()
+    require_image_shape(model, preprocess.input_size)
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
@@ -89,7 +91,7 @@ def quantize(
         classes=classes,
         scores=probe.scores,
         quantization=config,
-        calibration_images=0 if config.recipe == "none" else len(images.images),
+        calibration_images=0 if config.recipe in ("none", "dynamic") else len(images.images),
         calibration_fingerprint=images.fingerprint,
         float_layers=float_layers(converted),
         int8_macs_percent=int8_macs_percent(model, converted, images, preprocess) if config.recipe != "none" else 0.0,

@@ -21,6 +21,7 @@ from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
+from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
@@ -88,10 +89,11 @@ def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig,
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
     bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
+    kept = [*kept, *keep_islands_in_float(lowered, kept)]
     try:
         prepared: fx.GraphModule = prepare_fx(
             lowered, _qconfig_mapping(config, lowered, kept), (example,),
-            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes([PlaneMeans]),
+            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes([PlaneMeans, FloatCall]),
             backend_config=get_fbgemm_backend_config(),
         )
     except Exception as error:
@@ -146,7 +148,7 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
     for name in kept:
         mapping = mapping.set_module_name(name, None)
     # In 8 bits a softmax over 1000 classes is 0 almost everywhere; the functional one torch leaves in float anyway.
-    for kind in (PlaneMeans, nn.Softmax):
+    for kind in (PlaneMeans, FloatCall, nn.Softmax):
         mapping = mapping.set_object_type(kind, None)
     result: QConfigMapping = mapping
     return result

@@ -9,6 +9,7 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from sparkq.errors import ModelError
+from sparkq.exported import traceable
 
 __all__ = ["input_node", "module_of", "only_user", "propagate_shapes", "shape_of", "trace_float"]
 
@@ -29,7 +30,9 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
         If torch.fx cannot trace it, or it does not run on `example`.
     """
     try:
-        graph = fx.symbolic_trace(copy.deepcopy(model))
+        graph = fx.symbolic_trace(copy.deepcopy(traceable(model, example)))
+    except ModelError:
+        raise
     # A tracer runs the user's code: anything may come out of it.
     except Exception as error:
         raise ModelError(
