@@ -23,7 +23,7 @@ from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_
 from sparkq.quantization.float_output import give_float_outputs
 from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
-from sparkq.quantization.graph.relu6 import lower_bounded_relus
+from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
 from sparkq.quantization.ranges import RANGES
@@ -36,6 +36,8 @@ _LEVELS = {"vnni": 256, "avx2": 128}
 _FITTED_BYTES = 384 * 2**20
 _FITTED_IMAGES = 256
 _COMPARED_IMAGES = 64
+# Modules of ours that stay as they are, and in float.
+_LEAVES = [BoundedReLU, FloatCall, PlaneMeans]
 
 
 def quantize_static(
@@ -93,7 +95,7 @@ def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig,
     try:
         prepared: fx.GraphModule = prepare_fx(
             lowered, _qconfig_mapping(config, lowered, kept), (example,),
-            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes([PlaneMeans, FloatCall]),
+            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes(_LEAVES),
             backend_config=get_fbgemm_backend_config(),
         )
     except Exception as error:
@@ -148,7 +150,7 @@ def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Co
     for name in kept:
         mapping = mapping.set_module_name(name, None)
     # In 8 bits a softmax over 1000 classes is 0 almost everywhere; the functional one torch leaves in float anyway.
-    for kind in (PlaneMeans, FloatCall, nn.Softmax):
+    for kind in (*_LEAVES, nn.Softmax):
         mapping = mapping.set_object_type(kind, None)
     result: QConfigMapping = mapping
     return result
