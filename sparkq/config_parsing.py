@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 
 from sparkq.errors import ConfigError
 
-__all__ = ["nested_type", "parse_config", "path_field", "spec_field", "to_mapping"]
+__all__ = ["FILE_SPECS", "nested_type", "parse_config", "path_field", "spec_field", "to_mapping"]
 
 Config = TypeVar("Config")
+
+FILE_SPECS = ("onnx", "pt2")
+"""Model sources that are followed by a path: ``onnx:FILE``."""
 
 
 def path_field(**arguments: Any) -> Any:
@@ -21,7 +24,7 @@ def path_field(**arguments: Any) -> Any:
 
 
 def spec_field(**arguments: Any) -> Any:
-    """A field ``source:name`` whose source may be a path to a ``.py`` file, relative as with `path_field`."""
+    """A field ``source:name`` in which a path may stand (``file.py:name``, ``onnx:file``, ``pt2:file``), as in `path_field`."""
     return dataclasses.field(metadata={"relative_spec": True}, **arguments)
 
 

@@ -5,6 +5,7 @@
     SparkqError                  an expected failure: one sentence, a hint, exit code 1
     ├── ConfigError              an option, a config key or a value is wrong
     ├── InputError               what was handed in (path, table, column, labels) cannot be used
+    ├── GateError                no recipe is as accurate as asked
     ├── ModelError               a float model cannot be built, filled with weights, traced or quantized
     ├── ArtifactError            a ``.sparkq`` file cannot be used
     │   ├── ArtifactFormatError      truncated, or not an artifact at all
@@ -26,6 +27,7 @@ __all__ = [
     "ArtifactProtocolError",
     "ConfigError",
     "EngineError",
+    "GateError",
     "ImageError",
     "InputError",
     "ModelError",
@@ -71,6 +73,10 @@ class InputError(SparkqError):
 
 class ModelError(SparkqError):
     """A float model cannot be built, filled with weights, traced or quantized."""
+
+
+class GateError(SparkqError):
+    """No recipe is as accurate as was asked, so nothing was written; the message holds the table of attempts."""
 
 
 class ArtifactError(SparkqError):

@@ -1,29 +1,28 @@
-"""Where a float model comes from: a factory of the user's, timm or torchvision; and its weights."""
+"""Where a float model comes from: a factory of the user's, timm, torchvision, an ONNX file or a ``.pt2`` program."""
 from __future__ import annotations
 
 import contextlib
 import importlib
 import importlib.util
-import io
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from sparkq.errors import ModelError
-from sparkq.storage import read_file
+from sparkq.exported import load_pt2
+from sparkq.onnx_import import load_onnx
+from sparkq.weights import load_weights, read_weights
 
-__all__ = ["load_float_model"]
+__all__ = ["load_float_model", "require_image_shape"]
 
 _SEED = 0
-# Checkpoints of training scripts hold the state_dict under one of these keys.
-_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
+_FILE_LOADERS: dict[str, Callable[[str], nn.Module]] = {"onnx": load_onnx, "pt2": load_pt2}
 _TORCHVISION_OPS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -38,41 +37,68 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
     ----------
     spec : str
         ``package.module:factory`` or ``path/to/file.py:factory`` (called without arguments, returns an ``nn.Module``),
-        ``timm:NAME`` or ``torchvision:NAME``.
+        ``timm:NAME`` or ``torchvision:NAME``; ``onnx:FILE`` or ``pt2:FILE`` (of ``torch.export.save``), path or uri, which
+        bring their weights along.
     weights : str, optional
-        Path or uri of a ``.safetensors`` file or of a state_dict written by ``torch.save``. Read without executing
-        anything that it holds. Without it, a named architecture gets random weights from a fixed seed, and a warning
-        says so; a factory of the user's may have filled them in itself.
+        Path or uri of a ``.safetensors`` file, of a state_dict written by ``torch.save``, or of an ONNX file whose
+        initializers have the model's names. Read without executing anything that it holds. Without it, a named
+        architecture gets random weights from a fixed seed, and a warning says so; a factory of the user's may have filled
+        them in itself.
 
     Returns
     -------
     nn.Module
-        In eval mode, float32.
+        In eval mode, float32. What comes from a file is a `torch.fx.GraphModule`, see `require_image_shape`.
 
     Raises
     ------
     ModelError
-        If there is no such model, or the weights do not fit it.
+        If there is no such model, the weights do not fit it, or a file holds what is not supported.
     InputError
-        If the weights file cannot be read.
+        If a file cannot be read.
     """
-    source, separator, name = spec.rpartition(":")
+    kind, _, path = spec.partition(":")
+    is_file = kind in _FILE_LOADERS and bool(path)
+    source, separator, name = (kind, ":", path) if is_file else spec.rpartition(":")
     if not separator or not source or not name:
         raise ModelError(
-            f"model {spec!r}: expected module:factory, timm:NAME or torchvision:NAME; got no such thing.",
+            f"model {spec!r}: expected module:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE; got no such thing.",
             hint="for example torchvision:resnet50 or my_models:make_classifier.",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        model = _named_architecture(source, name) if source in ("timm", "torchvision") else _from_factory(source, name)
+        model = _FILE_LOADERS[source](name) if is_file else _built(source, name)
     if weights is not None:
-        _load_weights(model, _read_state_dict(weights), weights)
+        load_weights(model, read_weights(weights), weights)
     elif source in ("timm", "torchvision"):
         warnings.warn(
             f"model {spec}: no weights given, so they are random (seed {_SEED}): good for benchmarks, not for predictions",
             stacklevel=2,
         )
     return model.float().eval()
+
+
+def require_image_shape(model: nn.Module, input_size: tuple[int, int]) -> None:
+    """Check that images of `input_size` (height, width) are what a model from a file was written for.
+
+    Its graph holds sizes as constants, so that other images can give wrong answers instead of an error.
+
+    Raises
+    ------
+    ModelError
+        If the model says its input's shape (``meta["image_shape"]`` of a GraphModule), and it is another.
+    """
+    shape = getattr(model, "meta", {}).get("image_shape")
+    if shape is not None and tuple(shape) != (3, *input_size):
+        raise ModelError(
+            f"model {type(model).__name__}: expected images of [{', '.join(map(str, shape))}] (channels, height, width), as its "
+            f"file says; got [3, {input_size[0]}, {input_size[1]}] from preprocess.",
+            hint="set preprocess.crop or resize.size to the model's input size.",
+        )
+
+
+def _built(source: str, name: str) -> nn.Module:
+    return _named_architecture(source, name) if source in ("timm", "torchvision") else _from_factory(source, name)
 
 
 def _named_architecture(source: str, name: str) -> nn.Module:
@@ -188,60 +214,6 @@ def _checked_module(model: object, spec: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {spec}: expected a torch.nn.Module; got {type(model).__name__}.")
     return model
-
-
-def _read_state_dict(path: str) -> Mapping[str, torch.Tensor]:
-    data = read_file(path, what="weights")
-    try:
-        if path.endswith(".safetensors"):
-            return load_safetensors(data)
-        # weights_only: an unpickler that builds tensors and containers, and nothing that a file could bring along.
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    # The restricted unpickler answers damage with whatever it meets first: IndexError, struct.error, AssertionError ...
-    except Exception as error:
-        raise ModelError(
-            f"weights {path}: expected a .safetensors file or a state_dict that torch.load reads with weights_only=True; got "
-            f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'nothing'}.",
-            hint="save model.state_dict(), not the model.",
-        ) from error
-    for key in _STATE_DICT_KEYS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping):
-        raise ModelError(
-            f"weights {path}: expected names and tensors; got {type(loaded).__name__}.", hint="save model.state_dict().",
-        )
-    for name, value in loaded.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
-            raise ModelError(
-                f"weights {path}: expected names and tensors; got {name!r} with a {type(value).__name__}.",
-                hint="save model.state_dict().",
-            )
-    return loaded
-
-
-def _load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], path: str) -> None:
-    expected = model.state_dict()
-    # DistributedDataParallel saves every name with this prefix.
-    state = {name if name in expected else name.removeprefix("module."): tensor for name, tensor in state.items()}
-    # BatchNorm's step counters play no part in inference, and converters leave them out.
-    missing = [name for name in expected if name not in state and not name.endswith("num_batches_tracked")]
-    unknown = [name for name in state if name not in expected]
-    shapes = [
-        f"{name} is {list(state[name].shape)}, the model's {list(expected[name].shape)}"
-        for name in expected if name in state and state[name].shape != expected[name].shape
-    ]
-    problems = [
-        f"{len(found)} {what} ({'; '.join(found[:3])}{' ...' if len(found) > 3 else ''})"
-        for found, what in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape")) if found
-    ]
-    if problems:
-        raise ModelError(
-            f"weights {path}: expected the {len(expected)} tensors of {type(model).__name__}; got {', '.join(problems)}.",
-            hint="the weights belong to another architecture, or to another number of classes.",
-        )
-    model.load_state_dict(state, strict=False)
 
 
 def _one_line(error: BaseException) -> str:

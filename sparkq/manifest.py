@@ -96,6 +96,8 @@ class Manifest:
         sha256 over the preprocessed calibration images in their order.
     float_layers : tuple of str
         Convolutions and linear layers that stayed in float.
+    int8_macs_percent : float
+        Share of the multiply-accumulates of convolutions and linear layers that is computed in INT8.
     float_bytes : int
         Size of the float model's parameters and buffers.
     payload_bytes : int
@@ -120,6 +122,7 @@ class Manifest:
     calibration_images: int
     calibration_fingerprint: str
     float_layers: tuple[str, ...]
+    int8_macs_percent: float
     float_bytes: int
     payload_bytes: int
     payload_sha256: str

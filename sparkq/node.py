@@ -5,7 +5,7 @@ import platform
 import socket
 from pathlib import Path
 
-__all__ = ["describe_node"]
+__all__ = ["describe_node", "has_vnni"]
 
 
 def describe_node() -> str:
@@ -13,10 +13,18 @@ def describe_node() -> str:
     return f"{socket.gethostname()} ({_cpu_model()})"
 
 
+def has_vnni() -> bool:
+    """Whether INT8 products are added in 32 bits (AVX-512 VNNI), not in 16 bits that saturate with 8-bit activations."""
+    return "avx512_vnni" in _cpu_line("flags").split()
+
+
 def _cpu_model() -> str:
+    return _cpu_line("model name") or platform.machine()
+
+
+def _cpu_line(name: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.machine()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")

@@ -10,7 +10,8 @@ import torch
 from sparkq.artifact import ModelArtifact
 from sparkq.engines import engine_for, load_engine
 from sparkq.errors import EngineError
-from sparkq.node import describe_node
+from sparkq.manifest import Manifest
+from sparkq.node import describe_node, has_vnni
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["BatchPrediction", "Predictor", "RowOutputs", "ranked", "softmax"]
@@ -70,6 +71,16 @@ def ranked(outputs: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.int64
     return order
 
 
+def _check_saturation(manifest: Manifest) -> None:
+    config = manifest.quantization
+    if config.recipe != "none" and config.target == "vnni" and not has_vnni():
+        raise EngineError(
+            f"node {describe_node()}: expected a CPU with AVX-512 VNNI for artifact {manifest.name!r} (target vnni, 8-bit "
+            "activations); got one without, whose 16-bit sums saturate and give wrong predictions.",
+            hint="quantize with target avx2 for such nodes, or run with --allow-saturation.",
+        )
+
+
 class Predictor:
     """An artifact on an engine.
 
@@ -81,6 +92,8 @@ class Predictor:
         Default: the one that fits the artifact.
     threads : int, optional
         torch's intra-op threads for this process; None leaves them as they are.
+    allow_saturation : bool
+        Run an artifact of target ``vnni`` also on a CPU without VNNI.
 
     Raises
     ------
@@ -88,10 +101,14 @@ class Predictor:
         If this node cannot run the engine, or its answer to the golden input is not the artifact's.
     """
 
-    def __init__(self, artifact: ModelArtifact, *, engine: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, artifact: ModelArtifact, *, engine: str | None = None, threads: int | None = None, allow_saturation: bool = False,
+    ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.manifest = artifact.manifest
+        if not allow_saturation:
+            _check_saturation(artifact.manifest)
         self.engine = load_engine(artifact.payload, engine_for(artifact, engine))
         self.golden_sqnr_db = self._check_golden()
 

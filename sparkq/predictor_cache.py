@@ -38,11 +38,14 @@ class PredictorKey:
         Engine name.
     threads : int, optional
         torch's intra-op threads.
+    allow_saturation : bool
+        As for `Predictor`.
     """
 
     file_sha256: str
     engine: str
     threads: int | None
+    allow_saturation: bool = False
 
 
 def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Predictor:
@@ -56,7 +59,9 @@ def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Pr
             _predictors.move_to_end(key)
             return _predictors[key]
         started = time.perf_counter()
-        predictor = Predictor(load(), engine=key.engine, threads=key.threads)
+        predictor = Predictor(
+            load(), engine=key.engine, threads=key.threads, allow_saturation=key.allow_saturation,
+        )
         _predictors[key] = predictor
         while len(_predictors) > _MAX_PREDICTORS:
             _predictors.popitem(last=False)

@@ -20,7 +20,8 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
         ),
         "labels": ("ant", "bee", "Zürich, \"快\""), "classes": 3, "scores": "logits",
         "quantization": QuantizationConfig(observer="min_max", batch_size=4),
-        "calibration_images": 7, "calibration_fingerprint": "ab" * 32, "float_layers": ("fc",), "float_bytes": 4000,
+        "calibration_images": 7, "calibration_fingerprint": "ab" * 32, "float_layers": ("fc",),
+        "int8_macs_percent": 90.0, "float_bytes": 4000,
         "payload_bytes": len(payload), "payload_sha256": sha256_digest(payload), "torch_version": "2.13.0",
         "sparkq_version": "0.1.0", "accuracy": {"top1": 81.9},
         "golden": Golden(

@@ -28,7 +28,7 @@ class EvaluateOptions:
     labels : str
         CSV with path (relative to the CSV) and label (index or class name).
     float_model : str, optional
-        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME or torchvision:NAME.
+        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     weights : str, optional
         Weights of the float model.
     engine : str, optional
@@ -39,6 +39,8 @@ class EvaluateOptions:
         Column with the images, where there are several that could be.
     glob : str, optional
         Only files whose name matches, e.g. *.jpg.
+    allow_saturation : bool
+        Run an artifact of target vnni also on CPUs without VNNI: predictions may be wrong.
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -52,6 +54,7 @@ class EvaluateOptions:
     batch_size: int = 16
     content_column: str | None = None
     glob: str | None = None
+    allow_saturation: bool = False
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +62,10 @@ class EvaluateOptions:
 
     def inference(self) -> InferenceConfig:
         """The part that is about inference, checked."""
-        return InferenceConfig(engine=self.engine, batch_size=self.batch_size, content_column=self.content_column)
+        return InferenceConfig(
+            engine=self.engine, batch_size=self.batch_size, content_column=self.content_column,
+            allow_saturation=self.allow_saturation,
+        )
 
 
 def _run(options: EvaluateOptions) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sparkq.cli import demo, evaluate, inspect, predict, quantize
+from sparkq.cli import convert, demo, evaluate, inspect, predict, quantize
 from sparkq.cli.boundary import run_command
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "quantize": quantize.COMMAND,
+    "convert": convert.COMMAND,
     "predict": predict.COMMAND,
     "evaluate": evaluate.COMMAND,
     "inspect": inspect.COMMAND,

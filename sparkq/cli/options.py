@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from sparkq.config_parsing import nested_type, parse_config
+from sparkq.config_parsing import FILE_SPECS, nested_type, parse_config
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
 
@@ -119,7 +119,11 @@ def _resolved(kind: type, mapping: dict[str, Any], folder: str) -> dict[str, Any
             resolved[field.name] = _joined(folder, value)
         elif isinstance(value, str) and field.metadata.get("relative_spec"):
             source, _, name = value.rpartition(":")
-            resolved[field.name] = f"{_joined(folder, source)}:{name}" if source.endswith(".py") else value
+            file_kind, _, path = value.partition(":")
+            if file_kind in FILE_SPECS:
+                resolved[field.name] = f"{file_kind}:{_joined(folder, path)}"
+            else:
+                resolved[field.name] = f"{_joined(folder, source)}:{name}" if source.endswith(".py") else value
     return resolved
 
 

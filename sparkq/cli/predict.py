@@ -41,6 +41,8 @@ class PredictOptions:
         Only files whose name matches, e.g. *.jpg; without it every file counts as an image.
     overwrite : bool
         Replace what is at output.
+    allow_saturation : bool
+        Run an artifact of target vnni also on CPUs without VNNI: predictions may be wrong.
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -56,6 +58,7 @@ class PredictOptions:
     input_format: str = "auto"
     glob: str | None = None
     overwrite: bool = False
+    allow_saturation: bool = False
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -66,7 +69,7 @@ class PredictOptions:
         """The part that is about inference, checked."""
         return InferenceConfig(
             engine=self.engine, batch_size=self.batch_size, top_k=self.top_k, max_image_pixels=self.max_image_pixels,
-            content_column=self.content_column,
+            content_column=self.content_column, allow_saturation=self.allow_saturation,
         )
 
 

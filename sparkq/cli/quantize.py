@@ -1,13 +1,21 @@
 """``sparkq quantize``: a float model and calibration images to an artifact."""
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
+from sparkq.cli.gated import make_gated
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import path_field, spec_field
+from sparkq.errors import ConfigError
 from sparkq.storage import shown
+
+if TYPE_CHECKING:
+    from sparkq.gate import Attempt, GateTarget
 
 __all__ = ["COMMAND", "QuantizeOptions"]
 
@@ -23,11 +31,11 @@ class QuantizeOptions:
     calibration : CalibrationConfig
         Images like those of the job.
     model : str
-        Float model: module:factory, file.py:factory, timm:NAME or torchvision:NAME.
+        Float model: module:factory, file.py:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     output : str
         The artifact to write, NAME.sparkq; path or uri.
     weights : str, optional
-        A .safetensors file, or a state_dict written by torch.save.
+        A .safetensors file, a state_dict written by torch.save, or an ONNX file with the model's names.
     task : str
         classification.
     labels : str, optional
@@ -36,6 +44,14 @@ class QuantizeOptions:
         Model name in the artifact; default: the model's class.
     quantization : QuantizationConfig
         Recipe and observer.
+    evaluation : str, optional
+        Directory of labelled images that the gate measures accuracy on; not the calibration images.
+    evaluation_labels : str, optional
+        CSV with path (relative to the CSV) and label.
+    max_accuracy_drop : float
+        Points of top-1 that INT8 may lose on the evaluation images.
+    min_agreement : float
+        Without evaluation: share (0 to 1) of held-out calibration images on which INT8 and float must have the same first label.
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -49,39 +65,65 @@ class QuantizeOptions:
     labels: str | None = path_field(default=None)
     name: str | None = None
     quantization: QuantizationConfig = QuantizationConfig()
+    evaluation: str | None = path_field(default=None)
+    evaluation_labels: str | None = path_field(default=None)
+    max_accuracy_drop: float = 0.5
+    min_agreement: float = 0.98
     master: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("task", self.task, ("classification",))
+        if (self.evaluation is None) != (self.evaluation_labels is None):
+            raise ConfigError("evaluation: expected evaluation and evaluation_labels together; got one of them.")
+
+    def target(self) -> GateTarget:
+        """What the gate asks for, checked."""
+        from sparkq.gate import GateTarget
+
+        return GateTarget(self.max_accuracy_drop, self.min_agreement)
 
 
 def _run(options: QuantizeOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model
     from sparkq.labels import read_label_names
     from sparkq.quantization import quantize
+    from sparkq.spark.measuring import labelled_measure
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
 
     # What can be wrong without Spark is found before Spark is started.
+    target = options.target()
     model = load_float_model(options.model, options.weights)
     labels = None if options.labels is None else read_label_names(options.labels)
+    make = partial(quantize, model, preprocess=options.preprocess, labels=labels, name=options.name)
     with session_for(options.master) as spark:
         calibration = options.calibration
         images = calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob)
-    artifact = quantize(
-        model, calibration=images, preprocess=options.preprocess, labels=labels, config=options.quantization, name=options.name,
-    )
+        labelled = None
+        if options.evaluation is not None and options.evaluation_labels is not None:
+            labelled = partial(labelled_measure, spark, options.evaluation, options.evaluation_labels)
+        artifact, attempts = make_gated(make, images, options.quantization, target, labelled)
     artifact.save(options.output)
+    return _result(options, artifact, attempts)
+
+
+def _result(options: QuantizeOptions, artifact: ModelArtifact, attempts: list[Attempt]) -> dict[str, Any]:
+    from sparkq.gate import gate_table
+
     manifest = artifact.manifest
     return {
         "output": shown(options.output),
         "name": manifest.name,
-        "recipe": manifest.quantization.recipe,
+        "recipe": attempts[-1].recipe if attempts else manifest.quantization.recipe,
         "model_digest": artifact.digest,
         "calibration_images": manifest.calibration_images,
+        "accuracy": manifest.accuracy,
+        "int8_macs_percent": manifest.int8_macs_percent,
         "float_layers": list(manifest.float_layers),
         "float_bytes": manifest.float_bytes,
         "artifact_bytes": len(artifact.dumps()),
+        "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
+        "table": gate_table(attempts) if attempts else "",
     }
 
 
@@ -91,6 +133,7 @@ def _show(result: dict[str, Any]) -> str:
         f"{result['output']}: {result['name']}, recipe {result['recipe']}, calibrated on {result['calibration_images']} images",
         f"size    {artifact_mb:.2f} MB (float {float_mb:.2f} MB, {float_mb / artifact_mb:.2f} times)",
         f"digest  {result['model_digest']}",
+        *result["table"].splitlines(),
     ]
     if result["recipe"] != "none" and result["float_layers"]:
         lines.append(f"float   {len(result['float_layers'])} layers stayed in float: {', '.join(result['float_layers'][:5])}")

@@ -12,7 +12,7 @@ from sparkq.errors import EngineError
 __all__ = ["Engine", "engine_for", "load_engine"]
 
 _LOADERS: dict[str, Callable[[bytes], Engine]] = {"fbgemm": load_fbgemm, "float32": load_float32}
-_FITS = {"static": ("fbgemm",), "none": ("float32",)}
+_FITS = {"static": ("fbgemm",), "mixed": ("fbgemm",), "dynamic": ("fbgemm",), "none": ("float32",)}
 
 
 def engine_for(artifact: ModelArtifact, engine: str | None = None) -> str:

@@ -1,33 +1,43 @@
-"""Static recipe: FX graph mode, fbgemm backend config, calibrated activations, per-channel weights."""
+"""Static recipe: calibrated activation ranges and per-channel weights, in torch's FX flow for the fbgemm backend."""
 from __future__ import annotations
 
 import copy
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
-from torch.ao.quantization import (
-    HistogramObserver,
-    MinMaxObserver,
-    QConfig,
-    QConfigMapping,
-    default_per_channel_weight_observer,
-    get_default_qconfig_mapping,
-)
+from torch import Tensor, fx, nn
+from torch.ao.quantization import QConfig, QConfigMapping, get_default_qconfig_mapping
 from torch.ao.quantization.backend_config import get_fbgemm_backend_config
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration import CalibrationSet
-from sparkq.quantization.normalization import normalize
+from sparkq.quantization.depthwise import slow_layers
+from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
+from sparkq.quantization.float_output import give_float_outputs
+from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
+from sparkq.quantization.graph.pooling import PlaneMeans
+from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
+from sparkq.quantization.graph.trace import shape_of
+from sparkq.quantization.observers import ActivationObserver, WeightObserver
+from sparkq.quantization.ranges import RANGES
+from sparkq.quantization.rounding import fit_layers
+from sparkq.sqnr import sqnr_of
 
-__all__ = ["float_layers", "quantize_static"]
+__all__ = ["quantize_graph", "quantize_static"]
 
-_OBSERVERS: dict[str, Any] = {"histogram": HistogramObserver, "min_max": MinMaxObserver}
+_LEVELS = {"vnni": 256, "avx2": 128}
+_FITTED_BYTES = 384 * 2**20
+_FITTED_IMAGES = 256
+_COMPARED_IMAGES = 64
+# Modules of ours that stay as they are, and in float.
+_LEAVES = [BoundedReLU, FloatCall, PlaneMeans]
 
 
 def quantize_static(
@@ -44,71 +54,123 @@ def quantize_static(
     preprocess : PreprocessConfig
         How its input is normalized.
     config : QuantizationConfig
-        Observer and batch size.
+        Observer, techniques and batch size.
 
     Raises
     ------
     ModelError
         If torch cannot trace, prepare or convert it.
     """
-    example = normalize(torch.from_numpy(calibration.images[:1]), preprocess)
-    backend = get_fbgemm_backend_config()
-    with _quietly(), torch.no_grad():
-        try:
-            prepared = prepare_fx(copy.deepcopy(model), _qconfig_mapping(config), (example,), backend_config=backend)
-        # A tracer runs the user's code: anything may come out of it.
-        except Exception as error:
-            raise ModelError(
-                f"model {type(model).__name__}: expected one that torch.fx can trace; got {_one_line(error)}.",
-                hint="take control flow that depends on tensor values or sizes out of forward(), or wrap it in a module "
-                "that torch.fx treats as a leaf.",
-            ) from error
-        for start in range(0, len(calibration.images), config.batch_size):
-            batch = torch.from_numpy(calibration.images[start:start + config.batch_size])
-            _calibrate(prepared, normalize(batch, preprocess), type(model).__name__)
-        try:
-            return convert_fx(prepared, backend_config=backend)
-        except Exception as error:
-            raise ModelError(
-                f"model {type(model).__name__}: expected one that torch can convert to INT8; got {_one_line(error)}.",
-                hint="recipe none keeps it in float.",
-            ) from error
+    with quietly(), torch.no_grad():
+        prepared = float_graph(model, calibration, preprocess, config)
+        return quantize_graph(prepared, normalized_batches(calibration, preprocess, config), config)
 
 
-def _calibrate(prepared: nn.Module, batch: torch.Tensor, name: str) -> None:
+def quantize_graph(
+    floating: FloatGraph, batches: list[Tensor], config: QuantizationConfig, *, in_float: Collection[str] = (),
+) -> nn.Module:
+    """Quantize a float graph on normalized batches, but for the layers `in_float` and those that `config` names."""
+    kept = {*in_float, *config.float_layers, *(slow_layers(floating.graph) if config.float_slow_layers else ())}
+    with quietly(), torch.no_grad():
+        prepared = _prepare(floating.graph, batches[0][:1], config, kept)
+        for batch in batches:
+            prepared(batch)
+        converted = _convert(prepared, config, floating, batches)
+        if config.rounding == "least_squares" or config.bias_correction:
+            few = _few(batches, floating.graph)
+            fit_layers(
+                converted, floating.graph, few, round_weights=config.rounding == "least_squares",
+                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config),
+            )
+        if config.float_output:
+            give_float_outputs(converted)
+        return converted
+
+
+def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig, kept: Collection[str]) -> fx.GraphModule:
+    """Insert observers; those behind a clamp know its bounds."""
+    lowered = copy.deepcopy(graph)
+    bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
+    kept = [*kept, *keep_islands_in_float(lowered, kept)]
     try:
-        prepared(batch)
-    # The user's code and its operators: an index out of range is an IndexError, not a RuntimeError.
+        prepared: fx.GraphModule = prepare_fx(
+            lowered, _qconfig_mapping(config, lowered, kept), (example,),
+            prepare_custom_config=PrepareCustomConfig().set_non_traceable_module_classes(_LEAVES),
+            backend_config=get_fbgemm_backend_config(),
+        )
     except Exception as error:
         raise ModelError(
-            f"model {name}: expected a forward pass on {list(batch.shape)}; got {_one_line(error)}.",
-            hint="check preprocess: crop or resize.size is the model's input size.",
+            f"model: expected one that torch.ao.quantization can prepare; got {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}.", hint="name the layers that it stumbles over in quantization.float_layers.",
         ) from error
+    for node in prepared.graph.nodes:
+        observer = prepared.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(observer, ActivationObserver) and str(node.args[0].target) in bounds:
+            observer.lower_bound, observer.upper_bound = 0.0, bounds[str(node.args[0].target)]
+    return prepared
 
 
-def _qconfig_mapping(config: QuantizationConfig) -> QConfigMapping:
-    # 7-bit activations (reduce_range), torch's default for fbgemm: without VNNI its kernels add pairs of products in
-    # 16 bits, which saturate with 8-bit activations.
-    activation = _OBSERVERS[config.observer].with_args(dtype=torch.quint8, reduce_range=True)
-    qconfig = QConfig(activation=activation, weight=default_per_channel_weight_observer)  # type: ignore[no-untyped-call]
+def _convert(
+    prepared: fx.GraphModule, config: QuantizationConfig, floating: FloatGraph, batches: list[Tensor],
+) -> fx.GraphModule:
+    if config.observer != "auto":
+        return _converted(prepared, config.observer)
+    few = batches[:max(1, _COMPARED_IMAGES // len(batches[0]))]
+    expected = torch.cat([floating.graph(batch) for batch in few]).numpy()
+    best, highest = None, -math.inf
+    for method in RANGES:
+        candidate = _converted(prepared, method)
+        sqnr = sqnr_of(expected, torch.cat([candidate(batch) for batch in few]).numpy())
+        if best is None or sqnr > highest:
+            best, highest = candidate, sqnr
+    assert best is not None
+    return best
+
+
+def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
+    prepared = copy.deepcopy(prepared)
+    for module in prepared.modules():
+        if isinstance(module, ActivationObserver):
+            module.method = method
+    try:
+        converted: fx.GraphModule = convert_fx(prepared, backend_config=get_fbgemm_backend_config())
+    except Exception as error:
+        raise ModelError(
+            f"model: expected one that torch can convert to INT8; got {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}.", hint="recipe none keeps it in float.",
+        ) from error
+    return converted
+
+
+def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Collection[str]) -> QConfigMapping:
+    activation = ActivationObserver.with_args(method="histogram", levels=_LEVELS[config.target])
+    weight = WeightObserver.with_args(search=config.weight_scales == "mse", limit_pairs=_limits_pairs(config))
+    mapping: Any = get_default_qconfig_mapping("fbgemm")
+    mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]
+    for name in kept:
+        mapping = mapping.set_module_name(name, None)
     # In 8 bits a softmax over 1000 classes is 0 almost everywhere; the functional one torch leaves in float anyway.
-    return get_default_qconfig_mapping("fbgemm").set_global(qconfig).set_object_type(nn.Softmax, None)
+    for kind in (*_LEAVES, nn.Softmax):
+        mapping = mapping.set_object_type(kind, None)
+    result: QConfigMapping = mapping
+    return result
 
 
-def float_layers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the convolutions and linear layers that a converted model still computes in float."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
-    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _limits_pairs(config: QuantizationConfig) -> bool:
+    # 7-bit activations leave room for any pair of weights.
+    return config.target == "vnni" and config.limit_depthwise_weights
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    # torch.ao.quantization is deprecated upstream (this package is the one place that uses it), and observers warn of
-    # things that are so on purpose, such as reduce_range.
+def quietly() -> Iterator[None]:
+    """Silence torch's warnings: torch.ao.quantization is deprecated upstream, and this package is the one place that uses it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _few(batches: list[Tensor], graph: fx.GraphModule) -> list[Tensor]:
+    """As many batches as fit into memory when a layer's inputs are held for all of them."""
+    largest = max((torch.Size(shape_of(node) or ()).numel() for node in graph.graph.nodes), default=1)
+    images = min(_FITTED_IMAGES, max(1, _FITTED_BYTES // (4 * max(largest, 1))))
+    return batches[:max(1, images // len(batches[0]))]

@@ -39,7 +39,9 @@ class ShippedModel:
         return cached_predictor(self.key, lambda: ModelArtifact.loads(self.broadcast.value, place="broadcast artifact"))
 
 
-def ship_model(context: SparkContext, artifact: ModelArtifact, engine: str | None) -> ShippedModel:
+def ship_model(
+    context: SparkContext, artifact: ModelArtifact, engine: str | None, *, allow_saturation: bool = False,
+) -> ShippedModel:
     """Broadcast an artifact, once an application however often it is asked for. On the driver.
 
     Raises
@@ -58,4 +60,4 @@ def ship_model(context: SparkContext, artifact: ModelArtifact, engine: str | Non
         # Forgotten, not destroyed: a lazy DataFrame may still need it, and Spark frees what nobody holds.
         _broadcasts.popitem(last=False)
     threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
-    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads))
+    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads, allow_saturation))

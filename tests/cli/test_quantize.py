@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
+from sparkq.gate import split_held_out
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 from sparkq.quantization import quantize
+from sparkq.spark.sources import calibration_images
 
 from .conftest import TRACEBACK, Command, tree
 
@@ -100,7 +102,7 @@ def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
     assert manifest.labels == tuple(LABELS)
     assert manifest.task == "classification"
     assert manifest.preprocess == PreprocessConfig(resize=ResizeConfig("squash", 32), mean=0.5, std=0.25)
-    assert (manifest.quantization.recipe, manifest.calibration_images) == ("static", 16)
+    assert (manifest.quantization.recipe, manifest.calibration_images) == ("static", 12)
     document = found.document
     assert document["output"] == str(job / "out" / "digits.sparkq")
     assert document["model_digest"] == artifact.digest
@@ -114,15 +116,16 @@ def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:
 
 
 def test_same_as_the_library(spark: SparkSession, sparkq: Command, job: Path) -> None:
-    """Ranges do not depend on the order of the images, so the artifact is that of `sparkq.quantize`; options win."""
+    """The artifact is that of `sparkq.quantize` on the images that the gate does not hold out; options win."""
     changed = ["--calibration-images", "24", "--quantization-observer", "min_max", "--name", "mine", "--output", job / "x.sparkq"]
     found = sparkq("quantize", "--config", _config(job, _content(labels=None)), *changed)
     assert found.code == 0, found.err
-    assert str(job / "x.sparkq") in found.out and "24 images" in found.out
+    assert str(job / "x.sparkq") in found.out and "19 images" in found.out
     assert not (job / "out").exists()
     artifact = ModelArtifact.load(str(job / "x.sparkq"))
     assert (artifact.manifest.name, artifact.manifest.labels) == ("mine", None)
-    calibration = [path.read_bytes() for path in sorted((job / "photos").iterdir())]
+    calibration, held_out = split_held_out(calibration_images(spark, str(job / "photos"), images=24))
+    assert len(held_out) == 5
     config = QuantizationConfig(observer="min_max")
     library = quantize(digits_net(), calibration=calibration, preprocess=artifact.manifest.preprocess, config=config)
     assert np.array_equal(_outputs(artifact, job), _outputs(library, job))
@@ -233,3 +236,29 @@ def test_json_alone_on_standard_output(sparkq_process: Command, job: Path) -> No
     for source in ("the module", "its C code", "its child", "the factory"):
         assert f"from {source}" in found.err
     assert TRACEBACK not in found.err
+
+
+@pytest.mark.parametrize(("option", "value", "said"), [
+    ("--min-agreement", "98", "share from 0 to 1"), ("--max-accuracy-drop", "-1", "at least 0"),
+    ("--evaluation", "photos", "together"),
+])
+def test_what_the_gate_cannot_ask(sparkq: Command, job: Path, option: str, value: str, said: str) -> None:
+    """Said before Spark starts."""
+    found = sparkq("quantize", "--config", _config(job, _content()), option, value)
+    assert found.code == 1 and said in found.err
+    assert not (job / "out").exists()
+
+
+def test_gate_on_labelled_images(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """Measured on Spark, shown as a table, kept in the manifest."""
+    files = sorted((job / "photos").iterdir())
+    rows = [f"photos/{file.name},{index % 10}" for index, file in enumerate(files)]
+    (job / "truth.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    gate = ["--evaluation", job / "photos", "--evaluation-labels", job / "truth.csv", "--max-accuracy-drop", "100"]
+    found = sparkq("quantize", "--config", _config(job, _content()), *gate, "--json")
+    assert found.code == 0, found.err
+    (attempt,) = found.document["attempts"]
+    assert attempt["recipe"] == "static" and attempt["measured"]["images"] == len(files)
+    accuracy = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.accuracy
+    assert accuracy["top1"] == attempt["measured"]["top1"] and accuracy["accuracy_drop"] == attempt["measured"]["accuracy_drop"]
+    assert found.document["calibration_images"] == 16

@@ -1,0 +1,21 @@
+"""What a user can set, as frozen dataclasses that check themselves.
+
+Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when the object is made, on the driver, before
+any work starts. `sparkq.config_parsing` makes them from YAML mappings and refuses unknown keys.
+"""
+from sparkq.config.checks import check_choice
+from sparkq.config.inference import DEFAULT_MAX_IMAGE_PIXELS, ENGINES, INPUT_FORMATS, InferenceConfig
+from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
+from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
+
+__all__ = [
+    "DEFAULT_MAX_IMAGE_PIXELS",
+    "ENGINES",
+    "INPUT_FORMATS",
+    "CalibrationConfig",
+    "InferenceConfig",
+    "PreprocessConfig",
+    "QuantizationConfig",
+    "ResizeConfig",
+    "check_choice",
+]

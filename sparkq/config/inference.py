@@ -1,0 +1,49 @@
+"""How an artifact is run over images."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparkq.config.checks import check_choice, check_positive
+
+__all__ = ["DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS", "InferenceConfig"]
+
+DEFAULT_MAX_IMAGE_PIXELS = 178_956_970
+"""Where Pillow, too, stops believing that an image is honest: 1 GB of 24-bit RGB over 2 (``2 * Image.MAX_IMAGE_PIXELS``)."""
+
+ENGINES = ("fbgemm", "float32")
+INPUT_FORMATS = ("auto", "images", "parquet")
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How an artifact is run over an image DataFrame.
+
+    Parameters
+    ----------
+    engine : str, optional
+        What runs the payload: ``fbgemm`` for INT8 artifacts, ``float32`` for float ones. Default: the one that fits.
+    batch_size : int
+        Images a forward pass.
+    top_k : int
+        Length of the ``top_k`` column; at most the number of classes.
+    max_image_pixels : int
+        An image with more pixels than this is an error row (``image_too_large``) and is never decoded.
+    content_column : str, optional
+        The column with encoded images (binary) or Spark's image struct. Default: ``content``, or the only one that fits.
+    allow_saturation : bool
+        Run an artifact of target ``vnni`` also on CPUs without VNNI, whose 16-bit sums saturate: predictions may be wrong.
+    """
+
+    engine: str | None = None
+    batch_size: int = 16
+    top_k: int = 5
+    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    content_column: str | None = None
+    allow_saturation: bool = False
+
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            check_choice("engine", self.engine, ENGINES)
+        check_positive("batch_size", self.batch_size)
+        check_positive("top_k", self.top_k)
+        check_positive("max_image_pixels", self.max_image_pixels)

@@ -1,0 +1,114 @@
+"""How a float model becomes INT8, and what the ranges are measured on."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparkq.config.checks import check_choice, check_positive, number
+from sparkq.config_parsing import path_field
+from sparkq.errors import ConfigError
+
+__all__ = ["CalibrationConfig", "QuantizationConfig"]
+
+RECIPES = ("static", "mixed", "dynamic", "none")
+OBSERVERS = ("histogram", "min_max", "percentile", "mse", "entropy", "auto")
+TARGETS = ("vnni", "avx2")
+WEIGHT_SCALES = ("mse", "max")
+ROUNDINGS = ("least_squares", "nearest")
+
+
+@dataclass(frozen=True)
+class QuantizationConfig:
+    """How a float model becomes INT8.
+
+    Parameters
+    ----------
+    recipe : str
+        ``static``: calibrated activations and per-channel weights in INT8. ``mixed``: the same, but the layers that cost
+        most accuracy stay in float. ``dynamic``: activation ranges a single image, at run time; slower. ``none``: the
+        float model as it is, in the same file format, for comparison.
+    observer : str
+        What finds the range of an activation: ``histogram`` (least modelled error), ``mse`` (least counted error),
+        ``min_max``, ``percentile`` (99.99), ``entropy`` (KL divergence), or ``auto``: whichever gives the calibration
+        images the outputs closest to the float model's.
+    target : str
+        ``vnni``: activations use all 8 bits. ``avx2``: 7 bits, for CPUs without VNNI (first-generation C5), whose 16-bit
+        sums would saturate.
+    clamp_ranges : bool
+        Take ReLU6 and its like as the output range of the layer before.
+    equalization : bool
+        Balance channels between layers (Nagel et al. 2019).
+    high_bias_absorption : bool
+        Move what a channel never falls below into the next layer's bias (Nagel et al. 2019).
+    weight_scales : str
+        ``mse``: least squared error a channel; ``max``: the largest weight.
+    rounding : str
+        ``least_squares``: each layer's weights fitted to the float model's outputs (GPTQ); ``nearest``.
+    bias_correction : bool
+        Take each channel's mean error on the calibration images out of its bias.
+    float_pooling : bool
+        Average over whole planes in float: their means on the range of what they average would lose most of their bits.
+    float_output : bool
+        The last linear layer's sums are not rounded to 8 bits.
+    limit_depthwise_weights : bool
+        Keep the weights of depthwise convolutions small enough for fbgemm's 16-bit sums, where `target` is ``vnni``.
+    float_slow_layers : bool
+        Keep depthwise convolutions in float for which fbgemm has no fast INT8 kernel.
+    float_layers : tuple of str
+        Names of layers that stay in float.
+    minimum_sqnr_db : float
+        What ``mixed`` reaches, with as many multiply-accumulates in INT8 as possible: the signal-to-noise ratio of the
+        outputs on calibration images.
+    batch_size : int
+        Images a forward pass while calibrating.
+    """
+
+    recipe: str = "static"
+    observer: str = "histogram"
+    target: str = "vnni"
+    clamp_ranges: bool = True
+    equalization: bool = True
+    high_bias_absorption: bool = False
+    weight_scales: str = "mse"
+    rounding: str = "least_squares"
+    bias_correction: bool = True
+    float_pooling: bool = True
+    float_output: bool = True
+    limit_depthwise_weights: bool = True
+    float_slow_layers: bool = True
+    float_layers: tuple[str, ...] = ()
+    minimum_sqnr_db: float = 25.0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        check_choice("quantization.recipe", self.recipe, RECIPES)
+        check_choice("quantization.observer", self.observer, OBSERVERS)
+        check_choice("quantization.target", self.target, TARGETS)
+        check_choice("quantization.weight_scales", self.weight_scales, WEIGHT_SCALES)
+        check_choice("quantization.rounding", self.rounding, ROUNDINGS)
+        if not all(isinstance(name, str) for name in self.float_layers):
+            raise ConfigError(f"quantization.float_layers: expected names of layers; got {self.float_layers!r}.")
+        object.__setattr__(self, "float_layers", tuple(self.float_layers))
+        object.__setattr__(self, "minimum_sqnr_db", number("quantization.minimum_sqnr_db", self.minimum_sqnr_db))
+        check_positive("quantization.batch_size", self.batch_size)
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """The images that activation ranges are measured on.
+
+    Parameters
+    ----------
+    input : str
+        Directory of images (searched recursively) or Parquet with a binary column.
+    images : int
+        At most so many, chosen by a hash of their path: the same ones every time.
+    glob : str, optional
+        Only files whose name matches, e.g. ``*.jpg``.
+    """
+
+    input: str = path_field()
+    images: int = 200
+    glob: str | None = None
+
+    def __post_init__(self) -> None:
+        check_positive("calibration.images", self.images)

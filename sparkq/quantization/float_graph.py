@@ -1,0 +1,82 @@
+"""The float graph that recipes start from: traced, folded, equalized; it computes what the model computes."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.equalization import absorb_high_biases, equalize
+from sparkq.quantization.graph.classifier import last_convolution_to_linear
+from sparkq.quantization.graph.fold import fold_batch_norms
+from sparkq.quantization.graph.pads import fold_pads
+from sparkq.quantization.graph.pooling import keep_means_in_float
+from sparkq.quantization.graph.relu6 import raise_bounded_relus
+from sparkq.quantization.graph.trace import propagate_shapes, trace_float
+from sparkq.quantization.macs import layer_macs
+from sparkq.quantization.normalization import normalize
+
+__all__ = ["FloatGraph", "float_graph", "normalized_batches"]
+
+
+@dataclass(frozen=True)
+class FloatGraph:
+    """A float model ready for quantization.
+
+    Parameters
+    ----------
+    graph : GraphModule
+        float32 [N, 3, H, W] to [N, C].
+    macs : dict of str to int
+        Multiply-accumulates an image by layer name, of the model as it came.
+    """
+
+    graph: fx.GraphModule
+    macs: dict[str, int]
+
+
+def float_graph(
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+) -> FloatGraph:
+    """Trace `model`, which is left as it was, and rewrite it for INT8 as `config` says.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be traced, or does not run on the calibration images.
+    """
+    example = normalize(torch.from_numpy(calibration.images[:1]), preprocess)
+    graph = trace_float(model, example)
+    macs = layer_macs(graph)
+    fold_batch_norms(graph)
+    fold_pads(graph)
+    if config.float_output:
+        last_convolution_to_linear(graph)
+    # BatchNorms that pads stood before are in reach now.
+    fold_batch_norms(graph)
+    if config.float_pooling:
+        keep_means_in_float(graph)
+    if config.clamp_ranges:
+        raise_bounded_relus(graph)
+    if config.high_bias_absorption or config.equalization:
+        batches = normalized_batches(calibration, preprocess, config)
+        with torch.no_grad():
+            if config.high_bias_absorption:
+                absorb_high_biases(graph, batches)
+            if config.equalization:
+                equalize(graph, batches)
+    propagate_shapes(graph, example)
+    return FloatGraph(graph, macs)
+
+
+def normalized_batches(
+    calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, images: int | None = None,
+) -> list[Tensor]:
+    """The first `images` (default: all) calibration images as the model takes them, in batches."""
+    chosen = calibration.images[:images]
+    return [
+        normalize(torch.from_numpy(chosen[start:start + config.batch_size]), preprocess)
+        for start in range(0, len(chosen), config.batch_size)
+    ]

@@ -1,0 +1,74 @@
+"""Mixed recipe: as many multiply-accumulates in INT8 as the wanted signal-to-noise ratio allows."""
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor, nn
+
+from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
+from sparkq.quantization.macs import float_layers, int8_share
+from sparkq.quantization.sensitivity import layer_sensitivity
+from sparkq.quantization.static import quantize_graph, quietly
+from sparkq.sqnr import sqnr_of
+
+__all__ = ["choose_float_layers", "quantize_mixed"]
+
+_logger = logging.getLogger(__name__)
+_MEASURED_IMAGES = 16
+
+
+def quantize_mixed(
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+) -> nn.Module:
+    """Quantize a float model, which is left as it was, down to ``config.minimum_sqnr_db`` on the calibration images.
+
+    Raises
+    ------
+    ModelError
+        If torch cannot trace, prepare or convert it.
+    """
+    with quietly(), torch.no_grad():
+        floating = float_graph(model, calibration, preprocess, config)
+        batches = normalized_batches(calibration, preprocess, config)
+        return choose_float_layers(floating, batches, config)
+
+
+def choose_float_layers(floating: FloatGraph, batches: list[Tensor], config: QuantizationConfig) -> nn.Module:
+    """Quantize with the fewest multiply-accumulates in float that reach ``config.minimum_sqnr_db``.
+
+    Noise of single layers adds up, nearly; so layers are given up in the order of noise a multiply-accumulate, and a
+    bisection over how many of them finds the first model that reaches the target when measured as a whole.
+
+    Returns
+    -------
+    Module
+        The quantized one; wholly in float, if nothing less reaches the target.
+    """
+    measured = torch.cat(batches)[:_MEASURED_IMAGES]
+    sensitivity = layer_sensitivity(floating.graph, measured, config)
+    noise = {name: 10 ** (-sqnr / 10) / max(floating.macs.get(name, 1), 1) for name, sqnr in sensitivity.items()}
+    order = sorted(noise, key=noise.__getitem__, reverse=True)
+    expected = floating.graph(measured).numpy()
+
+    def attempt(given_up: int) -> tuple[nn.Module, bool]:
+        candidate = quantize_graph(floating, batches, config, in_float=order[:given_up])
+        sqnr = sqnr_of(expected, candidate(measured).numpy())
+        share = int8_share(floating.macs, float_layers(candidate))
+        _logger.info("mixed: %d layers in float, %.1f %% of MACs in INT8: %.1f dB", given_up, 100 * share, sqnr)
+        return candidate, sqnr >= config.minimum_sqnr_db
+
+    # Most models need no layer in float: tried first, then the interval is halved.
+    candidate, reached = attempt(0)
+    found = candidate if reached else None
+    low, high = (0, 0) if reached else (1, len(order))
+    while low < high:
+        middle = (low + high) // 2
+        candidate, reached = attempt(middle)
+        if reached:
+            found, high = candidate, middle
+        else:
+            low = middle + 1
+    return found if found is not None else attempt(high)[0]

@@ -1,0 +1,48 @@
+"""What the gate measures on Spark: accuracy on labelled images."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import InferenceConfig
+from sparkq.gate import Measured
+from sparkq.spark.evaluation import evaluate
+from sparkq.spark.planning import with_planned_partitions
+from sparkq.spark.sources import count_images, read_images
+
+__all__ = ["labelled_measure"]
+
+
+def labelled_measure(
+    spark: SparkSession, path: str, labels: str, float_artifact: ModelArtifact,
+) -> Callable[[ModelArtifact], Measured]:
+    """A measure for `sparkq.gate.pass_gate`: `sparkq.evaluate` on the images at `path`, which are listed once.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        Where it runs.
+    path : str
+        Images that the artifact was not calibrated on.
+    labels : str
+        Their labels, CSV.
+    float_artifact : ModelArtifact
+        What INT8 is compared with.
+
+    Raises
+    ------
+    InputError
+        If there are no images.
+    """
+    read = read_images(spark, path)
+    planned = with_planned_partitions(read, images=count_images(read, path))
+    # What is written is measured here; whether a node may run it, the node finds out itself.
+    config = InferenceConfig(allow_saturation=True)
+
+    def measure(artifact: ModelArtifact) -> Measured:
+        found = evaluate(planned, artifact, labels=labels, float_artifact=float_artifact, config=config)
+        return Measured(found.images, found.agreement or 0.0, found.sqnr_db, found.top1, found.accuracy_drop)
+
+    return measure

@@ -1,0 +1,120 @@
+"""``sparkq convert`` on real exported files, without Spark."""
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sparkq.artifact import ModelArtifact
+from sparkq.cli import main
+from sparkq.predictor import Predictor
+from sparkq.preprocess import preprocess_content
+from tests.exported.test_loading import save
+from tests.models import REFERENCES, SmallNet, reference_files, reference_model
+from tests.onnx_files import export, outputs_of
+
+CONFIG = """
+model: onnx:nets/resnet20.onnx
+output: out/resnet20.sparkq
+preprocess:
+  resize: {mode: squash, size: 32}
+  mean: [0.485, 0.456, 0.406]
+  std: [0.229, 0.224, 0.225]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _process_state() -> Iterator[None]:
+    """A command sets logging and warnings for its process, which here goes on."""
+    handlers, level, show = list(logging.root.handlers), logging.root.level, warnings.showwarning
+    yield
+    logging.root.handlers[:], warnings.showwarning = handlers, show
+    logging.root.setLevel(level)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and the one JSON document."""
+    capsys.readouterr()
+    code = main(["convert", *arguments, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def config(shared_data: Path, tmp_path: Path) -> Path:
+    """A config file beside a folder with the model in it."""
+    (tmp_path / "nets").mkdir()
+    export(reference_model(shared_data, "resnet20"), tmp_path / "nets" / "resnet20.onnx", 32)
+    (tmp_path / "convert.yaml").write_text(CONFIG)
+    return tmp_path / "convert.yaml"
+
+
+def test_an_onnx_file_beside_the_config_becomes_a_float_artifact(
+    shared_data: Path, config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its answers to real images are onnxruntime's; twice converted, it has the same golden input and output."""
+    monkeypatch.chdir("/")
+    code, result = run(capsys, "--config", str(config))
+    assert code == 0
+    assert (result["name"], result["recipe"], result["classes"], result["calibration_images"]) == ("resnet20", "none", 10, 0)
+    artifact = ModelArtifact.load(str(config.parent / "out" / "resnet20.sparkq"))
+    assert artifact.digest == result["model_digest"]
+    preprocess = REFERENCES["resnet20"].preprocess
+    images = np.stack([preprocess_content(data, preprocess) for data in reference_files(shared_data, "resnet20", 5, step=300)])
+    normalized = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - torch.tensor(preprocess.channel_mean).view(3, 1, 1))
+    normalized /= torch.tensor(preprocess.channel_std).view(3, 1, 1)
+    expected = outputs_of(config.parent / "nets" / "resnet20.onnx", normalized)
+    assert np.abs(Predictor(artifact).predict(images).outputs - expected).max() < 1e-4
+    assert run(capsys, "--config", str(config))[0] == 0
+    again = ModelArtifact.load(result["output"])
+    assert again.manifest.golden == artifact.manifest.golden
+
+
+def test_a_pt2_program_with_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save(SmallNet().eval(), tmp_path / "small.pt2", 16)
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\n")
+    code, result = run(
+        capsys, "--model", f"pt2:{tmp_path / 'small.pt2'}", "--output", str(tmp_path / "s.sparkq"), "--labels",
+        str(tmp_path / "names.txt"), "--preprocess-resize-mode", "squash", "--preprocess-resize-size", "16",
+    )
+    assert (code, result["name"], result["classes"]) == (0, "small", 4)
+    assert ModelArtifact.load(str(tmp_path / "s.sparkq")).manifest.labels == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--preprocess-resize-size", "48"], "expected images of [3, 32, 32]"),
+    (["--quantization-recipe", "static"], "calibration images"),
+    (["--model", "onnx:nowhere.onnx"], "nothing there"),
+    (["--model", "onnx:"], "onnx:FILE"),
+    (["--weights", "nowhere.safetensors"], "nothing there"),
+])
+def test_what_cannot_be_converted_writes_nothing(
+    config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str,
+) -> None:
+    """Exit code 1, one sentence, a hint."""
+    code, result = run(capsys, "--config", str(config), *arguments)
+    assert code == 1 and words in result["error"]["message"] and result["error"]["hint"]
+    assert not (config.parent / "out").exists()
+
+
+@pytest.mark.jvm
+def test_calibration_images_make_it_int8(shared_data: Path, config: Path) -> None:
+    """All layers of the file in INT8, less than half of the float size; standard output holds the document alone."""
+    arguments = ["--calibration-input", str(shared_data / "cifar10" / "images"), "--calibration-images", "40", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from sparkq.cli import main; sys.exit(main(sys.argv[1:]))", "convert", "--config",
+         str(config), "--master", "local[2]", *arguments],
+        capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout)
+    assert (result["recipe"], result["calibration_images"], result["float_layers"]) == ("static", 32, [])
+    assert result["artifact_bytes"] < 0.5 * result["float_bytes"]
