@@ -41,7 +41,11 @@ def preprocess_configs(draw: st.DrawFn) -> PreprocessConfig:
 
 CONFIGS = st.one_of(
     preprocess_configs(),
-    st.builds(QuantizationConfig, st.sampled_from(["static", "none"]), st.sampled_from(["histogram", "min_max"]), SIZES),
+    st.builds(
+        QuantizationConfig, recipe=st.sampled_from(["static", "mixed", "dynamic", "none"]),
+        observer=st.sampled_from(["histogram", "min_max", "auto"]), target=st.sampled_from(["vnni", "avx2"]),
+        equalization=st.booleans(), float_layers=st.lists(st.text()).map(tuple), minimum_sqnr_db=NUMBERS, batch_size=SIZES,
+    ),
     st.builds(CalibrationConfig, st.text(), SIZES, st.none() | st.text()),
     st.builds(InferenceConfig, st.sampled_from([None, "fbgemm", "float32"]), SIZES, SIZES, SIZES, st.none() | st.text()),
 )
