@@ -87,8 +87,8 @@ def evaluate_partition(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
         )
         truth = batch.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64)
-        outputs = model.run_rows(decoded.images).outputs
-        float_outputs = None if reference is None else reference.run_rows(decoded.images).outputs
+        outputs = model.run_rows(decoded.images, batch_size=config.batch_size).outputs
+        float_outputs = None if reference is None else reference.run_rows(decoded.images, batch_size=config.batch_size).outputs
         answered = np.isfinite(outputs).all(axis=1)
         if float_outputs is not None:
             answered &= np.isfinite(float_outputs).all(axis=1)

@@ -141,26 +141,26 @@ def predict_partition(
         decoded = decode_column(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
         )
-        outcomes = _outcomes(model, decoded, batch.num_rows, min(config.top_k, model.manifest.classes))
+        outcomes = _outcomes(model, decoded, batch.num_rows, config)
         arrays, names = without_content(batch, content_column)
         columns = prediction_columns(outcomes, model.manifest, engine=model.engine.name)
         yield pa.RecordBatch.from_arrays([*arrays, *columns.values()], names=[*names, *columns])
 
 
-def _outcomes(model: Predictor, decoded: DecodedBatch, rows: int, top_k: int) -> list[Outcome]:
+def _outcomes(model: Predictor, decoded: DecodedBatch, rows: int, config: InferenceConfig) -> list[Outcome]:
     outcomes: list[Outcome | None] = [None] * rows
     for row, error in decoded.errors.items():
         outcomes[row] = Outcome(error_code=error.code, error_message=str(error)[:_MAX_MESSAGE_CHARACTERS])
-    for row, outcome in zip(decoded.rows, _predict(model, decoded.images, top_k), strict=True):
+    for row, outcome in zip(decoded.rows, _predict(model, decoded.images, config), strict=True):
         outcomes[row] = outcome
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _predict(model: Predictor, images: npt.NDArray[np.uint8], top_k: int) -> list[Outcome]:
+def _predict(model: Predictor, images: npt.NDArray[np.uint8], config: InferenceConfig) -> list[Outcome]:
     if len(images) == 0:
         return []
-    answered = model.run_rows(images)
-    prediction = model.rank(answered.outputs, top_k=top_k)
+    answered = model.run_rows(images, batch_size=config.batch_size)
+    prediction = model.rank(answered.outputs, top_k=min(config.top_k, model.manifest.classes))
     finite = np.all(np.isfinite(answered.outputs), axis=1).tolist()
     outcomes = [
         Outcome(labels=prediction.labels[row], scores=prediction.scores[row]) if finite[row]

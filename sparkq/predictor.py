@@ -145,13 +145,15 @@ class Predictor:
         probabilities = outputs if self.manifest.scores == "probabilities" else softmax(outputs)
         return BatchPrediction(outputs, labels, np.take_along_axis(probabilities, labels, axis=1))
 
-    def run_rows(self, images: npt.NDArray[np.uint8]) -> RowOutputs:
+    def run_rows(self, images: npt.NDArray[np.uint8], *, batch_size: int) -> RowOutputs:
         """Run a batch so that an image on which the model fails spoils no other: a batch that fails is halved.
 
         Parameters
         ----------
         images : ndarray of uint8 [N, H, W, 3]
             RGB at the manifest's input size.
+        batch_size : int
+            The job's, at least N. With layers in float every forward pass takes so many images, blank ones if need be.
         """
         outputs = np.full((len(images), self.manifest.classes), np.nan, np.float32)
         failures: dict[int, str] = {}
@@ -159,7 +161,7 @@ class Predictor:
         while pending:
             start, end = pending.pop()
             try:
-                outputs[start:end] = self.engine.run(images[start:end])
+                outputs[start:end] = self._run_padded(images[start:end], batch_size)
             except RuntimeError as error:
                 if end - start > 1:
                     middle = (start + end) // 2
@@ -168,3 +170,12 @@ class Predictor:
                     # TorchScript's message is a traceback of the driver's files; what happened is its last line.
                     failures[start] = (str(error).strip() or type(error).__name__).splitlines()[-1]
         return RowOutputs(outputs, failures)
+
+    def _run_padded(self, images: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.float32]:
+        # Integer sums are exact in any order. Float kernels are chosen by the batch's shape (one image runs another
+        # convolution than two, and differs in the last digits), so that shape is kept the same for all.
+        if not self.manifest.float_layers or len(images) == batch_size:
+            return self.engine.run(images)
+        padded = np.zeros((batch_size, *images.shape[1:]), np.uint8)
+        padded[:len(images)] = images
+        return self.engine.run(padded)[:len(images)]
