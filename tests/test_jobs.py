@@ -55,7 +55,9 @@ def job(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "preprocess": {
                 "resize": {"mode": "squash", "size": 32}, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
             },
-            "calibration": {"input": "images", "images": 32}, "quantization": {"recipe": "static"},
+            "calibration": {"input": "images", "images": 32}, "min_agreement": 0.8,
+            # This recipe logs what it tries: Spark must not mix that into the JSON document.
+            "quantization": {"recipe": "mixed", "minimum_sqnr_db": 20},
         },
         "predict": {"model": "resnet20.sparkq", "input": "images", "output": "predictions", "engine": "fbgemm", "top_k": 3},
         "evaluate": {
@@ -72,7 +74,7 @@ def test_quantize_predict_evaluate(job: Path) -> None:
     elsewhere = job / "elsewhere"
     elsewhere.mkdir()
     quantized = _submit("quantize_model.py", "--config", job / "quantize.yaml", folder=elsewhere)
-    assert quantized["calibration_images"] == 32
+    assert quantized["calibration_images"] == 25
     predicted = _submit("predict_images.py", "--config", job / "predict.yaml", "--top-k", "2", folder=elsewhere)
     assert (predicted["rows"], predicted["ok"], predicted["errors"]) == (IMAGES, IMAGES, 0)
     evaluated = _submit("evaluate_model.py", "--config", job / "evaluate.yaml", folder=elsewhere)

@@ -30,6 +30,7 @@ def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, 
     int
         Exit code.
     """
+    _part_stderr_from_stdout()
     with _stdout_kept_clean() as stdout:
         _log_to_stderr()
         code, result = _guarded(run)
@@ -79,6 +80,24 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     print(f"sparkq: warning: {message}", file=file or sys.stderr)
+
+
+def _part_stderr_from_stdout() -> None:
+    """Under spark-submit, give this process the standard error of the JVM that started it.
+
+    Spark starts Python with both outputs in one pipe and prints what comes through on its own standard output, so that
+    a log line of ours would stand beside the JSON document. Where the JVM's own cannot be opened (not Linux, a socket),
+    only warnings and errors are logged.
+    """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:
+        return
+    try:
+        descriptor = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        logging.getLogger("sparkq").setLevel(logging.WARNING)
+        return
+    os.dup2(descriptor, sys.stderr.fileno())
+    os.close(descriptor)
 
 
 @contextmanager
