@@ -76,7 +76,19 @@ class ModelError(SparkqError):
 
 
 class GateError(SparkqError):
-    """No recipe is as accurate as was asked, so nothing was written; the message holds the table of attempts."""
+    """No recipe is as accurate as was asked, so nothing was written; the message holds the table of attempts.
+
+    Parameters
+    ----------
+    message, hint
+        As of `SparkqError`.
+    attempts : tuple of sparkq.gate.Attempt
+        What was tried.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, attempts: tuple[Any, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.attempts = attempts
 
 
 class ArtifactError(SparkqError):

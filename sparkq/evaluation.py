@@ -43,6 +43,8 @@ class Evaluation:
         Share of images whose label is the first, among the first five.
     float_top1, float_top5, accuracy_drop, agreement : float, optional
         The same of the float model; the drop in top-1; how often both have the same first label.
+    changed : int, optional
+        Images on which exactly one of the two has the label first.
     sqnr_db : float, optional
         ``10 log10(sum float^2 / sum (float - INT8)^2)`` over all outputs; None where nothing differs.
     """
@@ -55,6 +57,7 @@ class Evaluation:
     float_top5: float | None = None
     accuracy_drop: float | None = None
     agreement: float | None = None
+    changed: int | None = None
     sqnr_db: float | None = None
 
 

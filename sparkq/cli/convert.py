@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
@@ -78,7 +77,6 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model, require_image_shape
     from sparkq.gate import GateTarget
     from sparkq.labels import read_label_names
-    from sparkq.quantization import quantize
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
 
@@ -91,10 +89,7 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
         with session_for(options.master) as spark:
             calibration = options.calibration
             images = list(calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob))
-    make = partial(
-        quantize, model, preprocess=options.preprocess, labels=labels, name=options.name or type(model).__name__,
-    )
-    artifact, _ = make_gated(make, images, options.recipe(), GateTarget())
+    artifact, _ = make_gated(model, images, options.preprocess, options.recipe(), GateTarget(), labels=labels, name=options.name)
     artifact.save(options.output)
     manifest = artifact.manifest
     return {

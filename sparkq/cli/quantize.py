@@ -86,7 +86,6 @@ class QuantizeOptions:
 def _run(options: QuantizeOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model
     from sparkq.labels import read_label_names
-    from sparkq.quantization import quantize
     from sparkq.spark.measuring import labelled_measure
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
@@ -95,14 +94,15 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
     target = options.target()
     model = load_float_model(options.model, options.weights)
     labels = None if options.labels is None else read_label_names(options.labels)
-    make = partial(quantize, model, preprocess=options.preprocess, labels=labels, name=options.name)
     with session_for(options.master) as spark:
         calibration = options.calibration
         images = calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob)
         labelled = None
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, spark, options.evaluation, options.evaluation_labels)
-        artifact, attempts = make_gated(make, images, options.quantization, target, labelled)
+        artifact, attempts = make_gated(
+            model, images, options.preprocess, options.quantization, target, labels=labels, name=options.name, labelled=labelled,
+        )
     artifact.save(options.output)
     return _result(options, artifact, attempts)
 

@@ -127,6 +127,7 @@ def _summary(compared: DataFrame, *, with_float: bool) -> Evaluation:
     sums = compared.agg(
         F.sum(F.col("compared").cast("int")).alias("images"), F.sum((~F.col("compared")).cast("int")).alias("errors"), *counts,
         F.sum("signal").alias("signal"), F.sum("noise").alias("noise"),
+        F.sum((F.col("top1") != F.col("float_top1")).cast("int")).alias("changed"),
     )
     row = run_action(sums.collect)[0]
     images = row["images"] or 0
@@ -140,5 +141,6 @@ def _summary(compared: DataFrame, *, with_float: bool) -> Evaluation:
         float_top5=percent["float_top5"],
         accuracy_drop=percent["float_top1"] - percent["top1"],
         agreement=percent["agrees"],
+        changed=row["changed"],
         sqnr_db=sqnr_db(row["signal"], row["noise"]) if row["noise"] else None,
     )

@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
-from sparkq.gate import Measured
+from sparkq.gate import Measured, drop_error
 from sparkq.spark.evaluation import evaluate
 from sparkq.spark.planning import with_planned_partitions
 from sparkq.spark.sources import count_images, read_images
@@ -43,6 +43,8 @@ def labelled_measure(
 
     def measure(artifact: ModelArtifact) -> Measured:
         found = evaluate(planned, artifact, labels=labels, float_artifact=float_artifact, config=config)
-        return Measured(found.images, found.agreement or 0.0, found.sqnr_db, found.top1, found.accuracy_drop)
+        drop = found.accuracy_drop or 0.0
+        error = drop_error(drop, found.changed or 0, found.images)
+        return Measured(found.images, found.agreement or 0.0, found.sqnr_db, found.top1, drop, round(error, 3))
 
     return measure

@@ -78,6 +78,7 @@ def test_figures_against_the_float_model(
     assert found.float_top5 == pytest.approx(_accuracy(exact, truth, 5))
     assert found.accuracy_drop == pytest.approx(found.float_top1 - found.top1)
     assert found.agreement == pytest.approx(100 * (quantized.argmax(1) == exact.argmax(1)).mean())
+    assert found.changed == ((quantized.argmax(1) == truth) != (exact.argmax(1) == truth)).sum()
     noise = ((exact - quantized) ** 2).sum()
     # Float sums differ in their last digits with the batch, so the noise is equal to about three digits.
     assert found.sqnr_db == pytest.approx(10 * np.log10((exact**2).sum() / noise), abs=0.01)

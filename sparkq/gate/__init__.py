@@ -1,0 +1,13 @@
+"""The gate: recipes are tried until one is as accurate as asked, or none is written."""
+from __future__ import annotations
+
+from sparkq.gate.measured import Measured, agreement_error, drop_error
+from sparkq.gate.measuring import measure_held_out, split_held_out
+from sparkq.gate.table import gate_table
+from sparkq.gate.target import Attempt, GateTarget
+from sparkq.gate.walk import pass_gate, techniques
+
+__all__ = [
+    "Attempt", "GateTarget", "Measured", "agreement_error", "drop_error", "gate_table", "measure_held_out", "pass_gate",
+    "split_held_out", "techniques",
+]

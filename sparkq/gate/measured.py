@@ -1,0 +1,65 @@
+"""What was measured of an artifact, and how well it is known."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Measured", "agreement_error", "drop_error"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """INT8 against float on images that it was not calibrated on.
+
+    Parameters
+    ----------
+    images : int
+        How many.
+    agreement : float
+        Percent of images with the same first label.
+    sqnr_db : float, optional
+        Of all outputs; None where nothing differs.
+    top1, accuracy_drop : float, optional
+        Percent and points, where there are labels.
+    standard_error : float, optional
+        Points; of the accuracy drop where there are labels, else of the agreement.
+    """
+
+    images: int
+    agreement: float
+    sqnr_db: float | None
+    top1: float | None = None
+    accuracy_drop: float | None = None
+    standard_error: float | None = None
+
+
+def agreement_error(agreement: float, images: int) -> float:
+    """Standard error, in points, of an agreement in percent.
+
+    Two agreements and two disagreements are added, so that all of few images is no certainty (Agresti & Coull 1998,
+    "Approximate is Better than 'Exact' for Interval Estimation of Binomial Proportions").
+    """
+    share = (agreement / 100 * images + 2) / (images + 4)
+    return 100 * math.sqrt(share * (1 - share) / (images + 4))
+
+
+def drop_error(accuracy_drop: float, changed: int, images: int) -> float:
+    """Standard error, in points, of a drop in accuracy measured on the same images.
+
+    Parameters
+    ----------
+    accuracy_drop : float
+        Points, float minus INT8.
+    changed : int
+        Images on which exactly one of the two was right: only they carry information.
+    images : int
+        All images.
+
+    Returns
+    -------
+    float
+        Of matched proportions, half an image added to each side (Agresti & Min 2005, "Simple Improved Confidence Intervals
+        for Comparing Matched Proportions", section 3).
+    """
+    difference, total = accuracy_drop / 100 * images, images + 2
+    return 100 * math.sqrt(max(changed + 1 - difference**2 / total, 0)) / total

@@ -1,0 +1,65 @@
+"""How the gate measures where there are no labels: on images held out from calibration. Runs on the driver."""
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from sparkq.artifact import ModelArtifact
+from sparkq.errors import ImageError, InputError
+from sparkq.gate.measured import Measured, agreement_error
+from sparkq.predictor import Predictor
+from sparkq.preprocess import preprocess_array, preprocess_content
+from sparkq.sqnr import sqnr_of
+
+__all__ = ["measure_held_out", "split_held_out"]
+
+_BATCH = 16
+_LEAST_SPLIT = 10
+
+Item = TypeVar("Item")
+
+
+def split_held_out(items: list[Item]) -> tuple[list[Item], list[Item]]:
+    """(to calibrate on, to measure on): every fifth is held out; of fewer than ten all serve both."""
+    if len(items) < _LEAST_SPLIT:
+        return items, items
+    return [item for index, item in enumerate(items) if index % 5], items[::5]
+
+
+def measure_held_out(
+    artifact: ModelArtifact, float_artifact: ModelArtifact, items: Sequence[bytes | npt.NDArray[np.uint8]],
+) -> Measured:
+    """Compare an artifact with its float model on images without labels, on this machine.
+
+    Parameters
+    ----------
+    artifact, float_artifact : ModelArtifact
+        With the same preprocessing.
+    items : sequence
+        Encoded images, or decoded ones as uint8 [H, W, 3]; those that do not decode are left out.
+    """
+    preprocess = artifact.manifest.preprocess
+    images = []
+    for item in items:
+        with contextlib.suppress(ImageError):
+            images.append(
+                preprocess_array(item, preprocess) if isinstance(item, np.ndarray) else preprocess_content(item, preprocess)
+            )
+    if not images:
+        raise InputError("calibration: expected a held-out image that decodes; got none.", hint="give more calibration images.")
+    int8, floating = (Predictor(one, allow_saturation=True).engine for one in (artifact, float_artifact))
+    outputs, expected = (
+        np.concatenate([engine.run(np.stack(images[start:start + _BATCH])) for start in range(0, len(images), _BATCH)])
+        for engine in (int8, floating)
+    )
+    agreement = 100 * float((outputs.argmax(1) == expected.argmax(1)).mean())
+    sqnr = sqnr_of(expected, outputs)
+    return Measured(
+        len(images), agreement, sqnr if math.isfinite(sqnr) else None,
+        standard_error=round(agreement_error(agreement, len(images)), 3),
+    )

@@ -1,0 +1,70 @@
+"""What the gate asks for, and what it tried."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparkq.errors import ConfigError
+from sparkq.gate.measured import Measured
+
+__all__ = ["Attempt", "GateTarget"]
+
+
+@dataclass(frozen=True)
+class GateTarget:
+    """What an artifact must reach.
+
+    Parameters
+    ----------
+    max_accuracy_drop : float
+        Points of top-1 that it may lose; counts where there are labels.
+    min_agreement : float
+        Share (0 to 1) of images with the float model's first label; counts where there are no labels.
+    """
+
+    max_accuracy_drop: float = 0.5
+    min_agreement: float = 0.98
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_agreement <= 1:
+            raise ConfigError(f"min_agreement: expected a share from 0 to 1; got {self.min_agreement}.")
+        if not self.max_accuracy_drop >= 0:
+            raise ConfigError(f"max_accuracy_drop: expected points of at least 0; got {self.max_accuracy_drop}.")
+
+    def holds(self, measured: Measured) -> bool:
+        """Whether it is reached."""
+        # Shares of counts: the tenth digit is binary noise.
+        return self.margin(measured) >= -1e-9
+
+    def margin(self, measured: Measured) -> float:
+        """Points by which it is surpassed; negative below it."""
+        if measured.accuracy_drop is not None:
+            return self.max_accuracy_drop - measured.accuracy_drop
+        return measured.agreement - 100 * self.min_agreement
+
+    def __str__(self) -> str:
+        return f"at most {self.max_accuracy_drop:g} points lost (without labels: {100 * self.min_agreement:g} % agreement)"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One row of the gate's table.
+
+    Parameters
+    ----------
+    recipe : str
+        What was tried.
+    measured : Measured
+        How close it came.
+    int8_macs_percent : float
+        Share of multiply-accumulates in INT8.
+    artifact_bytes : int
+        Size of the file.
+    images_per_second : float
+        Of the engine alone, on this machine, in batches of 16; median of five runs.
+    """
+
+    recipe: str
+    measured: Measured
+    int8_macs_percent: float
+    artifact_bytes: int
+    images_per_second: float
