@@ -15,7 +15,8 @@ from sparkq.config import QuantizationConfig
 from sparkq.digits import PREPROCESS
 from sparkq.errors import ConfigError, GateError, InputError
 from sparkq.gate import (
-    Attempt, GateTarget, Measured, agreement_error, drop_error, gate_table, measure_held_out, pass_gate, split_held_out, techniques,
+    Attempt, GateTarget, Measured, agreement_error, drop_error, gate_table, measure_held_out, pass_gate, split_held_out,
+    techniques,
 )
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration import calibration_set
@@ -156,8 +157,8 @@ def test_dynamic_is_never_calibrated() -> None:
         return digits_artifact("dynamic")
 
     artifact, _ = pass_gate(
-        make, lambda _: Measured(50, 99.0 if asked[-1].float_layers else 90.0, 12.0), config=QuantizationConfig(recipe="dynamic"),
-        target=GateTarget(), float_order=lambda _: ("features.0", "features.4"),
+        make, lambda _: Measured(50, 99.0 if asked[-1].float_layers else 90.0, 12.0),
+        config=QuantizationConfig(recipe="dynamic"), target=GateTarget(), float_order=lambda _: ("features.0", "features.4"),
     )
     assert [(config.recipe, config.float_layers) for config in asked] == [("dynamic", ()), ("dynamic", ("features.0",))]
     assert artifact.manifest.accuracy["agreement"] == 99.0
