@@ -68,8 +68,7 @@ def pass_gate(
     if found is None:
         raise GateError(
             f"gate: expected {target}; no recipe reaches it, so no artifact was written.\n{gate_table(walk.attempts)}\n",
-            hint="check that calibration images are like those of the job, or ask for less: --max-accuracy-drop, "
-            "--min-agreement; recipe none keeps the model in float.",
+            hint=_hint(walk.attempts[0].measured),
             attempts=tuple(walk.attempts),
         )
     artifact, measured = found
@@ -115,6 +114,18 @@ def _with_fewest_in_float(walk: _Walk, config: QuantizationConfig, order: Sequen
         else:
             low = middle + 1
     return found
+
+
+def _hint(measured: Measured) -> str:
+    if measured.accuracy_drop is None:
+        return (
+            "images whose two best classes nearly tie change at any rounding: measure accuracy instead, with --evaluation and "
+            "--evaluation-labels, give more calibration images, or ask for less with --min-agreement."
+        )
+    return (
+        "check that calibration images are like those of the job, or ask for less with --max-accuracy-drop; recipe none keeps "
+        "the model in float."
+    )
 
 
 def _warn_of_few_images(measured: Measured, target: GateTarget) -> None:
