@@ -33,6 +33,8 @@ class QuantizationConfig:
     target : str
         ``vnni``: activations use all 8 bits. ``avx2``: 7 bits, for CPUs without VNNI (first-generation C5), whose 16-bit
         sums would saturate.
+    fold_batch_norms : bool
+        Fold a BatchNorm behind a ReLU into the layer that follows; one behind a convolution always goes into that.
     clamp_ranges : bool
         Take ReLU6 and its like as the output range of the layer before.
     equalization : bool
@@ -65,6 +67,7 @@ class QuantizationConfig:
     recipe: str = "static"
     observer: str = "histogram"
     target: str = "vnni"
+    fold_batch_norms: bool = True
     clamp_ranges: bool = True
     equalization: bool = True
     high_bias_absorption: bool = False

@@ -50,12 +50,12 @@ def float_graph(
     example = normalize(torch.from_numpy(calibration.images[:1]), preprocess)
     graph = trace_float(model, example)
     macs = layer_macs(graph)
-    fold_batch_norms(graph)
+    fold_batch_norms(graph, behind_relu=config.fold_batch_norms)
     fold_pads(graph)
     if config.float_output:
         last_convolution_to_linear(graph)
     # BatchNorms that pads stood before are in reach now.
-    fold_batch_norms(graph)
+    fold_batch_norms(graph, behind_relu=config.fold_batch_norms)
     if config.float_pooling:
         keep_means_in_float(graph)
     if config.clamp_ranges:
