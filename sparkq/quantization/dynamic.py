@@ -22,6 +22,7 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import input_node, module_of
 from sparkq.quantization.observers import round_balanced, weight_scales
+from sparkq.quantization.ranges import LEVELS
 
 __all__ = ["DynamicConv2d", "DynamicLinear", "quantize_dynamic"]
 
@@ -146,7 +147,7 @@ def quantize_dynamic(
     # Equalization measures activations; here nothing is measured.
     config = replace(config, equalization=False, high_bias_absorption=False)
     graph = float_graph(model, calibration, preprocess, config).graph
-    levels = 256 if config.target == "vnni" else 128
+    levels = LEVELS[config.target]
     for node in graph.graph.nodes:
         layer = module_of(graph, node)
         if layer is None or str(node.target) in config.float_layers or _stays_float(layer, config):

@@ -26,13 +26,12 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
-from sparkq.quantization.ranges import RANGES
+from sparkq.quantization.ranges import LEVELS, RANGES
 from sparkq.quantization.rounding import fit_layers
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["quantize_graph", "quantize_static"]
 
-_LEVELS = {"vnni": 256, "avx2": 128}
 _FITTED_BYTES = 384 * 2**20
 _FITTED_IMAGES = 256
 _COMPARED_IMAGES = 64
@@ -90,7 +89,7 @@ def quantize_graph(
 def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig, kept: Collection[str]) -> fx.GraphModule:
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
-    bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
+    bounds = lower_bounded_relus(lowered, kept, saturating=LEVELS[config.target] == 256)
     kept = [*kept, *keep_islands_in_float(lowered, kept)]
     try:
         prepared: fx.GraphModule = prepare_fx(
@@ -143,7 +142,7 @@ def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
 
 
 def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Collection[str]) -> QConfigMapping:
-    activation = ActivationObserver.with_args(method="histogram", levels=_LEVELS[config.target])
+    activation = ActivationObserver.with_args(method="histogram", levels=LEVELS[config.target])
     weight = WeightObserver.with_args(search=config.weight_scales == "mse", limit_pairs=_limits_pairs(config))
     mapping: Any = get_default_qconfig_mapping("fbgemm")
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]
