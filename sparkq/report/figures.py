@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 from collections.abc import Sequence
 
@@ -25,16 +24,16 @@ _SETTINGS = {
     "xtick.color": _INK, "ytick.color": _INK, "text.color": _INK, "hatch.color": _FLOAT, "hatch.linewidth": 0.8,
     "axes.linewidth": 0.6,
 }
-_PANEL_INCHES = (2.1, 1.0)
+_PANEL_INCHES = (2.1, 1.1)
 
 
-def sensitivity_figure(decibels: Sequence[float | None], in_float: Sequence[bool]) -> str:
-    """Bars in the order of the layers: the SQNR that the output has with only that layer in INT8.
+def sensitivity_figure(noise: Sequence[float], in_float: Sequence[bool]) -> str:
+    """Bars in the order of the layers: the noise that the output has with only that layer in INT8.
 
     Parameters
     ----------
-    decibels : sequence of float
-        An infinite one gets the highest bar, one that was not measured (None) gets none.
+    noise : sequence of float
+        In percent of the output.
     in_float : sequence of bool
         Which layers the artifact computes in float: their bars are hatched.
 
@@ -43,21 +42,17 @@ def sensitivity_figure(decibels: Sequence[float | None], in_float: Sequence[bool
     str
         An ``svg`` element.
     """
-    known = [value for value in decibels if value is not None and math.isfinite(value)]
-    highest = max(known, default=1.0)
-    heights = [0.0 if value is None or math.isnan(value) else min(value, highest) for value in decibels]
-    numbers = range(1, len(heights) + 1)
     with rc_context(_SETTINGS):
         figure = Figure(figsize=(8.0, 2.2))
         axes = figure.add_axes((0.06, 0.2, 0.93, 0.75))
-        for bar, floating in zip(axes.bar(numbers, heights, width=0.8, color=_INT8, clip_on=False), in_float, strict=True):
+        for bar, floating in zip(axes.bar(range(1, len(noise) + 1), noise, width=0.8, color=_INT8, clip_on=False), in_float, strict=True):
             if floating:
                 bar.set(facecolor="none", edgecolor=_FLOAT, hatch="////", linewidth=0.8)
-        axes.set_xlim(0.4, len(heights) + 0.6)
+        axes.set_xlim(0.4, len(noise) + 0.6)
         axes.set_xlabel("layer, in the order of the network")
-        axes.set_ylabel("SQNR, dB")
+        axes.set_ylabel("noise, % of the output")
         axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
         _plain(axes)
         return _svg(figure)
 
@@ -74,9 +69,9 @@ def layer_figure(layer: LayerDiagnosis) -> str:
     width, height = _PANEL_INCHES
     with rc_context(_SETTINGS):
         figure = Figure(figsize=(width * panels, height))
-        _histogram(figure.add_axes((0.03 / panels, 0.2, 0.94 / panels, 0.78)), layer.weights, _INT8, "weights")
+        _histogram(figure.add_axes((0.05 / panels, 0.18, 0.9 / panels, 0.68)), layer.weights, _INT8, "weights")
         if layer.inputs is not None:
-            _ranged(figure.add_axes((0.515, 0.2, 0.47, 0.78)), layer.inputs)
+            _ranged(figure.add_axes((0.525, 0.18, 0.45, 0.68)), layer.inputs)
         return _svg(figure)
 
 
@@ -86,7 +81,7 @@ def _histogram(axes: Axes, distribution: Distribution, color: str, title: str) -
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    axes.text(0, 1, title, transform=axes.transAxes, va="top", fontsize=7)
+    axes.text(0, 1.04, title, transform=axes.transAxes, fontsize=7)
     _plain(axes)
     axes.spines.left.set_visible(False)
 

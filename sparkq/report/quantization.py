@@ -91,7 +91,7 @@ def render_quantization_report(report: QuantizationReport) -> str:
         layers=sorted(layers, key=lambda layer: (math.inf if layer["order"] is None else layer["order"], layer["number"])),
         without_ranges=_WITHOUT_RANGES.get(_recipe(report).recipe),
         overview=Markup(sensitivity_figure(
-            [layer.sensitivity_db for layer in report.diagnosis.layers], [layer["precision"] == "float" for layer in layers],
+            [layer["noise"] for layer in layers], [layer["precision"] == "float" for layer in layers],
         )) if report.diagnosis.sensitivity_images else None,
         refused=report.artifact is None, version=__version__,
     )
@@ -137,18 +137,15 @@ def _described(config: QuantizationConfig) -> str:
 def _layers(report: QuantizationReport) -> list[dict[str, Any]]:
     """What the template shows of each layer, in the network's order."""
     in_float = None if report.artifact is None else set(report.artifact.manifest.float_layers)
-    finite = [
-        layer.sensitivity_db for layer in report.diagnosis.layers
-        if layer.sensitivity_db is not None and math.isfinite(layer.sensitivity_db)
-    ]
-    highest = max(finite, default=1.0)
+    noise = [_noise(layer.sensitivity_db) for layer in report.diagnosis.layers]
     total = sum(layer.macs or 0 for layer in report.diagnosis.layers)
     return [
         {
             "number": number, "name": layer.name, "kind": layer.kind, "order": layer.sensitivity_db,
             "shape": " x ".join(map(str, layer.weight_shape)), "macs": _macs(layer, total),
             "precision": "-" if in_float is None else "float" if layer.name in in_float else "INT8",
-            "decibels": _decibels(layer.sensitivity_db), "bar": _bar(layer.sensitivity_db, highest), "inputs": _inputs(layer),
+            "decibels": _decibels(layer.sensitivity_db), "noise": noise[number - 1],
+            "bar": round(100 * noise[number - 1] / max(*noise, 1e-9), 1), "inputs": _inputs(layer),
             "clipped": "-" if layer.inputs is None else _percent(layer.inputs.clipped_share),
             "figure": Markup(layer_figure(layer)),
         } for number, layer in enumerate(report.diagnosis.layers, 1)
@@ -165,17 +162,15 @@ def _decibels(value: float | None) -> str:
     return f"{value:.1f}" if math.isfinite(value) else "infinite" if value > 0 else "none"
 
 
-def _bar(value: float | None, highest: float) -> float:
-    """Length of a bar in percent."""
-    if value is None or not value > 0:
-        return 0.0
-    return round(min(100.0, 100 * value / max(highest, 1e-9)), 1)
+def _noise(decibels: float | None) -> float:
+    """Amplitude in percent of the signal's, at most 1000; 0 where nothing was measured."""
+    return 0.0 if decibels is None else 100 * 10 ** (-max(decibels, -20.0) / 20)
 
 
 def _inputs(layer: LayerDiagnosis) -> str | None:
     if layer.inputs is None:
         return None
-    return f"range {layer.inputs.low:.4g} to {layer.inputs.high:.4g}, {_percent(layer.inputs.clipped_share)} of the inputs outside"
+    return f"{layer.inputs.low:.4g} to {layer.inputs.high:.4g}, {_percent(layer.inputs.clipped_share)} of the inputs outside"
 
 
 def _percent(share: float) -> str:
