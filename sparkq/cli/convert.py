@@ -45,7 +45,8 @@ class ConvertOptions:
     quantization : QuantizationConfig, optional
         Recipe and observer; default: recipe none without calibration images, else static.
     report : str, optional
-        FILE.html to write beside it: the gate's attempts, each layer's sensitivity and histograms; path or uri. Needs sparkq[report].
+        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
+        sparkq[report].
     master : str, optional
         Spark master where no session exists and calibration images are read; default local[*].
     """

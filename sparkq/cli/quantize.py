@@ -53,7 +53,8 @@ class QuantizeOptions:
     min_agreement : float
         Without evaluation: share (0 to 1) of held-out calibration images on which INT8 and float must have the same first label.
     report : str, optional
-        FILE.html to write beside it: the gate's attempts, each layer's sensitivity and histograms; path or uri. Needs sparkq[report].
+        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
+        sparkq[report].
     master : str, optional
         Spark master where no session exists; default local[*].
     """

@@ -46,6 +46,22 @@ class Distribution:
     counts: npt.NDArray[np.int64]
     edges: npt.NDArray[np.float64]
 
+    @classmethod
+    def of_weights(cls, weight: Tensor) -> Distribution:
+        """In 64 bins between the extremes."""
+        counts, edges = np.histogram(weight.double().numpy(), bins=_SHOWN_BINS)
+        return cls(counts.astype(np.int64), edges)
+
+    @classmethod
+    def of_histogram(cls, histogram: Histogram) -> Distribution:
+        """The occupied bins of what an observer has seen, so many of them in one that at most 64 are left."""
+        occupied = np.flatnonzero(histogram.counts)
+        first, last = int(occupied[0]), int(occupied[-1]) + 1
+        together = -(-(last - first) // _SHOWN_BINS)
+        starts = np.arange(first, last, together)
+        edges = _edges(histogram)
+        return cls(np.add.reduceat(histogram.counts, starts), edges[np.append(starts, min(int(starts[-1]) + together, BINS))])
+
 
 @dataclass(frozen=True, eq=False)
 class InputDiagnosis:
@@ -155,8 +171,10 @@ def diagnose(
             return Diagnosis(_layers(float_graph(model, calibration, preprocess, config), {}, {}), None, 0, 0)
         floating = float_graph(model, calibration, preprocess, config)
         counted = calibration.images[:_COUNTED_IMAGES]
-        batches = [normalize(torch.from_numpy(counted[start:start + config.batch_size]), preprocess)
-                   for start in range(0, len(counted), config.batch_size)]
+        batches = [
+            normalize(torch.from_numpy(counted[start:start + config.batch_size]), preprocess)
+            for start in range(0, len(counted), config.batch_size)
+        ]
         measured = torch.cat(batches)[:_measured_images(floating.graph)]
         layers = _layers(floating, layer_sensitivity(floating.graph, measured, config), _observe(floating.graph, batches, config))
         return Diagnosis(layers, _observer(config), len(counted), len(measured))
@@ -205,43 +223,29 @@ def _layers(
 ) -> tuple[LayerDiagnosis, ...]:
     return tuple(
         LayerDiagnosis(
-            name, _kind(layer), tuple(layer.weight.shape), floating.macs.get(name), sensitivity.get(name),
-            _weight_distribution(layer.weight.detach()), _inputs(observers[name]) if name in observers else None,
-        ) for name, layer in _named_layers(floating.graph) if isinstance(layer.weight, Tensor)
+            name, _kind(layer, weight), tuple(weight.shape), floating.macs.get(name), sensitivity.get(name),
+            Distribution.of_weights(weight.detach()), _inputs(observers[name]) if name in observers else None,
+        ) for name, layer in _named_layers(floating.graph) if isinstance(weight := layer.weight, Tensor)
     )
 
 
-def _kind(layer: nn.Module) -> str:
+def _kind(layer: nn.Module, weight: Tensor) -> str:
     if isinstance(layer, nn.Linear):
         return "linear"
     if isinstance(layer, nn.ConvTranspose2d):
         return "transposed convolution"
-    return "depthwise convolution" if is_depthwise(layer.weight.detach()) else "convolution"
-
-
-def _weight_distribution(weight: Tensor) -> Distribution:
-    counts, edges = np.histogram(weight.double().numpy(), bins=_SHOWN_BINS)
-    return Distribution(counts.astype(np.int64), edges)
+    return "depthwise convolution" if is_depthwise(weight) else "convolution"
 
 
 def _inputs(observer: ActivationObserver) -> InputDiagnosis:
-    low, high = observer.range()
+    low, high = map(float, observer.range())
     histogram = observer.histogram
     edges = _edges(histogram)
     # Whole bins only: the extremes themselves lie somewhere inside theirs.
     outside = (edges[1:] <= low) | (edges[:-1] > high)
     clipped = histogram.counts[outside].sum() / max(histogram.counts.sum(), 1)
-    return InputDiagnosis(_coarse(histogram), low, high, float(clipped))
+    return InputDiagnosis(Distribution.of_histogram(histogram), low, high, float(clipped))
 
 
 def _edges(histogram: Histogram) -> npt.NDArray[np.float64]:
-    return (np.arange(BINS + 1, dtype=np.float64) - BINS // 2) * 2.0 ** (histogram.exponent + 1) / BINS
-
-
-def _coarse(histogram: Histogram) -> Distribution:
-    """The occupied bins, so many of them in one that at most 64 are left."""
-    occupied = np.flatnonzero(histogram.counts)
-    first, last = int(occupied[0]), int(occupied[-1]) + 1
-    together = -(-(last - first) // _SHOWN_BINS)
-    edges = np.append(np.arange(first, last, together), last)
-    return Distribution(np.add.reduceat(histogram.counts, edges[:-1]), _edges(histogram)[edges])
+    return (np.arange(BINS + 1, dtype=np.float64) - BINS // 2) * (2.0 ** (histogram.exponent + 1) / BINS)

@@ -45,7 +45,8 @@ def sensitivity_figure(noise: Sequence[float], in_float: Sequence[bool]) -> str:
     with rc_context(_SETTINGS):
         figure = Figure(figsize=(8.0, 2.2))
         axes = figure.add_axes((0.06, 0.2, 0.93, 0.75))
-        for bar, floating in zip(axes.bar(range(1, len(noise) + 1), noise, width=0.8, color=_INT8, clip_on=False), in_float, strict=True):
+        bars = axes.bar(range(1, len(noise) + 1), noise, width=0.8, color=_INT8, clip_on=False)
+        for bar, floating in zip(bars, in_float, strict=True):
             if floating:
                 bar.set(facecolor="none", edgecolor=_FLOAT, hatch="////", linewidth=0.8)
         axes.set_xlim(0.4, len(noise) + 0.6)
@@ -115,7 +116,7 @@ def _svg(figure: Figure) -> str:
     written = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", written, flags=re.S)
     written = re.sub(r"font-family: [^;]*; ", "", re.sub(r'<g id="[^"]*"', "<g", written))
     # Widths follow the page; 72 points an inch.
-    written = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', written, count=1, flags=re.S)
+    written = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', written, count=1)
     for color, variable in _VARIABLES.items():
         written = written.replace(color, variable)
     return written.strip()

@@ -75,14 +75,16 @@ def write_quantization_report(path: str, page: str) -> None:
     InputError
         If the place cannot be written.
     """
-    write_file(path, page.encode(), what="report")
+    # Names of files may hold bytes that are no UTF-8.
+    write_file(path, page.encode(errors="xmlcharrefreplace"), what="report")
 
 
 def render_quantization_report(report: QuantizationReport) -> str:
     """The page: HTML that asks for no other file and runs no script. Runs on the driver; the same report gives the same page."""
     # What users named (models, layers, recipes' files) is text, never markup.
     environment = Environment(
-        loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
     )
     header, *rows = gate_rows(report.attempts)
     layers = _layers(report)
