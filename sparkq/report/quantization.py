@@ -47,7 +47,7 @@ class QuantizationReport:
     calibration_images : int
         How many images the recipe was given.
     calibration_fingerprint : str
-        Theirs.
+        Theirs; shown where the recipe calibrates ranges.
     diagnosis : Diagnosis
         Of the artifact's recipe, or of that asked for where there is none.
     """
@@ -120,9 +120,11 @@ def _summary(report: QuantizationReport) -> list[tuple[str, str]]:
         ]
     facts += [("Target", str(report.target))] if report.attempts else []
     if config.recipe not in _WITHOUT_RANGES:
-        facts += [("Observer", config.observer), ("Activations", "8 bits (vnni)" if config.target == "vnni" else "7 bits (avx2)")]
-    return [*facts, ("Images given for calibration", str(report.calibration_images)),
-            ("Their fingerprint", report.calibration_fingerprint)]
+        facts += [
+            ("Observer", config.observer), ("Activations", "8 bits (vnni)" if config.target == "vnni" else "7 bits (avx2)"),
+            ("Calibrated on, images", str(report.calibration_images)), ("Their fingerprint", report.calibration_fingerprint),
+        ]
+    return facts
 
 
 _ACCURACY = {

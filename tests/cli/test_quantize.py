@@ -311,5 +311,6 @@ def test_report_that_cannot_be_made(sparkq: Command, job: Path, monkeypatch: pyt
     config = _config(job, _content(model="absent.py:digits"))
     sparkq("quantize", "--config", config, "--report", "digits.sparkq").assert_refused("report", "FILE.html", "digits.sparkq")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    sparkq("quantize", "--config", config, "--report", "x.html").assert_refused("matplotlib", "Hint: pip install 'sparkq[report]'")
+    missing = sparkq("quantize", "--config", config, "--report", "x.html")
+    missing.assert_refused("matplotlib", "Hint: pip install 'sparkq[report]'")
     assert not (job / "out").exists()
