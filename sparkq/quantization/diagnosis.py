@@ -28,7 +28,7 @@ __all__ = ["Diagnosis", "Distribution", "InputDiagnosis", "LayerDiagnosis", "dia
 _SHOWN_BINS = 64
 _COUNTED_IMAGES = 64
 _SENSITIVITY_IMAGES = 16
-_SENSITIVITY_BYTES = 2**30
+_SENSITIVITY_BYTES = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +149,7 @@ def diagnose(
         Takes float32 [N, 3, H, W].
     calibration : CalibrationSet
         The images that the recipe was calibrated on. Inputs are counted on the first 64, sensitivities measured on the first 16
-        (on fewer if their activations would take more than 1 GiB).
+        (on fewer if their activations would take more than 512 MiB).
     preprocess : PreprocessConfig
         How its input is normalized.
     config : QuantizationConfig
@@ -185,7 +185,7 @@ def _observer(config: QuantizationConfig) -> str:
 
 
 def _measured_images(graph: fx.GraphModule) -> int:
-    """As many as fit into memory with all their activations, which `layer_sensitivity` holds."""
+    """As many as fit into memory with all their activations, which `layer_sensitivity` holds; large networks are slow, too."""
     values = sum(torch.Size(shape_of(node) or ()).numel() for node in graph.graph.nodes if shape_of(node))
     return min(_SENSITIVITY_IMAGES, max(1, _SENSITIVITY_BYTES // (4 * max(values, 1))))
 
