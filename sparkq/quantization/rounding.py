@@ -1,13 +1,14 @@
 """Weights and biases of an INT8 model fitted, layer by layer, to the float model's outputs on calibration images."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
 from torch.nn import functional as F
 
+from sparkq.quantization.codebook import Codebook, Compression, fit_codebook, project, refit_kept, spared_layers
 from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.observers import pair_scales, weight_scales
 from sparkq.quantization.stepping import Stepper
@@ -23,6 +24,7 @@ _PATCHES_PER_TAP = 16
 _PAIR_TRIES = 8
 _PAIR_STEP = 1.02
 _Layer = nnq.Conv2d | nnq.Linear
+_UNCOMPRESSED = Compression()
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class _Options:
     round_weights: bool
     correct_biases: bool
     limit_pairs: bool
+    compression: Compression
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class _Moments:
 
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
-    correct_biases: bool = True, limit_pairs: bool = True,
+    correct_biases: bool = True, limit_pairs: bool = True, compression: Compression = _UNCOMPRESSED,
 ) -> int:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
 
@@ -68,13 +71,19 @@ def fit_layers(
         What to change.
     limit_pairs : bool
         Keep depthwise weights small enough for fbgemm's 16-bit sums.
+    compression : Compression
+        Few distinct weights; without `round_weights` the nearest ones.
 
     Returns
     -------
     int
         Layers changed.
     """
-    options = _Options(round_weights, correct_biases, limit_pairs)
+    options = _Options(round_weights, correct_biases, limit_pairs, compression)
+    spared = spared_layers({
+        name: layer.weight()  # type: ignore[no-untyped-call]
+        for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
+    })
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
     changed = 0
     for node in quantized.graph.nodes:
@@ -83,7 +92,8 @@ def fit_layers(
             continue
         float_layer = reference.get_submodule(str(node.target))
         moments = _moments(layer, float_stepper.inputs_of(str(node.target)), stepper.inputs_of(str(node.target)))
-        _fit(layer, float_layer, moments, options)
+        asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
+        _fit(layer, float_layer, moments, asked)
         changed += 1
     return changed
 
@@ -99,10 +109,12 @@ def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Opt
     if options.round_weights:
         integers, scales = round_least_squares(
             weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed),
+            compression=options.compression,
         )
-        values = (integers * scales[..., None]).reshape(packed.shape).float()
-        zero_points = torch.zeros(packed.shape[0], dtype=torch.int64)
-        packed = torch.quantize_per_channel(values, scales.flatten().double(), zero_points, 0, torch.qint8)
+        packed = _packed(integers, scales, packed.shape)
+    elif options.compression:
+        scales = packed.q_per_channel_scales()
+        packed = _packed(project(weight.flatten(0, 1), scales, options.compression), scales, packed.shape)
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
     if options.correct_biases:
@@ -112,8 +124,14 @@ def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Opt
     layer.set_weight_bias(packed, fitted)
 
 
+def _packed(integers: Tensor, scales: Tensor, shape: torch.Size) -> Tensor:
+    values = (integers * scales[..., None]).reshape(shape).float()
+    zero_points = torch.zeros(shape[0], dtype=torch.int64)
+    return torch.quantize_per_channel(values, scales.flatten().double(), zero_points, 0, torch.qint8)
+
+
 def round_least_squares(
-    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False,
+    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False, compression: Compression = _UNCOMPRESSED,
 ) -> tuple[Tensor, Tensor]:
     """Integers and scales so that ``integers * scales`` on inputs q comes closest to ``weight`` on inputs x.
 
@@ -124,7 +142,11 @@ def round_least_squares(
     cross, gram : Tensor
         Second moments x q' and q q', float64 [G, K, K].
     limit_pairs : bool
-        No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``.
+        No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``; such
+        weights are not compressed.
+    compression : Compression
+        Few distinct integers: what leaving out and sharing costs is made up for by the other weights, as what rounding
+        costs (Frantar & Alistarh 2023, "SparseGPT", section 3).
 
     Returns
     -------
@@ -138,11 +160,15 @@ def round_least_squares(
     # Towards the float weights where the inputs say little: (W C + r W) (H + r)^-1.
     shrink = ridge * (_SHRINKAGE / _DAMPING)
     target = torch.cholesky_solve((weight @ (cross + shrink)).mT, torch.linalg.cholesky(gram + shrink)).mT
+    if compression.pruning and not limit_pairs:
+        target = refit_kept(target, gram + shrink, compression.pruning)
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
-        scales = weight_scales(rows, importance).view(groups, outputs)
-        return _round_columns(target, damped, scales), scales
+        scales = weight_scales(rows, importance)
+        codebook = fit_codebook(rows, scales, compression, importance=importance) if compression else None
+        scales = scales.view(groups, outputs)
+        return _round_columns(target, damped, scales, codebook), scales
     scales = pair_scales(rows).view(groups, outputs)
     for _ in range(_PAIR_TRIES):
         integers = _round_columns(target, damped, scales)
@@ -154,7 +180,7 @@ def round_least_squares(
     return (target / scales[..., None]).round(), scales
 
 
-def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
+def _round_columns(target: Tensor, damped: Tensor, scales: Tensor, codebook: Codebook | None = None) -> Tensor:
     """Round `target` [G, O, K] one input at a time, the strongest first, and move each error onto the inputs left.
 
     Within a block of inputs at once, onto those behind the block as one matrix product (GPTQ, section 3.3, "Lazy
@@ -164,7 +190,9 @@ def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
     ordered = damped.gather(1, order[..., None].expand_as(damped)).gather(2, order[:, None, :].expand_as(damped))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
     upper = torch.linalg.cholesky(inverse, upper=True).to(torch.float32)
-    rest = target.gather(2, order[:, None, :].expand_as(target)).to(torch.float32)
+    forth = order[:, None, :].expand_as(target)
+    rest = target.gather(2, forth).to(torch.float32)
+    kept = None if codebook is None else codebook.kept.view_as(target).gather(2, forth)
     narrow = scales.to(torch.float32)
     integers = torch.empty_like(rest)
     for start in range(0, target.shape[2], _BLOCK):
@@ -172,7 +200,10 @@ def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
         errors = torch.empty_like(rest[:, :, start:end])
         for column in range(start, end):
             current = rest[:, :, column]
-            integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
+            if codebook is None or kept is None:
+                integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
+            else:
+                integers[:, :, column] = codebook.nearest(current / narrow, kept[:, :, column])
             error = (current - integers[:, :, column] * narrow) / upper[:, column, column, None]
             rest[:, :, column:end] -= error[..., None] * upper[:, None, column, column:end]
             errors[:, :, column - start] = error

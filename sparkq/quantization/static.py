@@ -18,6 +18,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.codebook import Compression
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
@@ -75,11 +76,12 @@ def quantize_graph(
         for batch in batches:
             prepared(batch)
         converted = _convert(prepared, config, floating, batches)
-        if config.rounding == "least_squares" or config.bias_correction:
+        compression = Compression.of(config)
+        if config.rounding == "least_squares" or config.bias_correction or compression:
             few = _few(batches, floating.graph)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
-                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config),
+                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), compression=compression,
             )
         if config.float_output:
             give_float_outputs(converted)
