@@ -173,7 +173,7 @@ def test_other_bytes_are_a_format_error(data: bytes) -> None:
 
 
 MANIFEST = ARTIFACT.manifest.dumps()
-OTHER_PROTOCOL = MANIFEST.replace(b'"protocol": %d' % PROTOCOL, b'"protocol": 2', 1)
+OTHER_PROTOCOL = MANIFEST.replace(b'"protocol": %d' % PROTOCOL, b'"protocol": 1', 1)
 CODED_MANIFEST = CODED_ARTIFACT.manifest.dumps()
 OTHER_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": 9', 1)
 TEXT_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": "9"', 1)

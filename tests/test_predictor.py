@@ -15,7 +15,8 @@ from models import (
 )
 
 from sparkq.artifact import ModelArtifact
-from sparkq.predictor import Predictor, ranked, softmax
+from sparkq.predictor import Predictor
+from sparkq.ranking import ranked, softmax
 from sparkq.preprocess import preprocess_content
 from sparkq.quantization import quantize
 

@@ -7,9 +7,10 @@ from sparkq.artifact import ModelArtifact
 from sparkq.engines.base import Engine
 from sparkq.engines.fbgemm import load_fbgemm
 from sparkq.engines.float32 import load_float32
+from sparkq.engines.observed import Observation, observe
 from sparkq.errors import EngineError
 
-__all__ = ["Engine", "engine_for", "load_engine"]
+__all__ = ["Engine", "Observation", "engine_for", "load_engine", "observe"]
 
 _LOADERS: dict[str, Callable[[bytes], Engine]] = {"fbgemm": load_fbgemm, "float32": load_float32}
 _FITS = {"static": ("fbgemm",), "mixed": ("fbgemm",), "dynamic": ("fbgemm",), "none": ("float32",)}

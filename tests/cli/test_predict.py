@@ -97,7 +97,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
         path.write_bytes(replace(artifact, payload=artifact.payload[:-1] + b"?").dumps())
     elif kind == "unknown_protocol":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 1,', b'"protocol": 99,'))
+            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 2,', b'"protocol": 99,'))
             archive.writestr("payload.pt", artifact.payload)
     else:
         path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])
@@ -107,7 +107,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
     ("kind", "words"),
     [
         ("truncated", ("spoiled.sparkq", "expected a .sparkq artifact", "Hint: copy the file again")),
-        ("unknown_protocol", ("spoiled.sparkq", "protocol 1", "99", "Hint: ")),
+        ("unknown_protocol", ("spoiled.sparkq", "protocol 2", "99", "Hint: ")),
         ("wrong_digest", ("spoiled.sparkq", "sha256", "Hint: ")),
         ("no_artifact", ("spoiled.sparkq", "expected a .sparkq artifact")),
         ("empty_file", ("spoiled.sparkq", "0 bytes")),
