@@ -12,6 +12,7 @@ __all__ = ["ActivationProfile", "CalibrationProfile", "bin_limit"]
 
 _MAX_BINS = 10
 _IMAGES_A_BIN = 5
+_SCORE_DECIMALS = 5
 
 
 def bin_limit(images: int) -> int:
@@ -73,7 +74,9 @@ class CalibrationProfile:
     ) -> CalibrationProfile:
         """Sum up what was predicted: `labels` and `scores` of the best class, [N]."""
         bins = bin_limit(len(scores))
-        edges = tuple(np.unique(np.quantile(scores, np.arange(1, bins) / bins)).tolist())
+        # Scores beside 1 differ in digits that the next CPU rounds otherwise.
+        quantiles = np.unique(np.quantile(scores, np.arange(1, bins) / bins).round(_SCORE_DECIMALS))
+        edges = tuple(quantiles[quantiles < 1].tolist())
         classes, counts = np.unique(labels, return_counts=True)
         return cls(
             len(scores), tuple(activations), edges, tuple(score_histogram(scores, edges).tolist()),
@@ -84,6 +87,13 @@ class CalibrationProfile:
         """Images a score bin, int64 [bins]."""
         return score_histogram(scores, self.score_edges)
 
+    def label_histogram(self, classes: int) -> npt.NDArray[np.int64]:
+        """Images a class, int64 [classes]."""
+        counts = np.zeros(classes, np.int64)
+        for label, count in self.label_counts:
+            counts[label] = count
+        return counts
+
     def label_bins(self, classes: int) -> npt.NDArray[np.int64]:
         """Bin of each class, int64 [classes].
 
@@ -91,9 +101,7 @@ class CalibrationProfile:
         class with many of them has one of its own. Classes are not grouped by how often they were seen: with fewer images
         than classes most classes of new images were never seen, and that would pass for drift.
         """
-        counts = np.zeros(classes, np.int64)
-        for label, count in self.label_counts:
-            counts[label] = count
+        counts = self.label_histogram(classes)
         middle = (np.cumsum(counts) - counts / 2) / max(self.images, 1)
         limit = bin_limit(self.images)
         bins = np.minimum((middle * limit).astype(np.int64), limit - 1)

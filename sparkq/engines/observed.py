@@ -40,11 +40,11 @@ class Observation:
     saturated: npt.NDArray[np.float64]
 
 
-class _ActivationWatch(TorchDispatchMode):
+class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
     """Sees the result of every operator, also of those that TorchScript runs; keeps three numbers of the quantized ones."""
 
     def __init__(self, levels: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.top = levels - 1
         self.operators: list[str] = []
         self.ranges: list[tuple[float, float]] = []

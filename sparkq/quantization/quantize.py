@@ -79,11 +79,9 @@ def quantize(
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
-    float_bytes = _size_bytes(model)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    engine = load_engine(payload, _ENGINES[config.recipe])
-    probe = _probe(engine, images, preprocess)
+    probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess, config)
     classes = len(probe.golden.output)
     if labels is not None and len(labels) != classes:
         raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
@@ -97,10 +95,10 @@ def quantize(
         quantization=config,
         calibration_images=0 if config.recipe in ("none", "dynamic") else len(images.images),
         calibration_fingerprint=images.fingerprint,
-        calibration_profile=None if config.recipe == "none" else _profile(engine, images, probe.scores, config),
+        calibration_profile=probe.profile,
         float_layers=float_layers(converted),
         int8_macs_percent=int8_macs_percent(model, converted, images, preprocess) if config.recipe != "none" else 0.0,
-        float_bytes=float_bytes,
+        float_bytes=_size_bytes(model),
         payload_bytes=len(payload),
         payload_sha256=sha256_digest(payload),
         torch_version=torch.__version__,
@@ -145,10 +143,11 @@ class _Probe:
     golden: Golden
     scores: str
     outputs: npt.NDArray[np.float32]
+    profile: CalibrationProfile | None
 
 
-def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig) -> _Probe:
-    """Run the finished payload: on the golden input, and on a few images to see what its outputs are."""
+def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> _Probe:
+    """Run the finished payload: on the golden input, and on calibration images to see what it does with such."""
     pixels, replication = Golden.reduce(calibration.images[0])
     try:
         output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
@@ -159,7 +158,9 @@ def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessCo
     _require_finite(output)
     # A softmax applied twice looks like a prediction, with every score wrong.
     sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
-    return _Probe(Golden(pixels, replication, output), "probabilities" if sums_to_one else "logits", outputs)
+    scores = "probabilities" if sums_to_one else "logits"
+    profile = None if config.recipe == "none" else _profile(engine, calibration, scores, config)
+    return _Probe(Golden(pixels, replication, output), scores, outputs, profile)
 
 
 def _failed_pass(error: RuntimeError) -> ModelError:
