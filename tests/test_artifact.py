@@ -191,7 +191,7 @@ WRONG = {
     "no manifest": (rezipped(None, ARTIFACT.payload), ArtifactFormatError),
     "no payload": (rezipped(MANIFEST, None), ArtifactFormatError),
     "a manifest that is not JSON": (rezipped(b"name: x", ARTIFACT.payload), ArtifactFormatError),
-    "an incomplete manifest": (rezipped(b'{"protocol": 1}', ARTIFACT.payload), ArtifactFormatError),
+    "an incomplete manifest": (rezipped(b'{"protocol": %d}' % PROTOCOL, ARTIFACT.payload), ArtifactFormatError),
     "another protocol": (rezipped(OTHER_PROTOCOL, ARTIFACT.payload), ArtifactProtocolError),
     "another payload": (rezipped(MANIFEST, ARTIFACT.payload[:-1] + b"?"), ArtifactDigestError),
     "an empty payload": (rezipped(MANIFEST, b""), ArtifactDigestError),
