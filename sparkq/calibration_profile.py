@@ -98,8 +98,8 @@ class CalibrationProfile:
         """Bin of each class, int64 [classes].
 
         Neighbours in the order of indices share a bin, so that each holds about the same part of the calibration images; a
-        class with many of them shares it with none that was predicted. Classes are not grouped by how often they were seen: with fewer images
-        than classes most classes of new images were never seen, and that would pass for drift.
+        class with many of them shares it with none that was predicted. Classes are not grouped by how often they were seen:
+        with fewer images than classes most classes of new images were never seen, and that would pass for drift.
         """
         counts = self.label_histogram(classes)
         middle = (np.cumsum(counts) - counts / 2) / max(self.images, 1)

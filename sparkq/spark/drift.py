@@ -7,7 +7,7 @@ from operator import add
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
@@ -84,14 +84,23 @@ def measure_drift(
 
 def _sampled(images_df: DataFrame, content_column: str, sample: float) -> DataFrame:
     """The image column of a sample of the rows."""
+    if is_file_source(images_df):
+        # Spark would open every file to look at rows that it then drops. Those of zero bytes cannot be decoded anyway.
+        chosen = images_df.select("path", "length", _hash("path")).where("length > 0").where(F.col("hash") < _below(sample))
+        ordered = chosen.orderBy("hash", "path").limit(MAX_SAMPLED_IMAGES).select("path")
+        paths = [row["path"] for row in run_action(ordered.collect)]
+        return with_planned_partitions(read_files(images_df.sparkSession, paths).select("content"), images=len(paths))
     sample = min(sample, MAX_SAMPLED_IMAGES / max(run_action(images_df.count), 1))
     key = "path" if "path" in images_df.columns else content_column
-    chosen = images_df.where(F.pmod(F.xxhash64(key), F.lit(_HASHES)) < F.lit(int(sample * _HASHES)))
-    if not is_file_source(images_df):
-        return chosen.select(content_column)
-    # Spark would open every file to look at the rows that it then drops. Those of zero bytes cannot be decoded anyway.
-    paths = [row["path"] for row in run_action(chosen.where("length > 0").select("path").collect)]
-    return with_planned_partitions(read_files(images_df.sparkSession, paths).select("content"), images=len(paths))
+    return images_df.select(content_column, _hash(key)).where(F.col("hash") < _below(sample)).select(content_column)
+
+
+def _hash(key: str) -> Column:
+    return F.pmod(F.xxhash64(key), F.lit(_HASHES)).alias("hash")
+
+
+def _below(sample: float) -> int:
+    return int(sample * _HASHES)
 
 
 def _observe_batches(
