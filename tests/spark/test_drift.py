@@ -4,7 +4,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from drifted_images import inverted
 from models import digit_files, digits, digits_artifact, digits_net, encoded
@@ -113,9 +112,3 @@ def test_a_wrong_machine_is_named(images_df: DataFrame, falsified: ModelArtifact
     with pytest.raises(EngineError) as caught:
         sparkq.measure_drift(images_df, falsified, sample=1.0)
     assert_clear(caught.value, "golden output")
-
-
-def test_repeated_measurements_are_equal(images_df: DataFrame, artifact: ModelArtifact) -> None:
-    """To the last digit, though partitions answer in any order: rows are added in theirs."""
-    first, again = (sparkq.measure_drift(images_df.repartition(3), artifact, sample=1.0) for _ in range(2))
-    assert first == again and np.isfinite([first.score_psi, first.label_psi]).all()
