@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sparkq.errors import SparkqError as SparkqError
     from sparkq.float_model import load_float_model as load_float_model
     from sparkq.images import decode_image as decode_image
-    from sparkq.quantization import quantize as quantize
+    from sparkq.quantizing import quantize as quantize
     from sparkq.spark.drift import measure_drift as measure_drift
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
@@ -36,7 +36,7 @@ _HOMES = {
     "SparkqError": "sparkq.errors",
     "load_float_model": "sparkq.float_model",
     "decode_image": "sparkq.images",
-    "quantize": "sparkq.quantization",
+    "quantize": "sparkq.quantizing",
     "measure_drift": "sparkq.spark.drift",
     "evaluate": "sparkq.spark.evaluation",
     "predict": "sparkq.spark.inference",

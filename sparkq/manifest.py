@@ -96,7 +96,8 @@ class Manifest:
     calibration_images : int
         How many images the ranges were measured on; 0 for a float artifact.
     calibration_fingerprint : str
-        sha256 over the preprocessed calibration images in their order.
+        Tells the set of preprocessed calibration images, whatever their order and partitioning: their sha256 added
+        modulo 2**256 (Bellare and Micciancio 1997, AdHash), hashed once more with their count.
     calibration_profile : CalibrationProfile, optional
         What the INT8 model did on calibration images; None for a float artifact.
     float_layers : tuple of str

@@ -2,9 +2,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
+from sparkq.cli.gated import calibrated
 from sparkq.cli.reported import save_gated
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import FILE_SPECS, path_field, spec_field
@@ -81,9 +83,9 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model, require_image_shape
     from sparkq.gate import GateTarget
     from sparkq.labels import read_label_names
+    from sparkq.quantization.calibration import calibration_set
     from sparkq.report.extra import check_report
     from sparkq.spark.session import session_for
-    from sparkq.spark.sources import calibration_images
 
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
     if options.report is not None:
@@ -91,15 +93,18 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
     model = load_float_model(options.model, options.weights)
     require_image_shape(model, options.preprocess.input_size)
     labels = None if options.labels is None else read_label_names(options.labels)
-    images: list[Any] = [_pattern(options.preprocess.input_size)]
-    if options.calibration is not None:
-        with session_for(options.master) as spark:
-            calibration = options.calibration
-            images = list(calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob))
-    artifact, _ = save_gated(
-        model, images, options.preprocess, options.recipe(), GateTarget(), output=options.output, report=options.report,
-        labels=labels, name=options.name,
+    make = partial(
+        save_gated, model, preprocess=options.preprocess, config=options.recipe(), target=GateTarget(), output=options.output,
+        report=options.report, labels=labels, name=options.name,
     )
+    if options.calibration is None:
+        artifact, _ = make(calibration_set([_pattern(options.preprocess.input_size)], options.preprocess))
+    else:
+        hold_out = options.recipe().recipe != "none"
+        with session_for(options.master) as spark, calibrated(
+            spark, options.calibration, options.preprocess, hold_out=hold_out,
+        ) as found:
+            artifact, _ = make(found.calibration, held_out=found.held_out)
     manifest = artifact.manifest
     return {
         "output": shown(options.output),

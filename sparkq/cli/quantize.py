@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
+from sparkq.cli.gated import calibrated
 from sparkq.cli.reported import save_gated
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import path_field, spec_field
@@ -93,7 +94,6 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
     from sparkq.report.extra import check_report
     from sparkq.spark.measuring import labelled_measure
     from sparkq.spark.session import session_for
-    from sparkq.spark.sources import calibration_images
 
     # What can be wrong without Spark is found before Spark is started.
     target = options.target()
@@ -102,15 +102,15 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
     model = load_float_model(options.model, options.weights)
     labels = None if options.labels is None else read_label_names(options.labels)
     with session_for(options.master) as spark:
-        calibration = options.calibration
-        images = calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob)
         labelled = None
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, spark, options.evaluation, options.evaluation_labels)
-        artifact, attempts = save_gated(
-            model, images, options.preprocess, options.quantization, target, output=options.output, report=options.report,
-            labels=labels, name=options.name, labelled=labelled,
-        )
+        hold_out = labelled is None and options.quantization.recipe != "none"
+        with calibrated(spark, options.calibration, options.preprocess, hold_out=hold_out) as found:
+            artifact, attempts = save_gated(
+                model, found.calibration, options.preprocess, options.quantization, target, held_out=found.held_out,
+                output=options.output, report=options.report, labels=labels, name=options.name, labelled=labelled,
+            )
     return _result(options, artifact, attempts)
 
 

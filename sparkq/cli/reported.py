@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.gated import make_gated
@@ -12,23 +12,26 @@ from sparkq.errors import GateError
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import nn
 
     from sparkq.gate import Attempt, GateTarget, Measured
+    from sparkq.quantization.calibration import CalibrationSet
 
 __all__ = ["save_gated"]
 
 
 def save_gated(
-    model: nn.Module, images: list[Any], preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget, *,
-    output: str, report: str | None, labels: Sequence[str] | None = None, name: str | None = None,
-    labelled: Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]] | None = None,
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget,
+    *, output: str, report: str | None, held_out: npt.NDArray[np.uint8] | None = None, labels: Sequence[str] | None = None,
+    name: str | None = None, labelled: Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]] | None = None,
 ) -> tuple[ModelArtifact, list[Attempt]]:
     """Make an artifact that reaches `target` and write it, and the report if one is wanted.
 
     Parameters
     ----------
-    model, images, preprocess, config, target, labels, name, labelled
+    model, calibration, preprocess, config, target, held_out, labels, name, labelled
         As for `make_gated`.
     output : str
         Where the artifact is written.
@@ -40,16 +43,20 @@ def save_gated(
     GateError
         If nothing reaches the target; where a report is wanted it is written, and the message names it.
     """
+    make = partial(
+        make_gated, model, calibration, preprocess, config, target, held_out=held_out, labels=labels, name=name,
+        labelled=labelled,
+    )
     if report is None:
-        artifact, attempts = make_gated(model, images, preprocess, config, target, labels=labels, name=name, labelled=labelled)
+        artifact, attempts = make()
         artifact.save(output)
         return artifact, attempts
     from sparkq.report.quantization import write_quantization_report
 
     name = name or type(model).__name__
-    page = partial(_page, model, images, preprocess, config, target, output=output, name=name, held_out=labelled is None)
+    page = partial(_page, model, calibration, preprocess, config, target, output=output, name=name)
     try:
-        artifact, attempts = make_gated(model, images, preprocess, config, target, labels=labels, name=name, labelled=labelled)
+        artifact, attempts = make()
     except GateError as error:
         write_quantization_report(report, page(artifact=None, attempts=error.attempts))
         raise GateError(f"{error.message}report  {shown(report)}\n", hint=error.hint, attempts=error.attempts) from error
@@ -61,17 +68,14 @@ def save_gated(
 
 
 def _page(
-    model: nn.Module, images: list[Any], preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget, *,
-    output: str, name: str, held_out: bool, artifact: ModelArtifact | None, attempts: Sequence[Attempt],
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget,
+    *, output: str, name: str, artifact: ModelArtifact | None, attempts: Sequence[Attempt],
 ) -> str:
-    from sparkq.gate import split_held_out
-    from sparkq.quantization.calibration import calibration_set
     from sparkq.quantization.diagnosis import diagnose
     from sparkq.report.quantization import QuantizationReport, render_quantization_report
 
-    calibration = calibration_set(split_held_out(images)[0] if held_out and attempts else images, preprocess)
     diagnosis = diagnose(model, calibration, preprocess, config if artifact is None else artifact.manifest.quantization)
     return render_quantization_report(QuantizationReport(
         name=name, output=output, asked=config, target=target, attempts=attempts, artifact=artifact,
-        calibration_images=len(calibration.images), calibration_fingerprint=calibration.fingerprint, diagnosis=diagnosis,
+        calibration_images=calibration.count, calibration_fingerprint=calibration.fingerprint, diagnosis=diagnosis,
     ))

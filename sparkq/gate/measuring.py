@@ -16,7 +16,7 @@ from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_array, preprocess_content
 from sparkq.sqnr import sqnr_of
 
-__all__ = ["measure_held_out", "split_held_out"]
+__all__ = ["measure_held_out", "measure_pixels", "split_held_out"]
 
 _BATCH = 16
 _LEAST_SPLIT = 10
@@ -52,9 +52,14 @@ def measure_held_out(
             )
     if not images:
         raise InputError("calibration: expected a held-out image that decodes; got none.", hint="give more calibration images.")
+    return measure_pixels(artifact, float_artifact, np.stack(images))
+
+
+def measure_pixels(artifact: ModelArtifact, float_artifact: ModelArtifact, images: npt.NDArray[np.uint8]) -> Measured:
+    """Compare an artifact with its float model on preprocessed images, uint8 [N, H, W, 3], on this machine."""
     int8, floating = (Predictor(one, allow_saturation=True).engine for one in (artifact, float_artifact))
     outputs, expected = (
-        np.concatenate([engine.run(np.stack(images[start:start + _BATCH])) for start in range(0, len(images), _BATCH)])
+        np.concatenate([engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
         for engine in (int8, floating)
     )
     agreement = 100 * float((outputs.argmax(1) == expected.argmax(1)).mean())

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,8 @@ def diagnose(
     with quietly(), torch.no_grad():
         if config.recipe == "none":
             graph = trace_float(model, normalize(torch.from_numpy(calibration.images[:1]), preprocess))
-            return Diagnosis(_layers(FloatGraph(graph, layer_macs(graph)), {}, {}), None, 0, 0)
+            observe = partial(calibration.observe, preprocess=preprocess, batch_size=config.batch_size)
+            return Diagnosis(_layers(FloatGraph(graph, layer_macs(graph), observe), {}, {}), None, 0, 0)
         if config.recipe == "dynamic":
             # As the recipe does: equalization measures activations.
             config = replace(config, equalization=False, high_bias_absorption=False)

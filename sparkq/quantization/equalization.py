@@ -7,7 +7,7 @@ next layer's input channels, as in Xiao et al. 2023, "SmoothQuant", equation 4.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import module_of
+from sparkq.quantization.observed_model import ChannelExtremesOf, Observe
 
-__all__ = ["absorb_high_biases", "channel_extremes", "equalize", "pairs"]
+__all__ = ["absorb_high_biases", "equalize", "pairs"]
 
 _LARGEST_FACTOR = 64.0
 # Operations through which a positive factor a channel passes unchanged.
@@ -74,8 +75,8 @@ def _reads(first: _Layer, second: _Layer) -> bool:
     return channels == first.weight.shape[0]
 
 
-def equalize(graph: fx.GraphModule, batches: list[Tensor]) -> int:
-    """Scale channels between layers; the graph computes the same on images like those of `batches`.
+def equalize(graph: fx.GraphModule, observe: Observe) -> int:
+    """Scale channels between layers; the graph computes the same on images like those that `observe` sees.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def equalize(graph: fx.GraphModule, batches: list[Tensor]) -> int:
         How many activations were equalized.
     """
     found = list(pairs(graph))
-    extremes = channel_extremes(graph, [pair.between[-1] for pair in found], batches)
+    extremes = _extremes(graph, [pair.between[-1] for pair in found], observe)
     for pair, (_, highest) in zip(found, extremes, strict=True):
         _scale(pair, _factors(graph, pair, highest), graph)
     return len(found)
@@ -129,8 +130,8 @@ def _scale(pair: Pair, factors: Tensor, graph: fx.GraphModule) -> None:
                 module.upper = module.upper * factors
 
 
-def absorb_high_biases(graph: fx.GraphModule, batches: list[Tensor]) -> int:
-    """Move what a channel never falls below into the next layers' biases; the graph computes the same on `batches`.
+def absorb_high_biases(graph: fx.GraphModule, observe: Observe) -> int:
+    """Move what a channel never falls below into the next layers' biases; the graph computes the same on observed images.
 
     Only where no padding comes in between, and not below a ReLU6, whose upper bound would move.
 
@@ -140,7 +141,7 @@ def absorb_high_biases(graph: fx.GraphModule, batches: list[Tensor]) -> int:
         How many activations were moved.
     """
     found = [pair for pair in pairs(graph) if _absorbs(graph, pair)]
-    extremes = channel_extremes(graph, [pair.between[-1] for pair in found], batches)
+    extremes = _extremes(graph, [pair.between[-1] for pair in found], observe)
     moved = 0
     for pair, (lowest, _) in zip(found, extremes, strict=True):
         offset = lowest.clamp_min(0)
@@ -164,22 +165,7 @@ def _absorbs(graph: fx.GraphModule, pair: Pair) -> bool:
     )
 
 
-def channel_extremes(graph: fx.GraphModule, nodes: list[fx.Node], batches: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """Lowest and highest value a channel of each node over all batches, float32 [C] each."""
-    wanted = {node: index for index, node in enumerate(nodes)}
-    seen: list[tuple[Tensor, Tensor] | None] = [None] * len(nodes)
-
-    class _Extremes(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> object:
-            value = super().run_node(n)
-            if n in wanted:
-                rows = value.transpose(0, 1).flatten(1)
-                low, high = rows.amin(1), rows.amax(1)
-                before = seen[wanted[n]]
-                seen[wanted[n]] = (low, high) if before is None else (before[0].minimum(low), before[1].maximum(high))
-            return value
-
-    with torch.no_grad():
-        for batch in batches:
-            _Extremes(graph).run(batch)
-    return [extreme for extreme in seen if extreme is not None]
+def _extremes(graph: fx.GraphModule, nodes: Sequence[fx.Node], observe: Observe) -> list[tuple[Tensor, Tensor]]:
+    """Lowest and highest value a channel of each node, float32 [C] each."""
+    found = observe(graph, nodes, ChannelExtremesOf).extremes
+    return [(torch.from_numpy(extreme.lowest), torch.from_numpy(extreme.highest)) for extreme in found]

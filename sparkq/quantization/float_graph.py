@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
@@ -17,6 +18,7 @@ from sparkq.quantization.graph.relu6 import raise_bounded_relus
 from sparkq.quantization.graph.trace import propagate_shapes, trace_float
 from sparkq.quantization.macs import layer_macs
 from sparkq.quantization.normalization import normalize
+from sparkq.quantization.observed_model import Observe
 
 __all__ = ["FloatGraph", "float_graph", "normalized_batches"]
 
@@ -31,10 +33,13 @@ class FloatGraph:
         float32 [N, 3, H, W] to [N, C].
     macs : dict of str to int
         Multiply-accumulates an image by layer name, of the model as it came.
+    observe : callable
+        What all calibration images show of nodes of `graph`, or of a copy with other nodes.
     """
 
     graph: fx.GraphModule
     macs: dict[str, int]
+    observe: Observe
 
 
 def float_graph(
@@ -60,21 +65,19 @@ def float_graph(
         keep_means_in_float(graph)
     if config.clamp_ranges:
         raise_bounded_relus(graph)
-    if config.high_bias_absorption or config.equalization:
-        batches = normalized_batches(calibration, preprocess, config)
-        with torch.no_grad():
-            if config.high_bias_absorption:
-                absorb_high_biases(graph, batches)
-            if config.equalization:
-                equalize(graph, batches)
+    observe = partial(calibration.observe, preprocess=preprocess, batch_size=config.batch_size)
+    if config.high_bias_absorption:
+        absorb_high_biases(graph, observe)
+    if config.equalization:
+        equalize(graph, observe)
     propagate_shapes(graph, example)
-    return FloatGraph(graph, macs)
+    return FloatGraph(graph, macs, observe)
 
 
 def normalized_batches(
     calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, images: int | None = None,
 ) -> list[Tensor]:
-    """The first `images` (default: all) calibration images as the model takes them, in batches."""
+    """The first `images` (default: all) of the sample of calibration images as the model takes them, in batches."""
     chosen = calibration.images[:images]
     return [
         normalize(torch.from_numpy(chosen[start:start + config.batch_size]), preprocess)

@@ -7,12 +7,56 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-__all__ = ["BINS", "Histogram"]
+__all__ = ["BINS", "Histogram", "count_values"]
 
 BINS = 8192
-"""Bins over ``[-2**exponent, 2**exponent)``; doubling the range merges pairs of them exactly."""
+"""Bins over ``[-2**exponent, 2**exponent)``, all values below the end; doubling the range merges pairs of them exactly."""
 _LEAST_EXPONENT = -40
+
+
+def _count_values(values: Tensor, least_exponent: int, bins: int) -> tuple[Tensor, Tensor]:
+    counts = torch.zeros(bins, dtype=torch.int64)
+    low, high = math.inf, -math.inf
+    exponent = least_exponent
+    if values.numel() > 0:
+        flat = values.reshape(-1).to(torch.float32)
+        least, largest = torch.aminmax(flat)
+        low, high = float(least), float(largest)
+        extreme = max(abs(low), abs(high))
+        if extreme > 0 and math.isfinite(extreme):
+            # frexp: the least power of two that is larger.
+            exponent = max(exponent, math.frexp(extreme)[1])
+        if math.isfinite(low) and math.isfinite(high):
+            # Multiplication by a power of two is exact, so that the same value always falls into the same bin.
+            width = 2.0 ** (exponent + 1) / bins
+            numbers = (flat * (1 / width)).floor_().to(torch.int32) + bins // 2
+            counts = torch.bincount(numbers.clamp_(0, bins - 1), minlength=bins)
+    return counts, torch.tensor([float(exponent), low, high], dtype=torch.float64)
+
+
+# Scripted, so that a trace that travels to the executors counts with the very code of the driver.
+_scripted_count_values = torch.jit.script(_count_values)
+
+
+def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Count the values of a tensor on the smallest grid that holds them.
+
+    Parameters
+    ----------
+    values : Tensor
+        Any shape; may be empty.
+
+    Returns
+    -------
+    counts : Tensor
+        int64 [BINS]; zeros where a value is not finite.
+    span : Tensor
+        float64 [3]: the grid's exponent, the lowest value, the highest.
+    """
+    result: tuple[Tensor, Tensor] = _scripted_count_values(values, _LEAST_EXPONENT, BINS)
+    return result
 
 
 @dataclass
@@ -34,32 +78,30 @@ class Histogram:
     minimum: float = math.inf
     maximum: float = -math.inf
 
-    def add(self, values: torch.Tensor) -> None:
+    @classmethod
+    def of(cls, counts: npt.NDArray[np.int64], span: npt.NDArray[np.float64]) -> Histogram:
+        """From what `count_values` found, as arrays."""
+        return cls(int(span[0]), counts, float(span[1]), float(span[2]))
+
+    def add(self, values: Tensor) -> None:
         """Count the values of a float tensor."""
-        low, high = (float(number) for number in torch.aminmax(values))
-        self._grow(max(abs(low), abs(high)))
-        width = 2.0 ** (self.exponent + 1) / BINS
-        # Multiplication by a power of two is exact, so that the same value always falls into the same bin.
-        bins = (values.reshape(-1).to(torch.float32) * (1 / width)).floor_().to(torch.int32) + BINS // 2
-        self.counts += torch.bincount(bins.clamp_(0, BINS - 1), minlength=BINS).numpy()
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        counts, span = count_values(values.detach())
+        self.merge(Histogram.of(counts.numpy(), span.numpy()))
 
     def merge(self, other: Histogram) -> None:
         """Take in what another observer has seen."""
-        self._grow(2.0 ** other.exponent)
-        self.counts += _coarsened(other.counts, self.exponent - other.exponent)
-        self.minimum, self.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
+        if other.exponent > self.exponent:
+            self.counts = _coarsened(self.counts, other.exponent - self.exponent)
+            self.exponent = other.exponent
+        self.counts = self.counts + _coarsened(other.counts, self.exponent - other.exponent)
+        # NaN stays NaN, whichever side it is on.
+        self.minimum = float(np.minimum(self.minimum, other.minimum))
+        self.maximum = float(np.maximum(self.maximum, other.maximum))
 
     def centers(self) -> npt.NDArray[np.float64]:
         """Middle of each bin."""
         width = 2.0 ** (self.exponent + 1) / BINS
         return (np.arange(BINS, dtype=np.float64) - BINS // 2 + 0.5) * width
-
-    def _grow(self, extreme: float) -> None:
-        exponent = max(_LEAST_EXPONENT, math.ceil(math.log2(extreme))) if extreme > 0 else _LEAST_EXPONENT
-        if exponent > self.exponent:
-            self.counts = _coarsened(self.counts, exponent - self.exponent)
-            self.exponent = exponent
 
 
 def _coarsened(counts: npt.NDArray[np.int64], steps: int) -> npt.NDArray[np.int64]:

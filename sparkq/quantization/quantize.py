@@ -18,6 +18,7 @@ from sparkq.errors import InputError, ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.quantization.calibration_checks import warn_once
 from sparkq.quantization.dynamic import quantize_dynamic
 from sparkq.quantization.macs import float_layers, int8_macs_percent
 from sparkq.quantization.mixed import quantize_mixed
@@ -32,12 +33,13 @@ __all__ = ["quantize"]
 
 _ENGINES = {"static": "fbgemm", "mixed": "fbgemm", "dynamic": "fbgemm", "none": "float32"}
 _RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
+_CALIBRATED = ("static", "mixed")
 _PROBED_IMAGES = 32
 _PROFILED_IMAGES = 256
 
 
 def quantize(
-    model: nn.Module, *, calibration: Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
+    model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
 ) -> ModelArtifact:
     """Make an artifact of a float classification model. Runs on the driver.
@@ -46,9 +48,9 @@ def quantize(
     ----------
     model : nn.Module
         Takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
-    calibration : iterable
+    calibration : iterable or CalibrationSet
         Images like those of the job: uint8 [H, W, 3] RGB of any size, or encoded bytes. They are preprocessed as
-        inference will. Recipe ``none`` takes only the golden input from them.
+        inference will. Recipe ``none`` takes only the golden input from them. A set is taken as it is.
     preprocess : PreprocessConfig
         From an image to the model's input.
     labels : sequence of str, optional
@@ -77,8 +79,10 @@ def quantize(
     config = config or QuantizationConfig()
     require_image_shape(model, preprocess.input_size)
     model = copy.deepcopy(model).eval()
-    images = calibration_set(calibration, preprocess)
+    images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
+    if config.recipe in _CALIBRATED:
+        warn_once(images, float_outputs)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess, config)
@@ -93,7 +97,7 @@ def quantize(
         classes=classes,
         scores=probe.scores,
         quantization=config,
-        calibration_images=0 if config.recipe in ("none", "dynamic") else len(images.images),
+        calibration_images=images.count if config.recipe in _CALIBRATED else 0,
         calibration_fingerprint=images.fingerprint,
         calibration_profile=probe.profile,
         float_layers=float_layers(converted),

@@ -26,6 +26,8 @@ from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
+from sparkq.quantization.histogram import Histogram
+from sparkq.quantization.observed_model import CountsOf
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
 from sparkq.quantization.ranges import RANGES
 from sparkq.quantization.rounding import fit_layers
@@ -69,12 +71,14 @@ def quantize_static(
 def quantize_graph(
     floating: FloatGraph, batches: list[Tensor], config: QuantizationConfig, *, in_float: Collection[str] = (),
 ) -> nn.Module:
-    """Quantize a float graph on normalized batches, but for the layers `in_float` and those that `config` names."""
+    """Quantize a float graph, but for the layers `in_float` and those that `config` names.
+
+    Ranges are those of all calibration images; weights are fitted, and observers compared, on the normalized `batches`.
+    """
     kept = {*in_float, *config.float_layers, *(slow_layers(floating.graph) if config.float_slow_layers else ())}
     with quietly(), torch.no_grad():
         prepared = _prepare(floating.graph, batches[0][:1], config, kept)
-        for batch in batches:
-            prepared(batch)
+        _observe(prepared, batches[0][:1], floating)
         converted = _convert(prepared, config, floating, batches)
         compression = Compression.of(config)
         if config.rounding == "least_squares" or config.bias_correction or compression:
@@ -109,6 +113,20 @@ def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig,
         if isinstance(observer, ActivationObserver) and str(node.args[0].target) in bounds:
             observer.lower_bound, observer.upper_bound = 0.0, bounds[str(node.args[0].target)]
     return prepared
+
+
+def _observe(prepared: fx.GraphModule, example: Tensor, floating: FloatGraph) -> None:
+    """Give each observer what all calibration images show it."""
+    # Observers of weights that stand in the graph see all that they need in one pass.
+    prepared(example)
+    modules = {node: prepared.get_submodule(str(node.target)) for node in prepared.graph.nodes if node.op == "call_module"}
+    observers = {node: module for node, module in modules.items() if isinstance(module, ActivationObserver)}
+    for observer in observers.values():
+        observer.histogram = Histogram()
+    seen = floating.observe(prepared, [node.args[0] for node in observers], CountsOf)
+    for observer, histogram in zip(observers.values(), seen.histograms, strict=True):
+        # One observer may stand at several tensors, which then share a range.
+        observer.histogram.merge(histogram)
 
 
 def _convert(

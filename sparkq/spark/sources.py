@@ -1,32 +1,23 @@
 """Where images come from: directories of files, and Parquet with bytes."""
 from __future__ import annotations
 
-import logging
 import os
 import re
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it ships no types
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
-from sparkq.images import decode_image_struct
 from sparkq.spark.actions import run_action
 from sparkq.spark.empty_files import with_empty_files
 from sparkq.spark.failures import root_message
 from sparkq.spark.hadoop import hadoop_path
-from sparkq.spark.schemas import find_content_column
 from sparkq.storage import is_uri
 
-__all__ = [
-    "calibration_images", "comparable_path", "count_images", "is_file_source", "read_files", "read_images", "spark_path",
-]
-
-_logger = logging.getLogger(__name__)
+__all__ = ["comparable_path", "count_images", "is_file_source", "read_files", "read_images", "spark_path"]
 
 
 def spark_path(path: str) -> str:
@@ -141,45 +132,3 @@ def count_images(df: DataFrame, path: str) -> int:
     if images == 0:
         raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
     return images
-
-
-def calibration_images(
-    spark: SparkSession, path: str, *, images: int, input_format: str = "auto", glob: str | None = None,
-) -> list[bytes | npt.NDArray[np.uint8]]:
-    """At most `images` calibration images, the same ones every time: encoded bytes, or pixels of image structs.
-
-    They are ordered by a hash of their path (of their content, where there is no path) and the first ones taken: a
-    sample that does not depend on how Spark lists or splits them. Of files, only the chosen ones are opened.
-
-    Raises
-    ------
-    InputError
-        If there is no image, or no column with images.
-    """
-    df = read_images(spark, path, input_format=input_format, glob=glob)
-    content_column = find_content_column(df.schema, None)
-    if "path" in df.columns and content_column == "content":
-        contents = _contents_of(spark, df, images)
-    else:
-        ordered = df.select(content_column).orderBy(F.xxhash64(F.col(content_column))).limit(images)
-        contents = [row[0] for row in run_action(ordered.collect)]
-    if not contents:
-        raise InputError(f"calibration input {path}: expected images; got none.", hint="point it at a folder with images.")
-    if len(contents) < images:
-        _logger.info("calibration: %s holds %d images; %d were asked for", path, len(contents), images)
-    return [_calibration_item(content) for content in contents if content is not None]
-
-
-def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]:
-    ordered = df.orderBy(F.xxhash64("path"), "path").limit(images)
-    chosen = [row["path"] for row in run_action(ordered.select("path").collect)]
-    if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
-        return [row["content"] for row in run_action(ordered.collect)]
-    files = read_files(spark, chosen)
-    by_path = {row["path"]: row["content"] for row in run_action(files.select("path", "content").collect)}
-    # Spark reads no row of a file of zero bytes; it counts as one that cannot be decoded.
-    return [by_path.get(path, b"") for path in chosen]
-
-
-def _calibration_item(content: Any) -> bytes | npt.NDArray[np.uint8]:
-    return decode_image_struct(content.asDict()) if isinstance(content, Row) else bytes(content)

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.gate import split_held_out
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 from sparkq.quantization import quantize
-from sparkq.spark.sources import calibration_images
+from sparkq.spark.calibration import spark_calibration
+from sparkq.spark.sources import read_images
 
 from .conftest import TRACEBACK, Command, tree
 
@@ -142,10 +142,11 @@ def test_same_as_the_library(spark: SparkSession, sparkq: Command, job: Path) ->
     assert not (job / "out").exists()
     artifact = ModelArtifact.load(str(job / "x.sparkq"))
     assert (artifact.manifest.name, artifact.manifest.labels) == ("mine", None)
-    calibration, held_out = split_held_out(calibration_images(spark, str(job / "photos"), images=24))
-    assert len(held_out) == 5
-    config = QuantizationConfig(observer="min_max")
-    library = quantize(digits_net(), calibration=calibration, preprocess=artifact.manifest.preprocess, config=config)
+    config, preprocess = QuantizationConfig(observer="min_max"), artifact.manifest.preprocess
+    with spark_calibration(read_images(spark, str(job / "photos")), preprocess, images=24) as found_images:
+        assert len(found_images.held_out) == 5
+        library = quantize(digits_net(), calibration=found_images.calibration, preprocess=preprocess, config=config)
+    assert artifact.manifest.calibration_fingerprint == library.manifest.calibration_fingerprint
     assert np.array_equal(_outputs(artifact, job), _outputs(library, job))
 
 

@@ -1,6 +1,7 @@
 """Calibration images: arrays, encoded bytes, any iterable; what cannot be used is counted or refused."""
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from models import SMALL, digit_files, encoded, noise, reference_files
 from sparkq.config import PreprocessConfig, ResizeConfig
 from sparkq.errors import InputError
 from sparkq.preprocess import preprocess_content
-from sparkq.quantization.calibration import calibration_set
+from sparkq.quantization.calibration import SAMPLE_IMAGES, CalibrationSet, calibration_set
+
+
+def pixels_of(calibration: CalibrationSet) -> set[bytes]:
+    return {image.tobytes() for image in calibration.images}
 
 
 def test_arrays_bytes_and_generators_are_the_same() -> None:
@@ -19,9 +24,9 @@ def test_arrays_bytes_and_generators_are_the_same() -> None:
     files = [encoded(image) for image in images]
     expected = calibration_set(images, SMALL)
     assert expected.images.dtype == np.uint8
-    assert np.array_equal(expected.images, np.stack(images))  # already at the input size
+    assert pixels_of(expected) == {image.tobytes() for image in images}  # already at the input size
     mixed = [files[0], *images[1:]]
-    for calibration in (files, (file for file in files), tuple(map(memoryview, files)), np.stack(images), mixed):
+    for calibration in (files, (file for file in files), tuple(map(memoryview, files)), np.stack(images), mixed, files[::-1]):
         other = calibration_set(calibration, SMALL)
         assert np.array_equal(other.images, expected.images)
         assert other.fingerprint == expected.fingerprint
@@ -33,15 +38,33 @@ def test_preprocessed_as_for_inference(shared_data: Path) -> None:
     files = reference_files(shared_data, "mobilenet", 4)
     calibration = calibration_set(files, preprocess)
     assert calibration.images.shape == (4, 48, 56, 3)
-    for image, file in zip(calibration.images, files, strict=True):
-        assert np.array_equal(image, preprocess_content(file, preprocess))
+    assert pixels_of(calibration) == {preprocess_content(file, preprocess).tobytes() for file in files}
 
 
-def test_fingerprint_tells_images_and_order() -> None:
+def test_fingerprint_tells_images_and_how_many_but_not_their_order() -> None:
     images = noise(3)
     changed = [images[0], images[1], images[2] ^ np.uint8(1)]
-    fingerprints = {calibration_set(item, SMALL).fingerprint for item in (images, images[::-1], images[:2], changed)}
-    assert len(fingerprints) == 4
+    sets = (images, images[:2], changed, [*images, images[0]], [*images, *images])
+    fingerprints = {calibration_set(item, SMALL).fingerprint for item in sets}
+    assert len(fingerprints) == len(sets) and all(len(fingerprint) == 64 for fingerprint in fingerprints)
+    assert calibration_set(images, SMALL).fingerprint == calibration_set(images[::-1], SMALL).fingerprint
+
+
+def test_fingerprint_is_the_documented_sum() -> None:
+    """AdHash: anybody can compute it again."""
+    images = noise(3)
+    total = sum(int(hashlib.sha256(image.tobytes()).hexdigest(), 16) for image in images) % 2**256
+    expected = hashlib.sha256(bytes.fromhex(f"{total:064x}") + bytes([0, 0, 0, 0, 0, 0, 0, 3])).hexdigest()
+    assert calibration_set(images, SMALL).fingerprint == expected
+
+
+def test_sample_of_a_large_set() -> None:
+    """The same images whatever the order that they came in; the rest still counts."""
+    images = noise(300)
+    first, second = calibration_set(images, SMALL), calibration_set(images[::-1], SMALL)
+    assert np.array_equal(first.images, second.images) and len(first.images) == SAMPLE_IMAGES == 256
+    assert first.count == second.count == 300
+    assert pixels_of(first) < {image.tobytes() for image in images}
 
 
 def test_undecodable_images_are_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,7 @@
 """Every rewriting of the float graph leaves what trained models compute as it was."""
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from trained_models import MODELS, Trained, trained
 
 from sparkq.config import QuantizationConfig
+from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.equalization import absorb_high_biases, equalize
 from sparkq.quantization.float_graph import float_graph
 from sparkq.quantization.graph.classifier import last_convolution_to_linear
@@ -36,9 +38,10 @@ def test_each_step_leaves_a_trained_model_as_it_was(model: Trained) -> None:
     batch = normalize(torch.from_numpy(model.calibration.images[:4]), model.preprocess)
     expected = model.model(batch)
     graph = trace_float(model.model, batch)
+    observe = partial(CalibrationSet(model.calibration.images[:4], "").observe, preprocess=model.preprocess, batch_size=4)
     steps = (
         fold_batch_norms, fold_pads, last_convolution_to_linear, keep_means_in_float, raise_bounded_relus,
-        lambda graph: absorb_high_biases(graph, [batch]), lambda graph: equalize(graph, [batch]),
+        lambda graph: absorb_high_biases(graph, observe), lambda graph: equalize(graph, observe),
     )
     for step in steps:
         step(graph)

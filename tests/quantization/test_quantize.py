@@ -134,7 +134,8 @@ class TestInt8Artifact:
         monkeypatch.setattr(torch.backends.quantized, "engine", engine)
         artifact = quantize(SmallNet(), calibration=noise(3), preprocess=SMALL)
         assert torch.backends.quantized.engine == engine
-        assert np.array_equal(artifact.manifest.golden.output, expected.manifest.golden.output)
+        # Biases are fitted to what that engine computes; the engines differ in the last digit of a float.
+        assert np.allclose(artifact.manifest.golden.output, expected.manifest.golden.output, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("recipe", ["static", "none"])

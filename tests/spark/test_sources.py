@@ -1,16 +1,14 @@
 """`read_images` and calibration images: every file is found, once, whatever it is called."""
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
-import numpy as np
 import pytest
 from models import encoded, noise
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkq.errors import InputError
-from sparkq.spark.sources import calibration_images, comparable_path, count_images, read_images, spark_path
+from sparkq.spark.sources import comparable_path, count_images, read_images, spark_path
 
 from .local import assert_clear
 
@@ -41,8 +39,6 @@ def test_folders_and_files_of_any_name(spark: SparkSession, tmp_path: Path, name
     contents = {comparable_path(row["path"]): bytes(row["content"]) for row in rows}
     assert contents == {str(path): path.read_bytes() for path in folder.rglob("*.png")}
     assert len(contents) == 2
-    # Calibration reads the chosen files by their path.
-    assert sorted(map(bytes, calibration_images(spark, str(folder), images=5))) == sorted(contents.values())
 
 
 def test_patterns_still_work(spark: SparkSession, tmp_path: Path) -> None:
@@ -135,55 +131,6 @@ def test_count_images(spark: SparkSession, tmp_path: Path) -> None:
     assert count_images(read_images(spark, str(tmp_path)), str(tmp_path)) == 1
     _write(tmp_path, "a.png", "sub/b.png")
     assert count_images(read_images(spark, str(tmp_path)), str(tmp_path)) == 3
-
-
-def test_calibration_images_are_the_same_every_time(
-    spark: SparkSession, folder: Path, images_df: DataFrame, files: dict[str, bytes], tmp_path: Path,
-) -> None:
-    """A sample of the asked size, in one order, however the table is cut."""
-    first = calibration_images(spark, str(folder), images=20)
-    assert len(first) == 20 and {bytes(image) for image in first} < set(files.values())
-    assert calibration_images(spark, str(folder), images=20) == first
-    assert calibration_images(spark, str(folder), images=10) == first[:10]
-    for partitions in (1, 4):
-        images_df.repartition(partitions).write.mode("overwrite").parquet(str(tmp_path / f"table{partitions}"))
-    samples = [calibration_images(spark, str(tmp_path / f"table{partitions}"), images=20) for partitions in (1, 4)]
-    assert samples[0] == samples[1] and len(samples[0]) == 20
-
-
-def test_fewer_calibration_images_than_asked(
-    spark: SparkSession, folder: Path, files: dict[str, bytes], caplog: pytest.LogCaptureFixture,
-) -> None:
-    """All of them, and a line that says so."""
-    with caplog.at_level(logging.INFO, "sparkq"):
-        found = calibration_images(spark, str(folder), images=1000)
-    assert sorted(map(bytes, found)) == sorted(files.values())
-    assert f"holds {len(files)} images; 1000 were asked for" in caplog.text
-
-
-def test_calibration_images_of_a_table_without_paths(spark: SparkSession, images_df: DataFrame, tmp_path: Path) -> None:
-    """Ordered by content, so again the same ones; also from Spark's image struct, as pixels."""
-    images_df.selectExpr("content as photo").write.parquet(str(tmp_path / "bytes"))
-    first = calibration_images(spark, str(tmp_path / "bytes"), images=7)
-    assert len(first) == 7 and first == calibration_images(spark, str(tmp_path / "bytes"), images=7)
-    pixels = _write(tmp_path / "photos", "a.png", "b.png")
-    spark.read.format("image").load(str(pixels)).write.parquet(str(tmp_path / "structs"))
-    found = calibration_images(spark, str(tmp_path / "structs"), images=7)
-    assert sorted(np.asarray(image).tobytes() for image in found) == sorted(image.tobytes() for image in noise(2, size=8))
-
-
-def test_no_calibration_images(spark: SparkSession, tmp_path: Path) -> None:
-    """An empty folder is an error."""
-    with pytest.raises(InputError) as caught:
-        calibration_images(spark, str(tmp_path), images=5)
-    assert_clear(caught.value, str(tmp_path))
-
-
-def test_calibration_survives_files_of_zero_bytes(spark: SparkSession, tmp_path: Path) -> None:
-    """They come as empty bytes, which quantization leaves out with a warning."""
-    _write(tmp_path, "whole.png")
-    (tmp_path / "empty.png").touch()
-    assert sorted(len(bytes(item)) > 0 for item in calibration_images(spark, str(tmp_path), images=5)) == [False, True]
 
 
 @pytest.mark.parametrize(
