@@ -1,23 +1,32 @@
-"""`quantize` as the public name: calibration images on the driver, or in a DataFrame."""
+"""`quantize` as the public name: calibration images on the driver or in a DataFrame, and nothing but through the gate."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig
-from sparkq.quantization import quantize as quantize_on_driver
+from sparkq.gate import Attempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
+from sparkq.quantization import quantize as quantize_ungated
+from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.quantization.mixed import float_order
 
-__all__ = ["quantize"]
+__all__ = ["make_gated", "quantize"]
+
+_Labelled = Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]]
 
 
 def quantize(
     model: nn.Module, *, calibration: Any, preprocess: PreprocessConfig, labels: Sequence[str] | None = None,
-    config: QuantizationConfig | None = None, name: str | None = None,
+    config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
+    evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
 ) -> ModelArtifact:
-    """Make an artifact of a float classification model. Runs on the driver; a DataFrame is calibrated on by executors.
+    """Make an artifact of a float classification model that is as accurate as asked. On the driver, and on executors.
 
     Parameters
     ----------
@@ -25,9 +34,8 @@ def quantize(
         Takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
     calibration : DataFrame or iterable
         Images like those of the job. A pyspark DataFrame of any size with a binary or image column, as `sparkq.read_images`
-        gives it; or uint8 [H, W, 3] RGB arrays of any size and encoded bytes. Both give the same artifact of the same images,
-        whatever their order and partitioning. They are preprocessed as inference will. Recipe ``none`` takes only the
-        golden input from them.
+        gives it, is decoded and calibrated on by executors; uint8 [H, W, 3] RGB arrays of any size and encoded bytes by the
+        driver. They are preprocessed as inference will. Recipe ``none`` takes only the golden input from them.
     preprocess : PreprocessConfig
         From an image to the model's input.
     labels : sequence of str, optional
@@ -36,14 +44,25 @@ def quantize(
         Default: static INT8.
     name : str, optional
         Default: the model's class name.
+    evaluation : DataFrame, optional
+        Labelled images to measure accuracy on, with a ``path`` column; not the calibration images. Without them INT8 is
+        compared with float on some of the calibration images, which are held out.
+    evaluation_labels : str, optional
+        Their labels: CSV with path and label, as for `sparkq.evaluate`.
+    max_accuracy_drop : float
+        Points of top-1 that INT8 may lose on `evaluation`.
+    min_agreement : float
+        Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label.
 
     Returns
     -------
     ModelArtifact
-        With the payload's answer to a golden input, computed here.
+        With what was measured, and the payload's answer to a golden input.
 
     Raises
     ------
+    GateError
+        If no recipe is that accurate.
     InputError
         If calibration images or labels cannot be used.
     ModelError
@@ -51,18 +70,79 @@ def quantize(
     EngineError
         If this machine cannot run the payload.
     """
+    config = config or QuantizationConfig()
+    labelled = None if evaluation is None else _labelled(evaluation, evaluation_labels)
+    make = partial(
+        make_gated, model, preprocess=preprocess, config=config, target=GateTarget(max_accuracy_drop, min_agreement),
+        labels=labels, name=name, labelled=labelled,
+    )
+    hold_out = labelled is None and config.recipe != "none"
     if not _is_dataframe(calibration):
-        return quantize_on_driver(
-            model, calibration=calibration, preprocess=preprocess, labels=labels, config=config, name=name,
-        )
+        items = list(calibration)
+        calibrated, held_out = split_held_out(items) if hold_out else (items, items[:1])
+        pixels = calibration_set(held_out, preprocess).images if hold_out else None
+        return make(calibration_set(calibrated, preprocess), held_out=pixels)[0]
     # Only who has a DataFrame has pyspark.
     from sparkq.spark.calibration import spark_calibration
 
-    with spark_calibration(calibration, preprocess, hold_out=False) as found:
-        return quantize_on_driver(
-            model, calibration=found.calibration, preprocess=preprocess, labels=labels, config=config, name=name,
+    with spark_calibration(calibration, preprocess, hold_out=hold_out) as found:
+        return make(found.calibration, held_out=found.held_out)[0]
+
+
+def _labelled(evaluation: Any, labels: str | None) -> _Labelled:
+    from sparkq.errors import InputError
+    from sparkq.spark.measuring import labelled_measure
+
+    if labels is None or not _is_dataframe(evaluation):
+        raise InputError(
+            f"evaluation: expected a DataFrame and evaluation_labels, a CSV; got {type(evaluation).__name__} and {labels!r}.",
+            hint="sparkq.read_images(spark, path) gives one.",
         )
+    return partial(labelled_measure, evaluation, labels)
 
 
 def _is_dataframe(calibration: object) -> bool:
     return any(kind.__module__.startswith("pyspark.sql.") for kind in type(calibration).__mro__)
+
+
+def make_gated(
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget,
+    *, held_out: npt.NDArray[np.uint8] | None = None, labels: Sequence[str] | None = None, name: str | None = None,
+    labelled: _Labelled | None = None,
+) -> tuple[ModelArtifact, list[Attempt]]:
+    """Make an artifact that reaches `target`, and tell what was tried.
+
+    Parameters
+    ----------
+    model, preprocess, labels, name
+        As for `quantize`.
+    calibration : CalibrationSet
+        What is calibrated on.
+    config : QuantizationConfig
+        What was asked for. Recipe ``none`` has nothing to lose and is not measured.
+    target : GateTarget
+        What INT8 must reach.
+    held_out : ndarray of uint8 [N, H, W, 3], optional
+        Preprocessed images to measure on where there are no labelled ones; default: the sample of those calibrated on.
+    labelled : callable, optional
+        Takes the float artifact and gives a measure on labelled images.
+
+    Raises
+    ------
+    GateError
+        If nothing reaches the target.
+    """
+    # A copy of a traced model has another class.
+    make = partial(
+        quantize_ungated, model, calibration=calibration, preprocess=preprocess, labels=labels,
+        name=name or type(model).__name__,
+    )
+    if config.recipe == "none":
+        return make(config=config), []
+    reference = make(config=QuantizationConfig(recipe="none"))
+    pixels = calibration.images if held_out is None else held_out
+    measure = partial(measure_pixels, float_artifact=reference, images=pixels) if labelled is None else labelled(reference)
+    return pass_gate(
+        lambda candidate: make(config=candidate), measure, config=config, target=target,
+        float_order=lambda asked: float_order(model.eval(), calibration, preprocess, asked),
+    )

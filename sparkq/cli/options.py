@@ -49,9 +49,9 @@ def _leaves(kind: type, above: tuple[str, ...] = ()) -> Iterator[_Leaf]:
 
 
 def _parameter_docs(kind: type) -> dict[str, str]:
-    """Parameter to description, from the numpydoc docstring."""
+    """Parameter to description, from the numpydoc docstrings of a class and those that it inherits from."""
     docs: dict[str, str] = {}
-    text = inspect.getdoc(kind) or ""
+    text = "\n\n".join(inspect.cleandoc(base.__doc__ or "") for base in reversed(kind.__mro__))
     for found in re.finditer(r"^(\w[\w, ]*) : .+\n((?:    .*\n?)+)", text, re.MULTILINE):
         description = " ".join(line.strip() for line in found.group(2).splitlines()).replace("`", "")
         docs.update(dict.fromkeys(found.group(1).split(", "), description))

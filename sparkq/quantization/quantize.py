@@ -86,15 +86,13 @@ def quantize(
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess, config)
-    classes = len(probe.golden.output)
-    if labels is not None and len(labels) != classes:
-        raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
+    _check_labels(labels, len(probe.golden.output))
     manifest = Manifest(
         name=name or type(model).__name__,
         task="classification",
         preprocess=preprocess,
         labels=None if labels is None else tuple(labels),
-        classes=classes,
+        classes=len(probe.golden.output),
         scores=probe.scores,
         quantization=config,
         calibration_images=images.count if config.recipe in _CALIBRATED else 0,
@@ -111,6 +109,11 @@ def quantize(
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
+
+
+def _check_labels(labels: Sequence[str] | None, classes: int) -> None:
+    if labels is not None and len(labels) != classes:
+        raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
 
 
 def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig) -> torch.Tensor:

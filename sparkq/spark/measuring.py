@@ -3,29 +3,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.gate import Measured, drop_error
 from sparkq.spark.evaluation import evaluate
 from sparkq.spark.planning import with_planned_partitions
-from sparkq.spark.sources import count_images, read_images
+from sparkq.spark.sources import count_images
 
 __all__ = ["labelled_measure"]
 
 
 def labelled_measure(
-    spark: SparkSession, path: str, labels: str, float_artifact: ModelArtifact,
+    images_df: DataFrame, labels: str, float_artifact: ModelArtifact,
 ) -> Callable[[ModelArtifact], Measured]:
-    """A measure for `sparkq.gate.pass_gate`: `sparkq.evaluate` on the images at `path`, which are listed once.
+    """A measure for `sparkq.gate.pass_gate`: `sparkq.evaluate` on images, which are listed once.
 
     Parameters
     ----------
-    spark : SparkSession
-        Where it runs.
-    path : str
-        Images that the artifact was not calibrated on.
+    images_df : DataFrame
+        Images that the artifact was not calibrated on, as `sparkq.read_images` gives them.
     labels : str
         Their labels, CSV.
     float_artifact : ModelArtifact
@@ -36,8 +34,7 @@ def labelled_measure(
     InputError
         If there are no images.
     """
-    read = read_images(spark, path)
-    planned = with_planned_partitions(read, images=count_images(read, path))
+    planned = with_planned_partitions(images_df, images=count_images(images_df, "evaluation"))
     # What is written is measured here; whether a node may run it, the node finds out itself.
     config = InferenceConfig(allow_saturation=True)
 
