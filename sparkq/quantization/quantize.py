@@ -12,7 +12,7 @@ from torch import nn
 
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.config import PreprocessConfig, QuantizationConfig
-from sparkq.engines import Engine, load_engine
+from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine
 from sparkq.errors import InputError, ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
@@ -28,7 +28,6 @@ from sparkq.version import __version__
 
 __all__ = ["quantize"]
 
-_ENGINES = {"static": "fbgemm", "mixed": "fbgemm", "dynamic": "fbgemm", "none": "float32"}
 _RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
 _PROBED_IMAGES = 32
 
@@ -79,7 +78,8 @@ def quantize(
     float_bytes = _size_bytes(model)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess)
+    engine = load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
+    probe = _probe(engine, images, preprocess)
     classes = len(probe.golden.output)
     if labels is not None and len(labels) != classes:
         raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
