@@ -31,10 +31,13 @@ class FloatGraph:
         float32 [N, 3, H, W] to [N, C].
     macs : dict of str to int
         Multiply-accumulates an image by layer name, of the model as it came.
+    pixels : Tensor
+        What the 256 values of a pixel are after normalization, float32 [256, 3, 1, 1].
     """
 
     graph: fx.GraphModule
     macs: dict[str, int]
+    pixels: Tensor
 
 
 def float_graph(
@@ -68,7 +71,8 @@ def float_graph(
             if config.equalization:
                 equalize(graph, batches)
     propagate_shapes(graph, example)
-    return FloatGraph(graph, macs)
+    grays = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
+    return FloatGraph(graph, macs, normalize(grays, preprocess))
 
 
 def normalized_batches(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.observers import pair_scales, weight_scales
 from sparkq.quantization.stepping import Stepper
+from sparkq.quantization.ties import off_tie_biases, scale_grid, snap
 
 __all__ = ["fit_layers", "round_least_squares"]
 
@@ -30,6 +31,7 @@ class _Options:
     round_weights: bool
     correct_biases: bool
     limit_pairs: bool
+    avoid_ties: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class _Moments:
 
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
-    correct_biases: bool = True, limit_pairs: bool = True,
+    correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True,
 ) -> int:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
 
@@ -68,13 +70,15 @@ def fit_layers(
         What to change.
     limit_pairs : bool
         Keep depthwise weights small enough for fbgemm's 16-bit sums.
+    avoid_ties : bool
+        Weight scales and biases with which no engine has to round from the middle.
 
     Returns
     -------
     int
         Layers changed.
     """
-    options = _Options(round_weights, correct_biases, limit_pairs)
+    options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties)
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
     changed = 0
     for node in quantized.graph.nodes:
@@ -82,38 +86,58 @@ def fit_layers(
         if not isinstance(layer, (nnq.Conv2d, nnq.Linear)) or not _called_once(quantized, node):
             continue
         float_layer = reference.get_submodule(str(node.target))
-        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), stepper.inputs_of(str(node.target)))
-        _fit(layer, float_layer, moments, options)
+        inputs = stepper.inputs_of(str(node.target))
+        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs)
+        settles = options.avoid_ties and not _is_last(layer, node)
+        _fit(layer, float_layer, moments, options, inputs[0].q_scale() if settles else None)
         changed += 1
     return changed
+
+
+def _is_last(layer: _Layer, node: fx.Node) -> bool:
+    # Whose sums are answers in float, or the last that are rounded.
+    return isinstance(layer, nnq.Linear) and all(user.target == "dequantize" for user in node.users)
 
 
 def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
     return bool(sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes) == 1)
 
 
-def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Options) -> None:
+def _fit(
+    layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Options, input_scale: float | None,
+) -> None:
+    """Fit weights and bias; with an `input_scale`, so that no sum lies on a tie."""
     groups = moments.gram.shape[0]
     weight = float_layer.weight.detach().double().reshape(groups, -1, moments.gram.shape[1])  # type: ignore[operator]
     packed = layer.weight()  # type: ignore[no-untyped-call]
-    if options.round_weights:
-        integers, scales = round_least_squares(
-            weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed),
-        )
-        values = (integers * scales[..., None]).reshape(packed.shape).float()
-        zero_points = torch.zeros(packed.shape[0], dtype=torch.int64)
-        packed = torch.quantize_per_channel(values, scales.flatten().double(), zero_points, 0, torch.qint8)
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
+    grid = None if input_scale is None else scale_grid(input_scale, layer.scale, fitted)
+    if options.round_weights:
+        integers, scales = round_least_squares(
+            weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
+        )
+        packed = _packed(integers, scales.flatten(), packed.shape)
+    elif grid is not None:
+        scales = snap(packed.q_per_channel_scales(), grid, up=True)
+        packed = _packed((weight.flatten(0, 1) / scales[:, None]).round().clamp(-128, 127), scales, packed.shape)
     if options.correct_biases:
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()
+    if grid is not None and input_scale is not None:
+        fitted = off_tie_biases(fitted, grid, input_scale)
     layer.set_weight_bias(packed, fitted)
 
 
+def _packed(integers: Tensor, scales: Tensor, shape: torch.Size) -> Tensor:
+    rows = integers.reshape(len(scales), -1)
+    values = (rows * scales.to(rows)[:, None]).reshape(shape).float()
+    return torch.quantize_per_channel(values, scales.double(), torch.zeros(len(scales), dtype=torch.int64), 0, torch.qint8)
+
+
 def round_least_squares(
-    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False,
+    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False, grid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Integers and scales so that ``integers * scales`` on inputs q comes closest to ``weight`` on inputs x.
 
@@ -125,6 +149,8 @@ def round_least_squares(
         Second moments x q' and q q', float64 [G, K, K].
     limit_pairs : bool
         No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``.
+    grid : Tensor, optional
+        What each scale is a multiple of, [G * O].
 
     Returns
     -------
@@ -141,16 +167,17 @@ def round_least_squares(
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
-        scales = weight_scales(rows, importance).view(groups, outputs)
+        scales = weight_scales(rows, importance, grid=grid).view(groups, outputs)
         return _round_columns(target, damped, scales), scales
-    scales = pair_scales(rows).view(groups, outputs)
+    scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     for _ in range(_PAIR_TRIES):
         integers = _round_columns(target, damped, scales)
         over = largest_pairs(integers.reshape(-1, taps)).view(groups, outputs) > LARGEST_PAIR
         if not over.any():
             return integers, scales
-        scales = torch.where(over, scales * _PAIR_STEP, scales)
-    scales = pair_scales(rows).view(groups, outputs)
+        larger = snap((scales * _PAIR_STEP).flatten(), grid, up=True).view(groups, outputs)
+        scales = torch.where(over, larger, scales)
+    scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     return (target / scales[..., None]).round(), scales
 
 

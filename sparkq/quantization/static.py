@@ -28,6 +28,7 @@ from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
 from sparkq.quantization.ranges import RANGES
 from sparkq.quantization.rounding import fit_layers
+from sparkq.quantization.ties import settle_scales
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["quantize_graph", "quantize_static"]
@@ -76,11 +77,13 @@ def quantize_graph(
         for batch in batches:
             prepared(batch)
         converted = _convert(prepared, config, floating, batches)
-        if config.rounding == "least_squares" or config.bias_correction:
+        if config.avoid_ties:
+            settle_scales(converted, floating.pixels)
+        if config.rounding == "least_squares" or config.bias_correction or config.avoid_ties:
             few = _few(batches, floating.graph)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
-                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config),
+                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
             )
         if config.float_output:
             give_float_outputs(converted)
