@@ -81,10 +81,12 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
         blob = cache.read()
         if blob is not None:
             return OpenVINOEngine(core.import_model(io.BytesIO(blob), "CPU", config), options.batch_size)
-        compiled = core.compile_model(_converted(payload, shape, openvino), "CPU", config)
+        model = _converted(payload, shape, openvino)
+        _keep_roundings(model, openvino)
+        compiled = core.compile_model(model, "CPU", config)
         exported = compiled.export_model()
-    # OpenVINO has no exceptions of its own below this.
-    except RuntimeError as error:
+    # Its frontend raises exceptions of no common class, its runtime RuntimeError.
+    except Exception as error:
         raise EngineError(
             f"engine openvino on {describe_node()}: expected a payload that openvino {openvino.__version__} can compile; got "
             f"{_cause(error)}.",
@@ -122,6 +124,8 @@ def _converted(payload: bytes, shape: list[int], openvino: Any) -> Any:
         # The frontend holds no reference to its decoder.
         decoder = openvino.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(module)
         frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")
+        # Its own translation hands dequantized values on as if they were still quantized, and rounds their mean again.
+        frontend.add_extension(openvino.frontend.pytorch.ConversionExtension("aten::dequantize", _dequantized))
         model = frontend.convert(frontend.load(decoder))
     images = model.get_parameters()[0]
     images.set_element_type(openvino.Type.u8)
@@ -130,7 +134,36 @@ def _converted(payload: bytes, shape: list[int], openvino: Any) -> Any:
     return model
 
 
-def _cause(error: RuntimeError) -> str:
+def _keep_roundings(model: Any, openvino: Any) -> None:
+    """Give every rounded value that is added to another a second reader, one number of it as a further output.
+
+    A convolution that nothing else reads is fused with the addition behind it, and its rounding to 8 bits left out: the
+    sum is a little more exact than every other engine's, 32 dB from theirs on ResNet-20.
+    """
+    numbers = []
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Add":
+            continue
+        sources = [argument.get_source_output() for argument in node.inputs()]
+        if all(source.get_node().get_type_name() == "FakeQuantize" for source in sources):
+            numbers += [_first_number(source, openvino) for source in sources if len(source.get_target_inputs()) == 1]
+    if numbers:
+        model.add_outputs(numbers)
+
+
+def _first_number(source: Any, openvino: Any) -> Any:
+    rank = source.get_partial_shape().rank.get_length()
+    zeros, ones = [0] * rank, [1] * rank
+    return openvino.opset15.slice(source, zeros, ones, ones).output(0)
+
+
+def _dequantized(node: Any) -> list[Any]:
+    import openvino
+
+    return [openvino.opset15.convert(node.get_input(0), "f32").output(0)]
+
+
+def _cause(error: Exception) -> str:
     """The line of its traces that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "onednn::" in line or "No conversion rule" in line), lines[-1] if lines else "")[:300]

@@ -21,6 +21,7 @@ from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
+from sparkq.quantization.graph.concatenation import name_concatenations
 from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
@@ -85,6 +86,7 @@ def quantize_graph(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
                 correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
             )
+        name_concatenations(converted, batches[0][:1])
         if config.float_output:
             give_float_outputs(converted)
         return converted

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 __all__ = ["off_tie_biases", "scale_grid", "settle_scales", "snap"]
 
-_GRID = 2.0**-12
+_GRID = 2.0**-13
 _DENOMINATOR = 1023
 # A bias larger than the range costs digits of float32: the grid grows with it.
 _LEVELS = 256
