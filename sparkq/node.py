@@ -14,8 +14,8 @@ def describe_node() -> str:
 
 
 def has_vnni() -> bool:
-    """Whether INT8 products are added in 32 bits (AVX-512 VNNI), not in 16 bits that saturate with 8-bit activations."""
-    return "avx512_vnni" in _cpu_line("flags").split()
+    """Whether INT8 products are added in 32 bits (AVX-512 VNNI, or any CPU but x86), not in 16 that saturate with 8 bits."""
+    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in _cpu_line("flags").split()
 
 
 def cpu_features() -> str:

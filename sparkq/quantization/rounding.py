@@ -87,7 +87,8 @@ def fit_layers(
             continue
         float_layer = reference.get_submodule(str(node.target))
         inputs = stepper.inputs_of(str(node.target))
-        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs)
+        measured = options.round_weights or options.correct_biases
+        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
         _fit(layer, float_layer, moments, options, inputs[0].q_scale() if settles else None)
         changed += 1
@@ -104,16 +105,17 @@ def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _fit(
-    layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Options, input_scale: float | None,
+    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_scale: float | None,
 ) -> None:
     """Fit weights and bias; with an `input_scale`, so that no sum lies on a tie."""
-    groups = moments.gram.shape[0]
-    weight = float_layer.weight.detach().double().reshape(groups, -1, moments.gram.shape[1])  # type: ignore[operator]
     packed = layer.weight()  # type: ignore[no-untyped-call]
+    groups = layer.groups if isinstance(layer, nnq.Conv2d) else 1
+    shape = groups, packed.shape[0] // groups, packed[0].numel()
+    weight = float_layer.weight.detach().double().reshape(shape)  # type: ignore[operator]
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
     grid = None if input_scale is None else scale_grid(input_scale, layer.scale, fitted)
-    if options.round_weights:
+    if moments is not None and options.round_weights:
         integers, scales = round_least_squares(
             weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
         )
@@ -121,7 +123,7 @@ def _fit(
     elif grid is not None:
         scales = snap(packed.q_per_channel_scales(), grid, up=True)
         packed = _packed((weight.flatten(0, 1) / scales[:, None]).round().clamp(-128, 127), scales, packed.shape)
-    if options.correct_biases:
+    if moments is not None and options.correct_biases:
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()

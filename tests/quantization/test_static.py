@@ -58,7 +58,8 @@ class TestConverted:
             assert weight.dtype == torch.qint8
             assert weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
             assert weight.q_per_channel_axis() == 0
-            assert len(set(weight.q_per_channel_scales().tolist())) == channels
+            # Multiples of one grid, so that channels of nearly one range share a scale.
+            assert len(weight.q_per_channel_scales()) == channels < 2.1 * len(set(weight.q_per_channel_scales().tolist()))
 
     @pytest.mark.parametrize("observer", ["histogram", "min_max", "percentile", "mse", "entropy", "auto"])
     def test_it_is_close_to_the_float_model(self, observer: str) -> None:
