@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import hashlib
 import io
 import json
@@ -21,29 +22,37 @@ from sample_artifacts import sample_artifact
 
 import sparkq.artifact
 import sparkq.manifest
+import sparkq.payload_coding
 import sparkq.storage
 from sparkq.artifact import PROTOCOL, ModelArtifact, sha256_digest
+from sparkq.config import QuantizationConfig
 from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError, ArtifactProtocolError, InputError
+from sparkq.payload_coding import encode_payload
 
 ARTIFACT = sample_artifact(bytes(range(256)) * 8)
 DATA = ARTIFACT.dumps()
+ENTROPY_CODING = QuantizationConfig(entropy_coding=True)
+CODED_ARTIFACT = sample_artifact(ARTIFACT.payload, quantization=ENTROPY_CODING)
+CODED_DATA = CODED_ARTIFACT.dumps()
 
 
-def rezipped(manifest: bytes | None, payload: bytes | None, compression: int = zipfile.ZIP_STORED) -> bytes:
+def rezipped(
+    manifest: bytes | None, payload: bytes | None, compression: int = zipfile.ZIP_STORED, name: str = "payload.pt",
+) -> bytes:
     """A sound zip of these files, as someone who edits an artifact by hand would make."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, data in (("manifest.json", manifest), ("payload.pt", payload)):
+        for name, data in (("manifest.json", manifest), (name, payload)):
             if data is not None:
                 archive.writestr(name, data)
     return stream.getvalue()
 
 
 @settings(max_examples=50, deadline=None)
-@given(payload=st.binary(max_size=2000), name=st.text())
-def test_an_artifact_comes_back_from_its_bytes(payload: bytes, name: str) -> None:
+@given(payload=st.binary(max_size=2000), name=st.text(), entropy_coding=st.booleans())
+def test_an_artifact_comes_back_from_its_bytes(payload: bytes, name: str, entropy_coding: bool) -> None:
     """Payload, manifest and digest; and the same artifact always gives the same bytes."""
-    artifact = sample_artifact(payload, name=name)
+    artifact = sample_artifact(payload, name=name, quantization=QuantizationConfig(entropy_coding=entropy_coding))
     data = artifact.dumps()
     read = ModelArtifact.loads(data)
     assert read == artifact and read.payload == payload
@@ -71,6 +80,23 @@ def test_the_file_is_a_stored_zip_of_manifest_and_payload() -> None:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
         assert archive.read("payload.pt") == ARTIFACT.payload
         assert json.loads(archive.read("manifest.json"))["payload_sha256"] == ARTIFACT.digest
+
+
+def test_a_coded_payload_stands_in_the_zip_as_a_gzip_file() -> None:
+    """So that ``unzip`` and ``gunzip`` show what is inside; the digest is that of the decoded payload."""
+    with zipfile.ZipFile(io.BytesIO(CODED_DATA)) as archive:
+        assert archive.namelist() == ["manifest.json", "payload.pt.gz"]
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert gzip.decompress(archive.read("payload.pt.gz")) == ARTIFACT.payload
+    assert CODED_ARTIFACT.digest == ARTIFACT.digest and len(CODED_DATA) < len(DATA) - 1000
+
+
+def test_an_artifact_of_an_earlier_sparkq_is_read() -> None:
+    """Its manifest knows nothing of compression, and its payload is stored."""
+    mapping = json.loads(ARTIFACT.manifest.dumps())
+    for key in ("pruning", "shared_weight_bits", "entropy_coding"):
+        del mapping["quantization"][key]
+    assert ModelArtifact.loads(rezipped(json.dumps(mapping).encode(), ARTIFACT.payload)) == ARTIFACT
 
 
 @pytest.fixture(scope="module")
@@ -121,18 +147,21 @@ def test_a_truncated_file_is_a_format_error(length: int, tmp_path: Path) -> None
 
 
 @settings(max_examples=400, deadline=None)
-@given(changes=st.dictionaries(st.integers(0, len(DATA) - 1), st.integers(1, 255), min_size=1, max_size=4))
-def test_changed_bytes_are_noticed(changes: dict[int, int]) -> None:
+@given(
+    data=st.sampled_from([DATA, CODED_DATA]),
+    changes=st.dictionaries(st.integers(0, len(DATA) - 1), st.integers(1, 255), min_size=1, max_size=4),
+)
+def test_changed_bytes_are_noticed(data: bytes, changes: dict[int, int]) -> None:
     """Either the artifact is refused, or what changed was none of its content (a time stamp of the zip)."""
-    damaged = bytearray(DATA)
+    damaged = bytearray(data)
     for position, difference in changes.items():
-        damaged[position] ^= difference
+        damaged[position % len(data)] ^= difference
     try:
         read = ModelArtifact.loads(bytes(damaged))
     except ArtifactError as error:
         assert "\n" not in str(error)
     else:
-        assert read == ARTIFACT
+        assert read == (ARTIFACT if data is DATA else CODED_ARTIFACT)
 
 
 @settings(max_examples=200, deadline=None)
@@ -145,7 +174,19 @@ def test_other_bytes_are_a_format_error(data: bytes) -> None:
 
 MANIFEST = ARTIFACT.manifest.dumps()
 OTHER_PROTOCOL = MANIFEST.replace(b'"protocol": %d' % PROTOCOL, b'"protocol": 2', 1)
+CODED_MANIFEST = CODED_ARTIFACT.manifest.dumps()
+OTHER_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": 9', 1)
+TEXT_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": "9"', 1)
+CODED_NAME = {"name": "payload.pt.gz"}
 WRONG = {
+    "an inflating zip": (rezipped(MANIFEST, ARTIFACT.payload, zipfile.ZIP_DEFLATED), ArtifactFormatError),
+    "a coded payload that is none": (rezipped(CODED_MANIFEST, ARTIFACT.payload, **CODED_NAME), ArtifactFormatError),
+    "half a coded payload": (rezipped(CODED_MANIFEST, encode_payload(ARTIFACT.payload)[:300], **CODED_NAME), ArtifactFormatError),
+    "a larger coded payload": (rezipped(OTHER_SIZE, encode_payload(ARTIFACT.payload), **CODED_NAME), ArtifactFormatError),
+    "a size of text": (rezipped(TEXT_SIZE, encode_payload(ARTIFACT.payload), **CODED_NAME), ArtifactFormatError),
+    "another coded payload": (
+        rezipped(CODED_MANIFEST, encode_payload(ARTIFACT.payload[:-1] + b"?"), **CODED_NAME), ArtifactDigestError,
+    ),
     "a zip of something else": (rezipped(None, None), ArtifactFormatError),
     "no manifest": (rezipped(None, ARTIFACT.payload), ArtifactFormatError),
     "no payload": (rezipped(MANIFEST, None), ArtifactFormatError),
@@ -188,7 +229,9 @@ def test_loading_unpickles_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "executed").exists(), "the bomb is none"
 
 
-@pytest.mark.parametrize("module", [sparkq.artifact, sparkq.manifest, sparkq.storage], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [sparkq.artifact, sparkq.manifest, sparkq.payload_coding, sparkq.storage], ids=lambda module: module.__name__,
+)
 def test_no_module_of_the_format_knows_pickle(module: object) -> None:
     """Neither by import nor by numpy's ``load``."""
     tree = ast.parse(Path(str(getattr(module, "__file__"))).read_text())

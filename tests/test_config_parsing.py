@@ -42,10 +42,12 @@ def preprocess_configs(draw: st.DrawFn) -> PreprocessConfig:
 CONFIGS = st.one_of(
     preprocess_configs(),
     st.builds(
-        QuantizationConfig, recipe=st.sampled_from(["static", "mixed", "dynamic", "none"]),
+        QuantizationConfig, recipe=st.sampled_from(["static", "mixed", "dynamic"]),
         observer=st.sampled_from(["histogram", "min_max", "auto"]), target=st.sampled_from(["vnni", "avx2"]),
         equalization=st.booleans(), float_layers=st.lists(st.text()).map(tuple), minimum_sqnr_db=NUMBERS, batch_size=SIZES,
+        pruning=st.floats(0, 1, exclude_max=True), shared_weight_bits=st.none() | st.integers(2, 7), entropy_coding=st.booleans(),
     ),
+    st.builds(QuantizationConfig, recipe=st.just("none"), entropy_coding=st.booleans()),
     st.builds(CalibrationConfig, st.text(), SIZES, st.none() | st.text()),
     st.builds(InferenceConfig, st.sampled_from([None, "fbgemm", "float32"]), SIZES, SIZES, SIZES, st.none() | st.text()),
 )

@@ -15,8 +15,8 @@ from sparkq.config import QuantizationConfig
 from sparkq.digits import PREPROCESS
 from sparkq.errors import ConfigError, GateError, InputError
 from sparkq.gate import (
-    Attempt, GateTarget, Measured, agreement_error, drop_error, gate_table, measure_held_out, pass_gate, split_held_out,
-    techniques,
+    Attempt, GateTarget, Measured, agreement_error, chosen_attempt, drop_error, gate_table, measure_held_out, pass_gate,
+    split_held_out, techniques,
 )
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration import calibration_set
@@ -120,6 +120,7 @@ def test_walks_to_the_fewest_layers_in_float(shared_data: Path) -> None:
     assert "linear" in manifest.float_layers
     reached = [attempt for attempt in attempts if (attempt.measured.sqnr_db or 0) > 36]
     assert reached and attempts[0] not in reached
+    assert attempts[chosen_attempt(artifact, attempts) or 0] in reached
     best = max(reached, key=lambda attempt: attempt.int8_macs_percent)
     assert best.int8_macs_percent == manifest.int8_macs_percent
     assert max(attempt.int8_macs_percent for attempt in attempts if attempt not in reached) > best.int8_macs_percent

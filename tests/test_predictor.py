@@ -146,7 +146,10 @@ class Alone:
         return Predictor(self.artifact, engine=self.engine, batch_size=8)
 
 
-@pytest.fixture(scope="module", params=[(model, engine) for model in MODELS for engine in fitting_engines("static")], ids="-".join)
+CASES = [(model, engine) for model in MODELS for engine in fitting_engines("static")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def alone(request: pytest.FixtureRequest) -> Alone:
     """Every model on every engine."""
     model, engine = request.param
@@ -164,7 +167,8 @@ def test_an_int8_prediction_depends_only_on_its_image(alone: Alone, data: st.Dat
     expected = alone.predictor().predict(alone.images, top_k=10)
     largest = 20 if len(alone.images) > 8 else 5
     for _ in range(3):  # TorchScript optimizes the graph after its first runs
-        chosen = data.draw(st.lists(st.integers(0, len(alone.images) - 1), min_size=1, max_size=largest), label="images of a batch")
+        indices = st.lists(st.integers(0, len(alone.images) - 1), min_size=1, max_size=largest)
+        chosen = data.draw(indices, label="images of a batch")
         prediction = predictor.predict(alone.images[chosen], top_k=10)
         assert prediction.outputs.tobytes() == alone.outputs[chosen].tobytes()
         assert np.array_equal(prediction.labels, expected.labels[chosen])

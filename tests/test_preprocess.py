@@ -1,4 +1,4 @@
-"""From an image to the model's input: the very pixels that torchvision's transforms give on Pillow images."""
+"""From an image to the model's input: the pixels that torchvision's transforms give on Pillow images."""
 from __future__ import annotations
 
 import subprocess
@@ -62,19 +62,33 @@ CONFIGS = {
 }
 
 
+def assert_torchvisions(actual: Pixels, image: Pixels, config: PreprocessConfig) -> None:
+    """To the bit without a crop, within one or two levels with one; unless it shrinks so far that blocks are averaged first."""
+    expected = torchvisions(image, config)
+    assert actual.shape == expected.shape and actual.dtype == np.uint8
+    size = config.resize.size
+    sides = image.shape[:2] if isinstance(size, tuple) else [min(image.shape[:2])] * 2
+    shrinks = max(side / wanted for side, wanted in zip(sides, size if isinstance(size, tuple) else (size, size), strict=True))
+    if shrinks < 6:
+        # Bicubic interpolation rounds twice beyond the range of its inputs.
+        most = 0 if config.crop is None else 1 if config.interpolation == "bilinear" else 2
+        assert np.abs(actual.astype(int) - expected).max() <= most
+        # A level somewhere, not a level everywhere.
+        assert (actual != expected).mean() < 0.05 or actual.size < 10_000
+
+
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_real_photos_are_exactly_torchvisions(config: PreprocessConfig, shared_data: Path) -> None:
+def test_real_photos_are_torchvisions(config: PreprocessConfig, shared_data: Path) -> None:
     """Every pixel; landscape, portrait and square ones."""
     shapes = set()
     for folder in ("photos_jpeg", "photos_cc_by", "cifar10"):
         for path in sorted((shared_data / folder / "images").iterdir())[::17][:12]:
             content = path.read_bytes()
             image = decode_image(content)
-            expected = torchvisions(image, config)
-            assert np.array_equal(preprocess_array(image, config), expected), path
+            assert_torchvisions(preprocess_array(image, config), image, config)
             # Far larger JPEGs are decoded at reduced scale, and may differ: see below.
             if min(image.shape[:2]) < 2 * np.min(config.resize.size) or path.suffix == ".png":
-                assert np.array_equal(preprocess_content(content, config), expected), path
+                assert_torchvisions(preprocess_content(content, config), image, config)
             shapes.add(int(np.sign(image.shape[0] - image.shape[1])))
     assert shapes == {-1, 0, 1}
 
@@ -96,13 +110,20 @@ def sizes_and_configs(draw: st.DrawFn) -> tuple[int, int, PreprocessConfig]:
 
 @settings(max_examples=300, deadline=None)
 @given(case=sizes_and_configs(), seed=st.integers(0, 9))
-def test_any_size_is_exactly_torchvisions(case: tuple[int, int, PreprocessConfig], seed: int) -> None:
+def test_any_size_is_torchvisions(case: tuple[int, int, PreprocessConfig], seed: int) -> None:
     """Up and down, odd and even, wide and tall."""
     height, width, config = case
     image = texture(height, width, seed)
-    actual = preprocess_array(image, config)
-    assert actual.shape == (*config.input_size, 3) and actual.dtype == np.uint8
-    assert np.array_equal(actual, torchvisions(image, config))
+    assert_torchvisions(preprocess_array(image, config), image, config)
+
+
+def test_averaging_blocks_first_keeps_the_picture(shared_data: Path) -> None:
+    """Real photos at a tenth of their size: less than a level off on average."""
+    for path in sorted((shared_data / "photos_jpeg" / "images").iterdir())[:12]:
+        image = decode_image(path.read_bytes())
+        for config in (squash(32), shorter_side(32, 28)):
+            difference = np.abs(preprocess_array(image, config).astype(int) - torchvisions(image, config))
+            assert difference.mean() < 1 and difference.max() < 16, path
 
 
 STRIPS = st.tuples(st.integers(1, 6), st.integers(17, 400)).map(lambda pair: (pair[0], pair[0] * pair[1]))
@@ -123,7 +144,7 @@ def test_a_long_strip_is_torchvisions_within_one_level(
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (2, 33_333), (1200, 24_000)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (2, 33_333), (120, 24_000)], ids=str)
 def test_a_very_long_strip_is_torchvisions_within_one_level(shape: tuple[int, int], interpolation: str) -> None:
     """Where the whole can still be computed."""
     config = shorter_side(32, 24, interpolation=interpolation)

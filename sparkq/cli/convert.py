@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.cli.gated import make_gated
+from sparkq.cli.reported import save_gated
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import FILE_SPECS, path_field, spec_field
 from sparkq.errors import ConfigError
@@ -44,6 +44,9 @@ class ConvertOptions:
         Images like those of the job; without them the artifact is a float one.
     quantization : QuantizationConfig, optional
         Recipe and observer; default: recipe none without calibration images, else static.
+    report : str, optional
+        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
+        sparkq[report].
     master : str, optional
         Spark master where no session exists and calibration images are read; default local[*].
     """
@@ -57,6 +60,7 @@ class ConvertOptions:
     name: str | None = None
     calibration: CalibrationConfig | None = None
     quantization: QuantizationConfig | None = None
+    report: str | None = path_field(default=None)
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -77,10 +81,13 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model, require_image_shape
     from sparkq.gate import GateTarget
     from sparkq.labels import read_label_names
+    from sparkq.report.extra import check_report
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
 
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
+    if options.report is not None:
+        check_report(options.report)
     model = load_float_model(options.model, options.weights)
     require_image_shape(model, options.preprocess.input_size)
     labels = None if options.labels is None else read_label_names(options.labels)
@@ -89,8 +96,10 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
         with session_for(options.master) as spark:
             calibration = options.calibration
             images = list(calibration_images(spark, calibration.input, images=calibration.images, glob=calibration.glob))
-    artifact, _ = make_gated(model, images, options.preprocess, options.recipe(), GateTarget(), labels=labels, name=options.name)
-    artifact.save(options.output)
+    artifact, _ = save_gated(
+        model, images, options.preprocess, options.recipe(), GateTarget(), output=options.output, report=options.report,
+        labels=labels, name=options.name,
+    )
     manifest = artifact.manifest
     return {
         "output": shown(options.output),
@@ -104,6 +113,7 @@ def _run(options: ConvertOptions) -> dict[str, Any]:
         "float_layers": list(manifest.float_layers),
         "float_bytes": manifest.float_bytes,
         "artifact_bytes": len(artifact.dumps()),
+        "report": None if options.report is None else shown(options.report),
     }
 
 
@@ -133,6 +143,8 @@ def _show(result: dict[str, Any]) -> str:
         lines.append(f"INT8    calibrated on {result['calibration_images']} images")
         if result["float_layers"]:
             lines.append(f"float   {len(result['float_layers'])} layers stayed in float: {', '.join(result['float_layers'][:5])}")
+    if result["report"] is not None:
+        lines.append(f"report  {result['report']}")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
 from sparkq.config_parsing import path_field
-from sparkq.storage import shown
+from sparkq.storage import read_file, shown
 
 __all__ = ["COMMAND", "InspectOptions"]
 
@@ -26,11 +26,12 @@ class InspectOptions:
 
 
 def _run(options: InspectOptions) -> dict[str, Any]:
-    artifact = ModelArtifact.load(options.model)
+    data = read_file(options.model, what="artifact")
+    artifact = ModelArtifact.loads(data, place=shown(options.model))
     mapping = artifact.manifest.to_mapping()
     # The golden pair is for machines; the rest of the manifest is short enough to read.
     golden = mapping.pop("golden")
-    return {"path": shown(options.model), **mapping, "golden_shape": golden["shape"]}
+    return {"path": shown(options.model), **mapping, "file_bytes": len(data), "golden_shape": golden["shape"]}
 
 
 def _show(result: dict[str, Any]) -> str:
@@ -43,12 +44,20 @@ def _show(result: dict[str, Any]) -> str:
         "recipe": ", ".join(f"{key} {value}" for key, value in result["quantization"].items()),
         "calibrated": f"on {result['calibration_images']} images, fingerprint {result['calibration_fingerprint'][:12]}",
         "in float": ", ".join(result["float_layers"]) or "no layer",
-        "size": f"{result['payload_bytes'] / 1e6:.2f} MB (float {result['float_bytes'] / 1e6:.2f} MB)",
+        "size": _size(result),
         "accuracy": ", ".join(f"{key} {value}" for key, value in result["accuracy"].items()) or "not measured",
         "digest": result["payload_sha256"],
         "written by": f"sparkq {result['sparkq_version']}, torch {result['torch_version']}, protocol {result['protocol']}",
     }
     return "\n".join([result["path"], *(f"{key:<11} {value}" for key, value in shown.items())])
+
+
+def _size(result: dict[str, Any]) -> str:
+    file, payload, floating = (result[key] for key in ("file_bytes", "payload_bytes", "float_bytes"))
+    compared = f"float {floating / 1e6:.2f} MB, {floating / file:.2f} times"
+    if result["quantization"]["entropy_coding"]:
+        compared += f"; decoded {payload / 1e6:.2f} MB, {payload / file:.2f} times"
+    return f"{file / 1e6:.2f} MB ({compared})"
 
 
 COMMAND = Command(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact import ModelArtifact
 from sparkq.cli.command import Command
-from sparkq.cli.gated import make_gated
+from sparkq.cli.reported import save_gated
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
 from sparkq.config_parsing import path_field, spec_field
 from sparkq.errors import ConfigError
@@ -52,6 +52,9 @@ class QuantizeOptions:
         Points of top-1 that INT8 may lose on the evaluation images.
     min_agreement : float
         Without evaluation: share (0 to 1) of held-out calibration images on which INT8 and float must have the same first label.
+    report : str, optional
+        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
+        sparkq[report].
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -69,6 +72,7 @@ class QuantizeOptions:
     evaluation_labels: str | None = path_field(default=None)
     max_accuracy_drop: float = 0.5
     min_agreement: float = 0.98
+    report: str | None = path_field(default=None)
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +90,15 @@ class QuantizeOptions:
 def _run(options: QuantizeOptions) -> dict[str, Any]:
     from sparkq.float_model import load_float_model
     from sparkq.labels import read_label_names
+    from sparkq.report.extra import check_report
     from sparkq.spark.measuring import labelled_measure
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import calibration_images
 
     # What can be wrong without Spark is found before Spark is started.
     target = options.target()
+    if options.report is not None:
+        check_report(options.report)
     model = load_float_model(options.model, options.weights)
     labels = None if options.labels is None else read_label_names(options.labels)
     with session_for(options.master) as spark:
@@ -100,21 +107,22 @@ def _run(options: QuantizeOptions) -> dict[str, Any]:
         labelled = None
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, spark, options.evaluation, options.evaluation_labels)
-        artifact, attempts = make_gated(
-            model, images, options.preprocess, options.quantization, target, labels=labels, name=options.name, labelled=labelled,
+        artifact, attempts = save_gated(
+            model, images, options.preprocess, options.quantization, target, output=options.output, report=options.report,
+            labels=labels, name=options.name, labelled=labelled,
         )
-    artifact.save(options.output)
     return _result(options, artifact, attempts)
 
 
 def _result(options: QuantizeOptions, artifact: ModelArtifact, attempts: list[Attempt]) -> dict[str, Any]:
-    from sparkq.gate import gate_table
+    from sparkq.gate import chosen_attempt, gate_table
 
     manifest = artifact.manifest
+    chosen = chosen_attempt(artifact, attempts)
     return {
         "output": shown(options.output),
         "name": manifest.name,
-        "recipe": attempts[-1].recipe if attempts else manifest.quantization.recipe,
+        "recipe": manifest.quantization.recipe if chosen is None else attempts[chosen].recipe,
         "model_digest": artifact.digest,
         "calibration_images": manifest.calibration_images,
         "accuracy": manifest.accuracy,
@@ -124,6 +132,7 @@ def _result(options: QuantizeOptions, artifact: ModelArtifact, attempts: list[At
         "artifact_bytes": len(artifact.dumps()),
         "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
         "table": gate_table(attempts) if attempts else "",
+        "report": None if options.report is None else shown(options.report),
     }
 
 
@@ -137,6 +146,8 @@ def _show(result: dict[str, Any]) -> str:
     ]
     if result["recipe"] != "none" and result["float_layers"]:
         lines.append(f"float   {len(result['float_layers'])} layers stayed in float: {', '.join(result['float_layers'][:5])}")
+    if result["report"] is not None:
+        lines.append(f"report  {result['report']}")
     return "\n".join(lines)
 
 

@@ -33,6 +33,8 @@ class QuantizationConfig:
     target : str
         ``vnni``: activations use all 8 bits. ``avx2``: 7 bits, for CPUs without VNNI (first-generation C5), whose 16-bit
         sums would saturate.
+    fold_batch_norms : bool
+        Fold a BatchNorm behind a ReLU into the layer that follows; one behind a convolution always goes into that.
     clamp_ranges : bool
         Take ReLU6 and its like as the output range of the layer before.
     equalization : bool
@@ -62,11 +64,19 @@ class QuantizationConfig:
         outputs on calibration images.
     batch_size : int
         Images a forward pass while calibrating.
+    pruning : float
+        Share (0 to below 1) of each INT8 layer's weights, those least in magnitude, that become 0 (Han et al. 2016); not of
+        depthwise convolutions and layers of less than 1 % of all weights. Makes the file smaller with `entropy_coding`.
+    shared_weight_bits : int, optional
+        2 to 7: each such layer's weights share 2 to that power distinct integers. Makes the file smaller likewise.
+    entropy_coding : bool
+        Huffman-code the model in its file; decoded when it is loaded. Nothing is lost.
     """
 
     recipe: str = "static"
     observer: str = "histogram"
     target: str = "vnni"
+    fold_batch_norms: bool = True
     clamp_ranges: bool = True
     equalization: bool = True
     high_bias_absorption: bool = False
@@ -81,6 +91,9 @@ class QuantizationConfig:
     float_layers: tuple[str, ...] = ()
     minimum_sqnr_db: float = 25.0
     batch_size: int = 16
+    pruning: float = 0.0
+    shared_weight_bits: int | None = None
+    entropy_coding: bool = False
 
     def __post_init__(self) -> None:
         check_choice("quantization.recipe", self.recipe, RECIPES)
@@ -93,6 +106,20 @@ class QuantizationConfig:
         object.__setattr__(self, "float_layers", tuple(self.float_layers))
         object.__setattr__(self, "minimum_sqnr_db", number("quantization.minimum_sqnr_db", self.minimum_sqnr_db))
         check_positive("quantization.batch_size", self.batch_size)
+        object.__setattr__(self, "pruning", number("quantization.pruning", self.pruning))
+        self._check_compression()
+
+    def _check_compression(self) -> None:
+        if not 0 <= self.pruning < 1:
+            raise ConfigError(f"quantization.pruning: expected a share from 0 to below 1; got {self.pruning}.")
+        bits = self.shared_weight_bits
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 7):
+            raise ConfigError(f"quantization.shared_weight_bits: expected a whole number from 2 to 7; got {bits!r}.")
+        if self.recipe == "none" and (self.pruning or bits is not None):
+            raise ConfigError(
+                "quantization.recipe: expected an INT8 recipe with pruning or shared_weight_bits; got 'none'.",
+                hint="entropy_coding alone works with it.",
+            )
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,19 @@ from collections.abc import Sequence
 
 from sparkq.gate.target import Attempt
 
-__all__ = ["gate_table"]
+__all__ = ["gate_rows", "gate_table"]
 
 _HEADER = ("recipe", "images", "top-1 %", "drop", "agreement %", "+-", "SQNR dB", "INT8 MACs %", "MB", "images/s")
 
 
+def gate_rows(attempts: Sequence[Attempt]) -> list[tuple[str, ...]]:
+    """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides, the drop or the agreement."""
+    return [_HEADER, *(_row(attempt) for attempt in attempts)]
+
+
 def gate_table(attempts: Sequence[Attempt]) -> str:
-    """One attempt a line; ``+-`` is the standard error of what decides, the drop or without labels the agreement."""
-    rows = [_HEADER, *(_row(attempt) for attempt in attempts)]
+    """`gate_rows` as text with columns in line."""
+    rows = gate_rows(attempts)
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])

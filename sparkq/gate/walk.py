@@ -17,7 +17,7 @@ from sparkq.gate.table import gate_table
 from sparkq.gate.target import Attempt, GateTarget
 from sparkq.predictor import Predictor
 
-__all__ = ["pass_gate", "techniques"]
+__all__ = ["chosen_attempt", "pass_gate", "techniques"]
 
 _logger = logging.getLogger(__name__)
 _SPEED_BATCH = 16
@@ -73,8 +73,21 @@ def pass_gate(
         )
     artifact, measured = found
     _warn_of_few_images(measured, target)
-    figures = {key: value for key, value in dataclasses.asdict(measured).items() if value is not None}
-    return artifact.with_accuracy(**figures), walk.attempts
+    return artifact.with_accuracy(**_figures(measured)), walk.attempts
+
+
+def chosen_attempt(artifact: ModelArtifact, attempts: Sequence[Attempt]) -> int | None:
+    """Index of the attempt that became `artifact`: the one whose figures stand in its manifest. None where none was made."""
+    manifest = artifact.manifest
+    return next((
+        index for index, attempt in enumerate(attempts)
+        if attempt.int8_macs_percent == manifest.int8_macs_percent
+        and _figures(attempt.measured).items() <= manifest.accuracy.items()
+    ), None)
+
+
+def _figures(measured: Measured) -> dict[str, float]:
+    return {key: value for key, value in dataclasses.asdict(measured).items() if value is not None}
 
 
 _Found = tuple[ModelArtifact, Measured]

@@ -16,12 +16,14 @@ from torch.nn import functional as F
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.codebook import Compression, project, spared_layers
 from sparkq.quantization.depthwise import is_depthwise
 from sparkq.quantization.float_graph import float_graph
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import input_node, module_of
 from sparkq.quantization.observers import round_balanced, weight_scales
+from sparkq.quantization.ranges import LEVELS
 
 __all__ = ["DynamicConv2d", "DynamicLinear", "quantize_dynamic"]
 
@@ -65,6 +67,8 @@ class _DynamicLayer(nn.Module):
         Whether inputs may be negative: zero then lies in the middle of the integers.
     levels : int
         256, or 128 where 8-bit activations may saturate.
+    compression : Compression
+        Few distinct weights: the nearest ones.
     """
 
     weight: Tensor
@@ -72,11 +76,13 @@ class _DynamicLayer(nn.Module):
     zeros: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, signed: bool, levels: int) -> None:
+    def __init__(self, layer: nn.Conv2d | nn.Linear, signed: bool, levels: int, compression: Compression) -> None:
         super().__init__()
         weight = layer.weight.detach()
-        scales = weight_scales(weight.flatten(1))
-        self.register_buffer("weight", round_balanced(weight.flatten(1), scales).view_as(weight).to(torch.int8))
+        rows = weight.flatten(1)
+        scales = weight_scales(rows)
+        integers = project(rows, scales, compression) if compression else round_balanced(rows, scales)
+        self.register_buffer("weight", integers.view_as(weight).to(torch.int8))
         self.register_buffer("scales", scales)
         self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().clone())
@@ -96,8 +102,8 @@ class _DynamicLayer(nn.Module):
 class DynamicConv2d(_DynamicLayer):
     """A convolution with INT8 weights whose input range is each image's own: float32 [N, C, H, W] to float32."""
 
-    def __init__(self, layer: nn.Conv2d, signed: bool, levels: int) -> None:
-        super().__init__(layer, signed, levels)
+    def __init__(self, layer: nn.Conv2d, signed: bool, levels: int, compression: Compression) -> None:
+        super().__init__(layer, signed, levels, compression)
         self.stride, self.dilation, self.groups = list(layer.stride), list(layer.dilation), layer.groups
         self.padding = [int(pad) for pad in layer.padding]
 
@@ -146,16 +152,19 @@ def quantize_dynamic(
     # Equalization measures activations; here nothing is measured.
     config = replace(config, equalization=False, high_bias_absorption=False)
     graph = float_graph(model, calibration, preprocess, config).graph
-    levels = 256 if config.target == "vnni" else 128
+    levels = LEVELS[config.target]
+    layers = {str(node.target): module_of(graph, node) for node in graph.graph.nodes if node.op == "call_module"}
+    spared = spared_layers({name: layer.weight for name, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))})
     for node in graph.graph.nodes:
         layer = module_of(graph, node)
         if layer is None or str(node.target) in config.float_layers or _stays_float(layer, config):
             continue
         signed = not _never_negative(graph, input_node(node))
+        compression = Compression() if str(node.target) in spared else Compression.of(config)
         if isinstance(layer, nn.Conv2d) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-            graph.set_submodule(str(node.target), DynamicConv2d(layer, signed, levels))
+            graph.set_submodule(str(node.target), DynamicConv2d(layer, signed, levels, compression))
         elif isinstance(layer, nn.Linear):
-            graph.set_submodule(str(node.target), DynamicLinear(layer, signed, levels))
+            graph.set_submodule(str(node.target), DynamicLinear(layer, signed, levels, compression))
     graph.recompile()
     return graph
 

@@ -16,7 +16,7 @@ from sparkq.quantization.graph.pooling import keep_means_in_float
 from sparkq.quantization.graph.relu6 import raise_bounded_relus
 from sparkq.quantization.graph.trace import propagate_shapes, trace_float
 from sparkq.quantization.macs import layer_macs
-from sparkq.quantization.normalization import normalize
+from sparkq.quantization.normalization import normalize, pixel_values
 
 __all__ = ["FloatGraph", "float_graph", "normalized_batches"]
 
@@ -53,12 +53,12 @@ def float_graph(
     example = normalize(torch.from_numpy(calibration.images[:1]), preprocess)
     graph = trace_float(model, example)
     macs = layer_macs(graph)
-    fold_batch_norms(graph)
+    fold_batch_norms(graph, behind_relu=config.fold_batch_norms)
     fold_pads(graph)
     if config.float_output:
         last_convolution_to_linear(graph)
     # BatchNorms that pads stood before are in reach now.
-    fold_batch_norms(graph)
+    fold_batch_norms(graph, behind_relu=config.fold_batch_norms)
     if config.float_pooling:
         keep_means_in_float(graph)
     if config.clamp_ranges:
@@ -71,8 +71,7 @@ def float_graph(
             if config.equalization:
                 equalize(graph, batches)
     propagate_shapes(graph, example)
-    grays = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
-    return FloatGraph(graph, macs, normalize(grays, preprocess))
+    return FloatGraph(graph, macs, pixel_values(preprocess))
 
 
 def normalized_batches(

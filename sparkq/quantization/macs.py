@@ -11,7 +11,10 @@ from sparkq.quantization.calibration import CalibrationSet
 from sparkq.quantization.graph.trace import input_node, shape_of, trace_float
 from sparkq.quantization.normalization import normalize
 
-__all__ = ["float_layers", "int8_macs_percent", "int8_share", "layer_macs"]
+__all__ = ["LAYER_KINDS", "float_layers", "int8_macs_percent", "int8_share", "layer_macs"]
+
+LAYER_KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+"""Layers that multiply and accumulate."""
 
 
 def layer_macs(graph: fx.GraphModule) -> dict[str, int]:
@@ -26,7 +29,7 @@ def layer_macs(graph: fx.GraphModule) -> dict[str, int]:
     for node in graph.graph.nodes:
         layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         shape = shape_of(node)
-        if shape is None or not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)):
+        if shape is None or not isinstance(layer, LAYER_KINDS):
             continue
         if isinstance(layer, nn.ConvTranspose2d):
             # Each input pixel is multiplied with the whole kernel.
@@ -48,8 +51,7 @@ def int8_share(macs: Mapping[str, int], float_layers: Iterable[str]) -> float:
 
 def float_layers(model: nn.Module) -> tuple[str, ...]:
     """Names of the convolutions and linear layers that a converted model still computes in float."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
-    return tuple(name for name, module in model.named_modules() if isinstance(module, kinds))
+    return tuple(name for name, module in model.named_modules() if isinstance(module, LAYER_KINDS))
 
 
 def int8_macs_percent(

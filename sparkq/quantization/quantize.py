@@ -78,8 +78,7 @@ def quantize(
     float_bytes = _size_bytes(model)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    engine = load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
-    probe = _probe(engine, images, preprocess)
+    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess)
     classes = len(probe.golden.output)
     if labels is not None and len(labels) != classes:
         raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
@@ -140,6 +139,10 @@ class _Probe:
     golden: Golden
     scores: str
     outputs: npt.NDArray[np.float32]
+
+
+def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: QuantizationConfig) -> Engine:
+    return load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
 
 
 def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig) -> _Probe:

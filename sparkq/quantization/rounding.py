@@ -1,13 +1,14 @@
 """Weights and biases of an INT8 model fitted, layer by layer, to the float model's outputs on calibration images."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
 from torch.nn import functional as F
 
+from sparkq.quantization.codebook import Codebook, Compression, fit_codebook, project, refit_kept, spared_layers
 from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.observers import pair_scales, weight_scales
 from sparkq.quantization.stepping import Stepper
@@ -24,6 +25,7 @@ _PATCHES_PER_TAP = 16
 _PAIR_TRIES = 8
 _PAIR_STEP = 1.02
 _Layer = nnq.Conv2d | nnq.Linear
+_UNCOMPRESSED = Compression()
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class _Options:
     correct_biases: bool
     limit_pairs: bool
     avoid_ties: bool
+    compression: Compression
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class _Moments:
 
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
-    correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True,
+    correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True, compression: Compression = _UNCOMPRESSED,
 ) -> int:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
 
@@ -72,13 +75,19 @@ def fit_layers(
         Keep depthwise weights small enough for fbgemm's 16-bit sums.
     avoid_ties : bool
         Weight scales and biases with which no engine has to round from the middle.
+    compression : Compression
+        Few distinct weights; without `round_weights` the nearest ones.
 
     Returns
     -------
     int
         Layers changed.
     """
-    options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties)
+    options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties, compression)
+    spared = spared_layers({
+        name: layer.weight()  # type: ignore[no-untyped-call]
+        for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
+    })
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
     changed = 0
     for node in quantized.graph.nodes:
@@ -90,7 +99,8 @@ def fit_layers(
         measured = options.round_weights or options.correct_biases
         moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
-        _fit(layer, float_layer, moments, options, inputs[0].q_scale() if settles else None)
+        asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
+        _fit(layer, float_layer, moments, asked, inputs[0].q_scale() if settles else None)
         changed += 1
     return changed
 
@@ -118,11 +128,14 @@ def _fit(
     if moments is not None and options.round_weights:
         integers, scales = round_least_squares(
             weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
+            compression=options.compression,
         )
         packed = _packed(integers, scales.flatten(), packed.shape)
-    elif grid is not None:
+    elif grid is not None or options.compression:
         scales = snap(packed.q_per_channel_scales(), grid, up=True)
-        packed = _packed((weight.flatten(0, 1) / scales[:, None]).round().clamp(-128, 127), scales, packed.shape)
+        rows = weight.flatten(0, 1)
+        nearest = project(rows, scales, options.compression) if options.compression else (rows / scales[:, None]).round()
+        packed = _packed(nearest.clamp(-128, 127), scales, packed.shape)
     if moments is not None and options.correct_biases:
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
@@ -140,6 +153,7 @@ def _packed(integers: Tensor, scales: Tensor, shape: torch.Size) -> Tensor:
 
 def round_least_squares(
     weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False, grid: Tensor | None = None,
+    compression: Compression = _UNCOMPRESSED,
 ) -> tuple[Tensor, Tensor]:
     """Integers and scales so that ``integers * scales`` on inputs q comes closest to ``weight`` on inputs x.
 
@@ -150,9 +164,13 @@ def round_least_squares(
     cross, gram : Tensor
         Second moments x q' and q q', float64 [G, K, K].
     limit_pairs : bool
-        No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``.
+        No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``; such
+        weights are not compressed.
     grid : Tensor, optional
         What each scale is a multiple of, [G * O].
+    compression : Compression
+        Few distinct integers: what leaving out and sharing costs is made up for by the other weights, as what rounding
+        costs (Frantar & Alistarh 2023, "SparseGPT", section 3).
 
     Returns
     -------
@@ -166,11 +184,15 @@ def round_least_squares(
     # Towards the float weights where the inputs say little: (W C + r W) (H + r)^-1.
     shrink = ridge * (_SHRINKAGE / _DAMPING)
     target = torch.cholesky_solve((weight @ (cross + shrink)).mT, torch.linalg.cholesky(gram + shrink)).mT
+    if compression.pruning and not limit_pairs:
+        target = refit_kept(target, gram + shrink, compression.pruning)
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
-        scales = weight_scales(rows, importance, grid=grid).view(groups, outputs)
-        return _round_columns(target, damped, scales), scales
+        scales = weight_scales(rows, importance, grid=grid)
+        codebook = fit_codebook(rows, scales, compression, importance=importance) if compression else None
+        scales = scales.view(groups, outputs)
+        return _round_columns(target, damped, scales, codebook), scales
     scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     for _ in range(_PAIR_TRIES):
         integers = _round_columns(target, damped, scales)
@@ -183,7 +205,7 @@ def round_least_squares(
     return (target / scales[..., None]).round(), scales
 
 
-def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
+def _round_columns(target: Tensor, damped: Tensor, scales: Tensor, codebook: Codebook | None = None) -> Tensor:
     """Round `target` [G, O, K] one input at a time, the strongest first, and move each error onto the inputs left.
 
     Within a block of inputs at once, onto those behind the block as one matrix product (GPTQ, section 3.3, "Lazy
@@ -193,7 +215,9 @@ def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
     ordered = damped.gather(1, order[..., None].expand_as(damped)).gather(2, order[:, None, :].expand_as(damped))
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
     upper = torch.linalg.cholesky(inverse, upper=True).to(torch.float32)
-    rest = target.gather(2, order[:, None, :].expand_as(target)).to(torch.float32)
+    forth = order[:, None, :].expand_as(target)
+    rest = target.gather(2, forth).to(torch.float32)
+    kept = None if codebook is None else codebook.kept.view_as(target).gather(2, forth)
     narrow = scales.to(torch.float32)
     integers = torch.empty_like(rest)
     for start in range(0, target.shape[2], _BLOCK):
@@ -201,7 +225,10 @@ def _round_columns(target: Tensor, damped: Tensor, scales: Tensor) -> Tensor:
         errors = torch.empty_like(rest[:, :, start:end])
         for column in range(start, end):
             current = rest[:, :, column]
-            integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
+            if codebook is None or kept is None:
+                integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
+            else:
+                integers[:, :, column] = codebook.nearest(current / narrow, kept[:, :, column])
             error = (current - integers[:, :, column] * narrow) / upper[:, column, column, None]
             rest[:, :, column:end] -= error[..., None] * upper[:, None, column, column:end]
             errors[:, :, column - start] = error

@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from sparkq.config import QuantizationConfig
 from sparkq.quantization.depthwise import is_depthwise
+from sparkq.quantization.graph.trace import input_node
 from sparkq.quantization.observers import ActivationObserver, pair_scales, weight_scales
-from sparkq.quantization.ranges import quantization_parameters
+from sparkq.quantization.ranges import LEVELS, quantization_parameters
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["layer_sensitivity"]
@@ -70,7 +71,7 @@ def _changed(
     for later in graph.graph.nodes:
         if behind.intersection(later.all_input_nodes):
             behind.add(later)
-    source = node.args[0]
+    source = input_node(node)
     assert isinstance(source, fx.Node)
     kept = {other: value for other, value in values.items() if other not in behind and other.op != "output"}
     rounded = copy.deepcopy(layer)
@@ -86,7 +87,7 @@ def _rounded_weight(weight: Tensor, config: QuantizationConfig) -> Tensor:
 
 
 def _rounded_input(x: Tensor, config: QuantizationConfig) -> Tensor:
-    levels = 256 if config.target == "vnni" else 128
+    levels = LEVELS[config.target]
     observer = ActivationObserver("histogram" if config.observer == "auto" else config.observer, levels)
     observer(x)
     scale, zero_point = quantization_parameters(*observer.range(), levels)

@@ -18,6 +18,7 @@ from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.codebook import Compression
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
@@ -27,14 +28,13 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
-from sparkq.quantization.ranges import RANGES
+from sparkq.quantization.ranges import LEVELS, RANGES
 from sparkq.quantization.rounding import fit_layers
 from sparkq.quantization.ties import settle_scales
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["quantize_graph", "quantize_static"]
 
-_LEVELS = {"vnni": 256, "avx2": 128}
 _FITTED_BYTES = 384 * 2**20
 _FITTED_IMAGES = 256
 _COMPARED_IMAGES = 64
@@ -80,11 +80,13 @@ def quantize_graph(
         converted = _convert(prepared, config, floating, batches)
         if config.avoid_ties:
             settle_scales(converted, floating.pixels)
-        if config.rounding == "least_squares" or config.bias_correction or config.avoid_ties:
+        compression = Compression.of(config)
+        if config.rounding == "least_squares" or config.bias_correction or config.avoid_ties or compression:
             few = _few(batches, floating.graph)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
                 correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
+                compression=compression,
             )
         name_concatenations(converted, batches[0][:1])
         if config.float_output:
@@ -95,7 +97,7 @@ def quantize_graph(
 def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig, kept: Collection[str]) -> fx.GraphModule:
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
-    bounds = lower_bounded_relus(lowered, kept, saturating=_LEVELS[config.target] == 256)
+    bounds = lower_bounded_relus(lowered, kept, saturating=LEVELS[config.target] == 256)
     kept = [*kept, *keep_islands_in_float(lowered, kept)]
     try:
         prepared: fx.GraphModule = prepare_fx(
@@ -148,7 +150,7 @@ def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
 
 
 def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Collection[str]) -> QConfigMapping:
-    activation = ActivationObserver.with_args(method="histogram", levels=_LEVELS[config.target])
+    activation = ActivationObserver.with_args(method="histogram", levels=LEVELS[config.target])
     weight = WeightObserver.with_args(search=config.weight_scales == "mse", limit_pairs=_limits_pairs(config))
     mapping: Any = get_default_qconfig_mapping("fbgemm")
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]

@@ -84,7 +84,11 @@ def test_a_pt2_program_with_names(tmp_path: Path, capsys: pytest.CaptureFixture[
     code, result = run(
         capsys, "--model", f"pt2:{tmp_path / 'small.pt2'}", "--output", str(tmp_path / "s.sparkq"), "--labels",
         str(tmp_path / "names.txt"), "--preprocess-resize-mode", "squash", "--preprocess-resize-size", "16",
+        "--report", str(tmp_path / "s.html"),
     )
+    assert result["report"] == str(tmp_path / "s.html")
+    page = (tmp_path / "s.html").read_text()
+    assert result["model_digest"] in page and "keeps the model in float" in page and "conv2" in page
     assert (code, result["name"], result["classes"]) == (0, "small", 4)
     assert ModelArtifact.load(str(tmp_path / "s.sparkq")).manifest.labels == ("a", "b", "c", "d")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,7 @@ def test_document(sparkq: Command, model: Path) -> None:
     assert document["labels"] == list(manifest.labels or ())
     assert (document["payload_sha256"], document["protocol"]) == (manifest.payload_sha256, 1)
     assert (document["calibration_images"], document["calibration_fingerprint"]) == (64, manifest.calibration_fingerprint)
-    assert document["path"] == str(model)
+    assert (document["path"], document["file_bytes"]) == (str(model), model.stat().st_size)
     assert len(found.out) < 5000
 
 
@@ -36,6 +37,21 @@ def test_text(sparkq: Command, model: Path) -> None:
     for text in (str(model), "DigitsNet", "32 x 32", "zero, one, two", "static", "64 images", manifest.payload_sha256):
         assert text in found.out
     assert len(found.out.splitlines()) < 20
+
+
+def test_size_of_an_entropy_coded_file(sparkq: Command, model: Path, tmp_path: Path) -> None:
+    """The file's own, and how it compares with the float model and with what it is after decoding."""
+    artifact = ModelArtifact.load(str(model))
+    config = replace(artifact.manifest.quantization, entropy_coding=True)
+    path = tmp_path / "coded.sparkq"
+    replace(artifact, manifest=replace(artifact.manifest, quantization=config)).save(str(path))
+    size, floating = path.stat().st_size, artifact.manifest.float_bytes
+    assert size < model.stat().st_size
+    assert (
+        f"size        {size / 1e6:.2f} MB (float {floating / 1e6:.2f} MB, {floating / size:.2f} times; "
+        f"decoded {len(artifact.payload) / 1e6:.2f} MB, {len(artifact.payload) / size:.2f} times)\n"
+    ) in sparkq("inspect", "--model", path).out
+    assert "decoded" not in sparkq("inspect", "--model", model).out
 
 
 def test_model_from_a_config_file(sparkq: Command, model: Path) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,22 @@ NETS = '''
 
     def boxes():
         return Boxes()
+
+    class Levels(torch.nn.Module):
+        """Which of 2000 levels the image's brightness is nearest to: more than 8 bits can tell apart."""
+
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 2000)
+            levels = torch.linspace(-1, 1, 2000)
+            self.linear.weight.data = 2 * levels[:, None].expand(-1, 3) / 3
+            self.linear.bias.data = -levels**2
+
+        def forward(self, x):
+            return self.linear(x.mean((2, 3)))
+
+    def levels():
+        return Levels()
 '''
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -104,6 +121,7 @@ def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
     assert manifest.preprocess == PreprocessConfig(resize=ResizeConfig("squash", 32), mean=0.5, std=0.25)
     assert (manifest.quantization.recipe, manifest.calibration_images) == ("static", 12)
     document = found.document
+    assert document["report"] is None
     assert document["output"] == str(job / "out" / "digits.sparkq")
     assert document["model_digest"] == artifact.digest
     assert document["artifact_bytes"] == (job / "out" / "digits.sparkq").stat().st_size
@@ -262,3 +280,37 @@ def test_gate_on_labelled_images(spark: SparkSession, sparkq: Command, job: Path
     accuracy = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.accuracy
     assert accuracy["top1"] == attempt["measured"]["top1"] and accuracy["accuracy_drop"] == attempt["measured"]["accuracy_drop"]
     assert found.document["calibration_images"] == 16
+
+
+def test_report(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """Beside the artifact, of the images that it was calibrated on; the path is relative to the config file."""
+    found = sparkq("quantize", "--config", _config(job, _content(report="out/report.html")))
+    assert found.code == 0, found.err
+    assert f"report  {job / 'out' / 'report.html'}" in found.out
+    page = (job / "out" / "report.html").read_text()
+    manifest = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest
+    for fact in (manifest.payload_sha256, manifest.calibration_fingerprint, "features.4", "DigitsNet", "class=\"chosen\""):
+        assert fact in page
+    assert sorted(path.name for path in (job / "out").iterdir()) == ["digits.sparkq", "report.html"]
+
+
+def test_report_of_a_refusal(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """It holds the attempts and is named in the message; there is no artifact."""
+    content = _content(model="nets.py:levels", weights=None, labels=None, report="out/report.html", name="<b>levels</b>")
+    found = sparkq("quantize", "--config", _config(job, content), "--json")
+    assert found.code == 1 and found.document["error"]["type"] == "GateError"
+    assert str(job / "out" / "report.html") in found.document["error"]["message"]
+    assert [path.name for path in (job / "out").iterdir()] == ["report.html"]
+    page = (job / "out" / "report.html").read_text()
+    assert "Nothing was written." in page and "static, observer auto" in page
+    assert "&lt;b&gt;levels&lt;/b&gt;" in page and "<b>" not in page
+
+
+def test_report_that_cannot_be_made(sparkq: Command, job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said before Spark starts and before the model is loaded."""
+    config = _config(job, _content(model="absent.py:digits"))
+    sparkq("quantize", "--config", config, "--report", "digits.sparkq").assert_refused("report", "FILE.html", "digits.sparkq")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    missing = sparkq("quantize", "--config", config, "--report", "x.html")
+    missing.assert_refused("matplotlib", "Hint: pip install 'sparkq[report]'")
+    assert not (job / "out").exists()

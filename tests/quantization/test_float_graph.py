@@ -129,6 +129,7 @@ def test_batch_norm_behind_relu_folds_forward_without_padding_only() -> None:
     for padding, folded in ((0, 1), (1, 0)):
         inside = model(padding)
         graph = trace_float(inside, batch)
+        assert fold_batch_norms(graph, behind_relu=False) == 0
         assert fold_batch_norms(graph) == folded
         assert _far(inside(batch), graph(batch)) < 1e-5
 

@@ -12,13 +12,20 @@ __all__ = ["fold_batch_norms"]
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
-def fold_batch_norms(graph: fx.GraphModule) -> int:
+def fold_batch_norms(graph: fx.GraphModule, *, behind_relu: bool = True) -> int:
     """Fold every BatchNorm that has an exact place to go; the graph computes the same.
 
     Into the convolution or linear layer before it (Jacob et al. 2018, "Quantization and Training of Neural Networks for
     Efficient Integer-Arithmetic-Only Inference", section 3.2), else (ReLU before BatchNorm) into the one behind it,
     where no zero padding comes in between: padding is zero after BatchNorm, and would not be before it. What is left is
     quantized as a layer of its own.
+
+    Parameters
+    ----------
+    graph : GraphModule
+        Float, in eval mode; changed in place.
+    behind_relu : bool
+        Also into the layer behind; the others torch's own converter folds as well.
 
     Returns
     -------
@@ -29,7 +36,7 @@ def fold_batch_norms(graph: fx.GraphModule) -> int:
     for node in list(graph.graph.nodes):
         norm = module_of(graph, node)
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) and norm.running_mean is not None and not norm.training:
-            if _fold_back(graph, node, norm) or _fold_forward(graph, node, norm):
+            if _fold_back(graph, node, norm) or behind_relu and _fold_forward(graph, node, norm):
                 node.replace_all_uses_with(input_node(node))
                 graph.graph.erase_node(node)
                 folded += 1

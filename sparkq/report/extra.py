@@ -1,0 +1,28 @@
+"""What reports need beside sparkq itself, asked for before long work starts."""
+from __future__ import annotations
+
+import importlib
+
+from sparkq.errors import ConfigError
+from sparkq.storage import shown
+
+__all__ = ["check_report"]
+
+
+def check_report(path: str) -> None:
+    """Whether a report can be made and `path` looks like one.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    if not path.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")
+    for package in ("jinja2", "matplotlib"):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ConfigError(
+                f"report {shown(path)}: expected the package {package}; got {error}.", hint="pip install 'sparkq[report]'.",
+            ) from error
