@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sparkq.float_model import load_float_model as load_float_model
     from sparkq.images import decode_image as decode_image
     from sparkq.quantization import quantize as quantize
+    from sparkq.spark.drift import measure_drift as measure_drift
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
     from sparkq.spark.inference import predict_rdd as predict_rdd
@@ -36,6 +37,7 @@ _HOMES = {
     "load_float_model": "sparkq.float_model",
     "decode_image": "sparkq.images",
     "quantize": "sparkq.quantization",
+    "measure_drift": "sparkq.spark.drift",
     "evaluate": "sparkq.spark.evaluation",
     "predict": "sparkq.spark.inference",
     "predict_rdd": "sparkq.spark.inference",

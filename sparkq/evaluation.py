@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from sparkq.config import InferenceConfig
 from sparkq.partition import decode_column, rebatch
-from sparkq.predictor import Predictor, ranked
+from sparkq.predictor import Predictor
+from sparkq.ranking import ranked
 
 __all__ = ["EVALUATION_FIELDS", "Evaluation", "evaluate_partition"]
 

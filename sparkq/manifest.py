@@ -11,14 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparkq.calibration_profile import CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.config_parsing import parse_config, to_mapping
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
 
 __all__ = ["PROTOCOL", "Golden", "Manifest"]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the file format; a reader refuses any other."""
+
+_WRITTEN_APART = ("preprocess", "quantization", "calibration_profile", "golden")
 
 GOLDEN_BYTES = 16_384
 """A golden input larger than this is stored at reduced size: ResNet-50's whole artifact must stay below 26.5 MB."""
@@ -94,6 +97,8 @@ class Manifest:
         How many images the ranges were measured on; 0 for a float artifact.
     calibration_fingerprint : str
         sha256 over the preprocessed calibration images in their order.
+    calibration_profile : CalibrationProfile, optional
+        What the INT8 model did on calibration images; None for a float artifact.
     float_layers : tuple of str
         Convolutions and linear layers that stayed in float.
     int8_macs_percent : float
@@ -121,6 +126,7 @@ class Manifest:
     quantization: QuantizationConfig
     calibration_images: int
     calibration_fingerprint: str
+    calibration_profile: CalibrationProfile | None
     float_layers: tuple[str, ...]
     int8_macs_percent: float
     float_bytes: int
@@ -140,10 +146,11 @@ class Manifest:
         """Plain JSON types."""
         return {
             "protocol": PROTOCOL,
-            **{key: value for key, value in asdict(self).items() if key not in ("preprocess", "quantization", "golden")},
+            **{key: value for key, value in asdict(self).items() if key not in _WRITTEN_APART},
             "input_size": list(self.input_size),
             "preprocess": to_mapping(self.preprocess),
             "quantization": to_mapping(self.quantization),
+            "calibration_profile": None if self.calibration_profile is None else self.calibration_profile.to_mapping(),
             "golden": {
                 "shape": list(self.golden.pixels.shape),
                 "replication": self.golden.replication,
@@ -188,6 +195,8 @@ class Manifest:
             known = {key: mapping[key] for key in cls.__dataclass_fields__}
             known["preprocess"] = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
             known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
+            profile = mapping["calibration_profile"]
+            known["calibration_profile"] = None if profile is None else CalibrationProfile.from_mapping(profile)
             known["labels"] = None if mapping["labels"] is None else tuple(mapping["labels"])
             known["float_layers"] = tuple(mapping["float_layers"])
             known["golden"] = Golden(

@@ -13,9 +13,10 @@ from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
 from sparkq.node import describe_node, has_vnni
+from sparkq.ranking import ranked, softmax
 from sparkq.sqnr import sqnr_of
 
-__all__ = ["BatchPrediction", "Predictor", "RowOutputs", "ranked", "softmax"]
+__all__ = ["BatchPrediction", "Predictor", "RowOutputs"]
 
 GOLDEN_SQNR_DB = 25.0
 """Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""
@@ -54,22 +55,6 @@ class RowOutputs:
 
     outputs: npt.NDArray[np.float32]
     failures: dict[int, str]
-
-
-def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over the last axis, row by row, so that no row depends on another."""
-    wide = outputs.astype(np.float64)
-    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor.
-    with np.errstate(invalid="ignore"):
-        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
-    return probabilities
-
-
-def ranked(outputs: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.int64]:
-    """Indices of the `top_k` largest outputs a row, int64 [N, K]. INT8 outputs tie often: ties go to the smaller index."""
-    order: npt.NDArray[np.int64] = np.argsort(-outputs, axis=-1, kind="stable")[:, :top_k]
-    return order
 
 
 def _check_saturation(manifest: Manifest) -> None:

@@ -6,8 +6,14 @@ from typing import Any
 import numpy as np
 
 from sparkq.artifact import ModelArtifact, sha256_digest
+from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.manifest import Golden, Manifest
+
+PROFILE = CalibrationProfile(
+    images=7, activations=(ActivationProfile("conv1", -1.5, 2.25, 0.0125, 0.003), ActivationProfile("add_0", 0.0, 6.0, 0.0, 0.0)),
+    score_edges=(0.1, 0.75), score_counts=(2, 1, 4), label_counts=((0, 3), (2, 4)),
+)
 
 
 def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
@@ -20,7 +26,8 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
         ),
         "labels": ("ant", "bee", "Zürich, \"快\""), "classes": 3, "scores": "logits",
         "quantization": QuantizationConfig(observer="min_max", batch_size=4),
-        "calibration_images": 7, "calibration_fingerprint": "ab" * 32, "float_layers": ("fc",),
+        "calibration_images": 7, "calibration_fingerprint": "ab" * 32,
+        "calibration_profile": PROFILE, "float_layers": ("fc",),
         "int8_macs_percent": 90.0, "float_bytes": 4000,
         "payload_bytes": len(payload), "payload_sha256": sha256_digest(payload), "torch_version": "2.13.0",
         "sparkq_version": "0.1.0", "accuracy": {"top1": 81.9},

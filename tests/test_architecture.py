@@ -18,14 +18,15 @@ FACADE = "sparkq"
 # Room to rank. A package's rank holds for all modules in it. A new module needs a line here (or a package that has one).
 RANKS = {
     "sparkq.errors": 0, "sparkq.version": 0,
-    "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
-    "sparkq.artifact": 2, "sparkq.images": 2, "sparkq.labels": 2, "sparkq.manifest": 2,
+    "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.ranking": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
+    "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.images": 2, "sparkq.labels": 2, "sparkq.manifest": 2,
     "sparkq.payload_coding": 2, "sparkq.preprocess": 2,
     "sparkq.exported": 3, "sparkq.float_model": 3, "sparkq.graph_building": 3, "sparkq.onnx_import": 3, "sparkq.weights": 3,
     "sparkq.engines": 4, "sparkq.quantization": 4,
     "sparkq.predictor": 5,
     "sparkq.predictor_cache": 6,
-    "sparkq.digits": 7, "sparkq.gate": 7, "sparkq.evaluation": 7, "sparkq.partition": 7, "sparkq.prediction_columns": 7,
+    "sparkq.digits": 7, "sparkq.drift": 7, "sparkq.drift_partition": 7, "sparkq.gate": 7, "sparkq.evaluation": 7,
+    "sparkq.partition": 7, "sparkq.prediction_columns": 7,
     "sparkq.spark": 8,
     "sparkq.report": 9,
     "sparkq.cli": 10,

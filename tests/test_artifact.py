@@ -173,7 +173,7 @@ def test_other_bytes_are_a_format_error(data: bytes) -> None:
 
 
 MANIFEST = ARTIFACT.manifest.dumps()
-OTHER_PROTOCOL = MANIFEST.replace(b'"protocol": %d' % PROTOCOL, b'"protocol": 2', 1)
+OTHER_PROTOCOL = MANIFEST.replace(b'"protocol": %d' % PROTOCOL, b'"protocol": 1', 1)
 CODED_MANIFEST = CODED_ARTIFACT.manifest.dumps()
 OTHER_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": 9', 1)
 TEXT_SIZE = CODED_MANIFEST.replace(b'"payload_bytes": %d' % len(ARTIFACT.payload), b'"payload_bytes": "9"', 1)
@@ -191,7 +191,7 @@ WRONG = {
     "no manifest": (rezipped(None, ARTIFACT.payload), ArtifactFormatError),
     "no payload": (rezipped(MANIFEST, None), ArtifactFormatError),
     "a manifest that is not JSON": (rezipped(b"name: x", ARTIFACT.payload), ArtifactFormatError),
-    "an incomplete manifest": (rezipped(b'{"protocol": 1}', ARTIFACT.payload), ArtifactFormatError),
+    "an incomplete manifest": (rezipped(b'{"protocol": %d}' % PROTOCOL, ARTIFACT.payload), ArtifactFormatError),
     "another protocol": (rezipped(OTHER_PROTOCOL, ARTIFACT.payload), ArtifactProtocolError),
     "another payload": (rezipped(MANIFEST, ARTIFACT.payload[:-1] + b"?"), ArtifactDigestError),
     "an empty payload": (rezipped(MANIFEST, b""), ArtifactDigestError),

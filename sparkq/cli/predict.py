@@ -1,16 +1,25 @@
 """``sparkq predict``: images to Parquet."""
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice
+from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice, check_share
 from sparkq.config_parsing import path_field
 from sparkq.errors import InputError
+from sparkq.storage import shown
+
+if TYPE_CHECKING:
+    from sparkq.artifact import ModelArtifact
+    from sparkq.drift import Drift
 
 __all__ = ["COMMAND", "PredictOptions"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,8 @@ class PredictOptions:
         auto, images or parquet.
     glob : str, optional
         Only files whose name matches, e.g. *.jpg; without it every file counts as an image.
+    drift_sample : float
+        Share of the images, 0 to 1, that is compared with the calibration images beforehand, e.g. 0.01; 0 compares none.
     overwrite : bool
         Replace what is at output.
     allow_saturation : bool
@@ -57,12 +68,14 @@ class PredictOptions:
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     input_format: str = "auto"
     glob: str | None = None
+    drift_sample: float = 0.0
     overwrite: bool = False
     allow_saturation: bool = False
     master: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_share("drift_sample", self.drift_sample)
         self.inference()
 
     def inference(self) -> InferenceConfig:
@@ -75,9 +88,11 @@ class PredictOptions:
 
 def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
+    from sparkq.drift import required_profile
     from sparkq.engines import engine_for
     from sparkq.spark.inference import predict
     from sparkq.spark.planning import with_planned_partitions
+    from sparkq.spark.runs import new_run_id, write_run
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
     from sparkq.spark.sources import count_images, read_images
@@ -86,24 +101,46 @@ def _run(options: PredictOptions) -> dict[str, Any]:
         _require_apart(options)
     artifact = ModelArtifact.load(options.model)
     engine = engine_for(artifact, options.engine)
+    if options.drift_sample:
+        required_profile(artifact.manifest)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
         planned = with_planned_partitions(images, images=count_images(images, options.input))
+        drift = _measured_drift(images, artifact, options) if options.drift_sample else None
         predictions = predict(planned, artifact, config=options.inference())
+        run_id = new_run_id()
         written = write_predictions(predictions, options.output, overwrite=options.overwrite)
-    return {
-        "rows": written.rows,
-        "ok": written.ok,
-        "errors": written.errors,
-        "error_codes": written.error_codes,
-        "seconds": round(written.seconds, 3),
-        "images_per_second": round(written.images_per_second, 3),
-        "input": options.input,
-        "output": options.output,
-        "model": artifact.manifest.name,
-        "model_digest": artifact.digest,
-        "engine": engine,
-    }
+        result = {
+            "run_id": run_id,
+            **written.summary(),
+            "input": shown(options.input),
+            "output": shown(options.output),
+            "model": artifact.manifest.name,
+            "model_digest": artifact.digest,
+            "engine": engine,
+            "drift": None if drift is None else dataclasses.asdict(drift),
+            "recalibrate": None if drift is None else drift.recalibrate,
+        }
+        write_run(spark, options.output, run_id, {**result, "settings": _settings(options)})
+    return result
+
+
+def _settings(options: PredictOptions) -> dict[str, Any]:
+    """Every option, without the credentials that a uri may carry."""
+    values = dataclasses.asdict(options)
+    return {key: shown(value) if isinstance(value, str) else value for key, value in values.items()}
+
+
+def _measured_drift(images: Any, artifact: ModelArtifact, options: PredictOptions) -> Drift:
+    """Drift of a sample of `images`, with a warning where there is any."""
+    from sparkq.spark.drift import measure_drift
+
+    drift = measure_drift(images, artifact, sample=options.drift_sample, config=options.inference())
+    for reason in drift.reasons:
+        _logger.warning("drift: %s", reason)
+    if drift.recalibrate:
+        _logger.warning("drift: recalibrate: quantize again with images of this input, and find out what changed in it")
+    return drift
 
 
 def _require_apart(options: PredictOptions) -> None:
@@ -131,10 +168,25 @@ def _show(result: dict[str, Any]) -> str:
         f"model   {result['model']} on {result['engine']}, digest {result['model_digest'][:12]}",
         f"time    {result['seconds']:.1f} s, {result['images_per_second']:.1f} images per second, start of the workers included",
     ]
+    if result["drift"] is not None:
+        lines.append(_drift_line(result["drift"]))
     lines += [f"error   {count} rows {code}" for code, count in result["error_codes"].items()]
     if result["errors"]:
         lines.append("Hint: error rows keep their path and say why: SELECT path, error_message WHERE status = 'error'.")
     return "\n".join(lines)
+
+
+def _drift_line(drift: dict[str, Any]) -> str:
+    if drift["recalibrate"] is None:
+        return f"drift   {drift['reasons'][0]}"
+    verdict = "recalibrate" if drift["recalibrate"] else "none to speak of"
+    scores, labels = (
+        "not measured" if drift[key] is None else f"{drift[key]:.2f}" for key in ("score_psi", "label_psi")
+    )
+    return (
+        f"drift   {verdict}: {drift['images']} images, PSI of scores {scores}, of labels {labels}, "
+        f"{len(drift['saturated'])} of {drift['activations']} activations saturate more"
+    )
 
 
 COMMAND = Command(

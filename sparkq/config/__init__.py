@@ -3,7 +3,7 @@
 Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when the object is made, on the driver, before
 any work starts. `sparkq.config_parsing` makes them from YAML mappings and refuses unknown keys.
 """
-from sparkq.config.checks import check_choice
+from sparkq.config.checks import check_choice, check_share
 from sparkq.config.inference import DEFAULT_MAX_IMAGE_PIXELS, ENGINES, INPUT_FORMATS, InferenceConfig
 from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
 from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
@@ -18,4 +18,5 @@ __all__ = [
     "QuantizationConfig",
     "ResizeConfig",
     "check_choice",
+    "check_share",
 ]

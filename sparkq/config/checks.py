@@ -6,7 +6,7 @@ from typing import Any
 
 from sparkq.errors import ConfigError
 
-__all__ = ["check_choice", "check_positive", "number", "pair", "per_channel"]
+__all__ = ["check_choice", "check_positive", "check_share", "number", "pair", "per_channel"]
 
 
 def check_choice(place: str, value: object, choices: tuple[str, ...]) -> None:
@@ -19,6 +19,12 @@ def check_positive(place: str, value: object) -> None:
     """Raise `ConfigError` unless `value` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{place}: expected a whole number of at least 1; got {value!r}.")
+
+
+def check_share(place: str, value: object) -> None:
+    """Raise `ConfigError` unless `value` is a number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ConfigError(f"{place}: expected a share from 0 to 1; got {value!r}.")
 
 
 def pair(place: str, value: Any) -> tuple[int, int]:

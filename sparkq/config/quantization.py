@@ -121,6 +121,11 @@ class QuantizationConfig:
                 hint="entropy_coding alone works with it.",
             )
 
+    @property
+    def activation_levels(self) -> int:
+        """Into how many levels the range of an activation is cut."""
+        return 256 if self.target == "vnni" else 128
+
 
 @dataclass(frozen=True)
 class CalibrationConfig:

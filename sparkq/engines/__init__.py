@@ -8,12 +8,13 @@ from sparkq.engines.base import Engine, LoadOptions
 from sparkq.engines.bfloat16 import load_bfloat16
 from sparkq.engines.fbgemm import load_fbgemm
 from sparkq.engines.float32 import load_float32
+from sparkq.engines.observed import Observation, observe
 from sparkq.engines.onednn import load_onednn
 from sparkq.engines.openvino import load_openvino
 from sparkq.engines.x86 import load_x86
 from sparkq.errors import EngineError
 
-__all__ = ["Engine", "LoadOptions", "engine_for", "fitting_engines", "load_engine"]
+__all__ = ["Engine", "LoadOptions", "Observation", "engine_for", "fitting_engines", "load_engine", "observe"]
 
 _LOADERS: dict[str, Callable[[bytes, LoadOptions], Engine]] = {
     "fbgemm": load_fbgemm, "x86": load_x86, "onednn": load_onednn, "openvino": load_openvino, "float32": load_float32,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,11 @@ class TorchScriptEngine:
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
             self._module = torch.jit.freeze(module)
+
+    @property
+    def graph(self) -> Any:
+        """TorchScript's graph of what `run` executes."""
+        return self._module.graph
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""

@@ -19,7 +19,6 @@ from sparkq.quantization.histogram import BINS, Histogram
 from sparkq.quantization.macs import LAYER_KINDS, layer_macs
 from sparkq.quantization.normalization import normalize, pixel_values
 from sparkq.quantization.observers import ActivationObserver
-from sparkq.quantization.ranges import LEVELS
 from sparkq.quantization.sensitivity import layer_sensitivity
 from sparkq.quantization.static import quietly
 
@@ -205,7 +204,7 @@ class _InputCounter(fx.Interpreter):
 
 
 def _observe(graph: fx.GraphModule, batches: list[Tensor], config: QuantizationConfig) -> dict[str, ActivationObserver]:
-    observers = {name: ActivationObserver(_observer(config), LEVELS[config.target]) for name, _ in _named_layers(graph)}
+    observers = {name: ActivationObserver(_observer(config), config.activation_levels) for name, _ in _named_layers(graph)}
     counter = _InputCounter(graph, observers)
     for batch in batches:
         counter.run(batch)

@@ -23,7 +23,6 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU
 from sparkq.quantization.graph.trace import input_node, module_of
 from sparkq.quantization.observers import round_balanced, weight_scales
-from sparkq.quantization.ranges import LEVELS
 
 __all__ = ["DynamicConv2d", "DynamicLinear", "quantize_dynamic"]
 
@@ -152,7 +151,7 @@ def quantize_dynamic(
     # Equalization measures activations; here nothing is measured.
     config = replace(config, equalization=False, high_bias_absorption=False)
     graph = float_graph(model, calibration, preprocess, config).graph
-    levels = LEVELS[config.target]
+    levels = config.activation_levels
     layers = {str(node.target): module_of(graph, node) for node in graph.graph.nodes if node.op == "call_module"}
     spared = spared_layers({name: layer.weight for name, layer in layers.items() if isinstance(layer, (nn.Conv2d, nn.Linear))})
     for node in graph.graph.nodes:

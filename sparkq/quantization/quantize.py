@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from sparkq.artifact import ModelArtifact, sha256_digest
+from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig
-from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine
+from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
 from sparkq.errors import InputError, ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
@@ -23,6 +24,7 @@ from sparkq.quantization.mixed import quantize_mixed
 from sparkq.quantization.normalization import normalize
 from sparkq.quantization.payload import trace_payload
 from sparkq.quantization.static import quantize_static
+from sparkq.ranking import best_class
 from sparkq.sqnr import sqnr_of
 from sparkq.version import __version__
 
@@ -30,6 +32,7 @@ __all__ = ["quantize"]
 
 _RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
 _PROBED_IMAGES = 32
+_PROFILED_IMAGES = 256
 
 
 def quantize(
@@ -75,10 +78,9 @@ def quantize(
     model = copy.deepcopy(model).eval()
     images = calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
-    float_bytes = _size_bytes(model)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess)
+    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config)
     classes = len(probe.golden.output)
     if labels is not None and len(labels) != classes:
         raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
@@ -92,9 +94,10 @@ def quantize(
         quantization=config,
         calibration_images=0 if config.recipe in ("none", "dynamic") else len(images.images),
         calibration_fingerprint=images.fingerprint,
+        calibration_profile=probe.profile,
         float_layers=float_layers(converted),
         int8_macs_percent=int8_macs_percent(model, converted, images, preprocess) if config.recipe != "none" else 0.0,
-        float_bytes=float_bytes,
+        float_bytes=_size_bytes(model),
         payload_bytes=len(payload),
         payload_sha256=sha256_digest(payload),
         torch_version=torch.__version__,
@@ -139,31 +142,67 @@ class _Probe:
     golden: Golden
     scores: str
     outputs: npt.NDArray[np.float32]
+    profile: CalibrationProfile | None
 
 
 def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: QuantizationConfig) -> Engine:
     return load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
 
 
-def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig) -> _Probe:
-    """Run the finished payload: on the golden input, and on a few images to see what its outputs are."""
+def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> _Probe:
+    """Run the finished payload: on the golden input, and on calibration images to see what it does with such."""
     pixels, replication = Golden.reduce(calibration.images[0])
     try:
         output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
         outputs = engine.run(np.ascontiguousarray(calibration.images[:_PROBED_IMAGES]))
     except RuntimeError as error:
-        raise ModelError(
-            f"model: expected a forward pass of the payload on calibration images; got {str(error).splitlines()[-1]}.",
-            hint="the model must take any image of its input size.",
-        ) from error
-    if not np.isfinite(outputs).all() or not np.isfinite(output).all():
+        raise _failed_pass(error) from error
+    _require_finite(outputs)
+    _require_finite(output)
+    # A softmax applied twice looks like a prediction, with every score wrong.
+    sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
+    scores = "probabilities" if sums_to_one else "logits"
+    profile = None if config.recipe == "none" else _profile(engine, calibration, scores, config)
+    return _Probe(Golden(pixels, replication, output), scores, outputs, profile)
+
+
+def _failed_pass(error: RuntimeError) -> ModelError:
+    return ModelError(
+        f"model: expected a forward pass of the payload on calibration images; got {str(error).splitlines()[-1]}.",
+        hint="the model must take any image of its input size.",
+    )
+
+
+def _require_finite(outputs: npt.NDArray[np.float32]) -> None:
+    if not np.isfinite(outputs).all():
         raise ModelError(
             "model: expected finite outputs on the calibration images; got NaN or infinite values.",
             hint="check the weights and preprocess.",
         )
-    # A softmax applied twice looks like a prediction, with every score wrong.
-    sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
-    return _Probe(Golden(pixels, replication, output), "probabilities" if sums_to_one else "logits", outputs)
+
+
+def _profile(engine: Engine, calibration: CalibrationSet, scores: str, config: QuantizationConfig) -> CalibrationProfile:
+    """What the finished payload does on calibration images from all over the set, for comparison with the job's."""
+    images = calibration.images
+    chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)
+    # Where ranges are taken at run time every image reaches the ends of its own.
+    levels = None if config.recipe == "dynamic" else config.activation_levels
+    try:
+        batches = [
+            observe(engine, np.ascontiguousarray(images[chosen[start:start + config.batch_size]]), levels=levels)
+            for start in range(0, len(chosen), config.batch_size)
+        ]
+    except RuntimeError as error:
+        raise _failed_pass(error) from error
+    outputs = np.concatenate([batch.outputs for batch in batches])
+    _require_finite(outputs)
+    shares = np.concatenate([batch.saturated for batch in batches])
+    return CalibrationProfile.of(*best_class(outputs, scores), [
+        ActivationProfile(name, low, high, saturated, deviation)
+        for name, (low, high), saturated, deviation in zip(
+            batches[0].names, batches[0].ranges, shares.mean(0).tolist(), shares.std(0).tolist(), strict=True,
+        )
+    ])
 
 
 def _size_bytes(model: nn.Module) -> int:

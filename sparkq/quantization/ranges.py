@@ -8,13 +8,11 @@ import numpy.typing as npt
 
 from sparkq.quantization.histogram import Histogram
 
-__all__ = ["LEVELS", "RANGES", "Range", "quantization_parameters"]
+__all__ = ["RANGES", "Range", "quantization_parameters"]
 
 Range = tuple[float, float]
 _Array = npt.NDArray[np.float64]
 
-LEVELS = {"vnni": 256, "avx2": 128}
-"""How many integers an activation uses, by target."""
 PERCENTILE = 99.99
 _STEPS = 100
 _LEAST_SHARE = 0.1

@@ -11,7 +11,7 @@ from sparkq.config import QuantizationConfig
 from sparkq.quantization.depthwise import is_depthwise
 from sparkq.quantization.graph.trace import input_node
 from sparkq.quantization.observers import ActivationObserver, pair_scales, weight_scales
-from sparkq.quantization.ranges import LEVELS, quantization_parameters
+from sparkq.quantization.ranges import quantization_parameters
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["layer_sensitivity"]
@@ -87,7 +87,7 @@ def _rounded_weight(weight: Tensor, config: QuantizationConfig) -> Tensor:
 
 
 def _rounded_input(x: Tensor, config: QuantizationConfig) -> Tensor:
-    levels = LEVELS[config.target]
+    levels = config.activation_levels
     observer = ActivationObserver("histogram" if config.observer == "auto" else config.observer, levels)
     observer(x)
     scale, zero_point = quantization_parameters(*observer.range(), levels)

@@ -28,7 +28,7 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
-from sparkq.quantization.ranges import LEVELS, RANGES
+from sparkq.quantization.ranges import RANGES
 from sparkq.quantization.rounding import fit_layers
 from sparkq.quantization.ties import settle_scales
 from sparkq.sqnr import sqnr_of
@@ -97,7 +97,7 @@ def quantize_graph(
 def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig, kept: Collection[str]) -> fx.GraphModule:
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
-    bounds = lower_bounded_relus(lowered, kept, saturating=LEVELS[config.target] == 256)
+    bounds = lower_bounded_relus(lowered, kept, saturating=config.activation_levels == 256)
     kept = [*kept, *keep_islands_in_float(lowered, kept)]
     try:
         prepared: fx.GraphModule = prepare_fx(
@@ -150,7 +150,7 @@ def _converted(prepared: fx.GraphModule, method: str) -> fx.GraphModule:
 
 
 def _qconfig_mapping(config: QuantizationConfig, graph: fx.GraphModule, kept: Collection[str]) -> QConfigMapping:
-    activation = ActivationObserver.with_args(method="histogram", levels=LEVELS[config.target])
+    activation = ActivationObserver.with_args(method="histogram", levels=config.activation_levels)
     weight = WeightObserver.with_args(search=config.weight_scales == "mse", limit_pairs=_limits_pairs(config))
     mapping: Any = get_default_qconfig_mapping("fbgemm")
     mapping = mapping.set_global(QConfig(activation=activation, weight=weight))  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -41,6 +42,17 @@ class WrittenPredictions:
     def images_per_second(self) -> float:
         """Rows over seconds."""
         return self.rows / self.seconds if self.seconds else 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON values, as `sparkq predict` prints them."""
+        return {
+            "rows": self.rows,
+            "ok": self.ok,
+            "errors": self.errors,
+            "error_codes": self.error_codes,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 3),
+        }
 
 
 def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = False) -> WrittenPredictions:

@@ -22,7 +22,9 @@ from sparkq.spark.hadoop import hadoop_path
 from sparkq.spark.schemas import find_content_column
 from sparkq.storage import is_uri
 
-__all__ = ["calibration_images", "comparable_path", "count_images", "read_images", "spark_path"]
+__all__ = [
+    "calibration_images", "comparable_path", "count_images", "is_file_source", "read_files", "read_images", "spark_path",
+]
 
 _logger = logging.getLogger(__name__)
 
@@ -85,6 +87,20 @@ def read_images(
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
         raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
+
+
+def read_files(spark: SparkSession, paths: list[str]) -> DataFrame:
+    """The files at exactly these paths, which must be there, as ``binaryFile`` rows."""
+    return spark.read.format("binaryFile").load([_escaped(path) for path in paths])
+
+
+def is_file_source(df: DataFrame) -> bool:
+    """Whether `df` is what `read_images` gives of files, nothing done to it: its bytes are those at its paths."""
+    plan = df._jdf.queryExecution().analyzed()
+    # The files of zero bytes are joined on as rows of their own.
+    if plan.nodeName() == "Union" and plan.children().size() == 2 and "LogicalRDD" in plan.children().last().toString():
+        plan = plan.children().head()
+    return bool(plan.nodeName() == "LogicalRelation" and plan.relation().toString() == "binaryFile")
 
 
 def _literal(spark: SparkSession, location: str) -> str:
@@ -159,7 +175,7 @@ def _contents_of(spark: SparkSession, df: DataFrame, images: int) -> list[bytes]
     chosen = [row["path"] for row in run_action(ordered.select("path").collect)]
     if not chosen or "length" not in df.columns:  # a table with columns of these names: its bytes are in it
         return [row["content"] for row in run_action(ordered.collect)]
-    files = spark.read.format("binaryFile").load([_escaped(path) for path in chosen])
+    files = read_files(spark, chosen)
     by_path = {row["path"]: row["content"] for row in run_action(files.select("path", "content").collect)}
     # Spark reads no row of a file of zero bytes; it counts as one that cannot be decoded.
     return [by_path.get(path, b"") for path in chosen]

@@ -1,6 +1,7 @@
 """``sparkq predict``: images to Parquet and one JSON document, or one sentence and nothing written."""
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from models import digit_files, digits_artifact
+from models import digit_files, digits, digits_artifact, encoded
 from pyspark.sql import SparkSession
 
 from sparkq.artifact import ModelArtifact
@@ -42,6 +43,58 @@ def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path
     assert {len(row["top_k"]) for row in rows.values()} == {3}
     assert {row["model_digest"] for row in rows.values()} == {document["model_digest"]}
     assert "content" not in rows["000.png"] and rows["000.png"].keys() >= set(CLASSIFICATION_FIELDS.names)
+
+
+def _run_manifest(output: Path) -> dict[str, Any]:
+    """The only one."""
+    [path] = (output / "_sparkq").glob("*.json")
+    run = json.loads(path.read_text("utf-8"))
+    assert isinstance(run, dict) and path.stem == run["run_id"]
+    return run
+
+
+def test_run_manifest(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """What was printed, and with which settings; no drift was asked for, so that nothing is said of it."""
+    found = sparkq("predict", "--model", model, "--input", images, "--output", tmp_path / "out", "--json", "--top-k", "2")
+    run = _run_manifest(tmp_path / "out")
+    settings = run.pop("settings")
+    assert run == found.document
+    assert (run["drift"], run["recalibrate"], run["rows"]) == (None, None, IMAGES)
+    assert (settings["top_k"], settings["drift_sample"], settings["input"]) == (2, 0.0, str(images))
+    assert spark.read.parquet(str(tmp_path / "out")).count() == IMAGES
+
+
+@pytest.mark.parametrize("kind", ["same", "inverted"])
+def test_drift(
+    spark: SparkSession, sparkq: Command, model: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In the document, in the run manifest, as a warning in the log, and as a line for people."""
+    (tmp_path / "in").mkdir()
+    for index, image in enumerate(digits()[1].images[:IMAGES]):
+        (tmp_path / "in" / f"{index}.png").write_bytes(encoded(image if kind == "same" else 255 - image))
+    arguments = ["predict", "--model", model, "--input", tmp_path / "in", "--drift-sample", "1", "--overwrite"]
+    found = sparkq(*arguments, "--output", tmp_path / "out", "--json")
+    assert found.code == 0, found.err
+    drift = found.document["drift"]
+    assert drift["images"] == IMAGES
+    assert found.document["recalibrate"] is drift["recalibrate"] is (kind == "inverted")
+    run = _run_manifest(tmp_path / "out")
+    assert (run["recalibrate"], run["drift"]) == (found.document["recalibrate"], drift)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert any(warning.startswith("drift: recalibrate") for warning in warnings) is (kind == "inverted")
+    assert {f"drift: {reason}" for reason in drift["reasons"]} <= set(warnings)
+    for_people = sparkq(*arguments, "--output", tmp_path / "out").out
+    verdict = "none to speak of" if kind == "same" else "recalibrate"
+    assert f"drift   {verdict}: {IMAGES} images, PSI of scores {drift['score_psi']:.2f}" in for_people
+
+
+def test_too_few_images_for_drift(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """Neither yes nor no, and why."""
+    found = sparkq(
+        "predict", "--model", model, "--input", images, "--output", tmp_path / "out", "--drift-sample", "1", "--glob", "00*.png",
+    )
+    assert (found.code, _run_manifest(tmp_path / "out")["recalibrate"]) == (0, None)
+    assert "drift   too few images to tell: 10, and 30 are needed" in found.out
 
 
 def test_broken_files_are_counted(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
@@ -97,7 +150,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
         path.write_bytes(replace(artifact, payload=artifact.payload[:-1] + b"?").dumps())
     elif kind == "unknown_protocol":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 1,', b'"protocol": 99,'))
+            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 2,', b'"protocol": 99,'))
             archive.writestr("payload.pt", artifact.payload)
     else:
         path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])
@@ -107,7 +160,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
     ("kind", "words"),
     [
         ("truncated", ("spoiled.sparkq", "expected a .sparkq artifact", "Hint: copy the file again")),
-        ("unknown_protocol", ("spoiled.sparkq", "protocol 1", "99", "Hint: ")),
+        ("unknown_protocol", ("spoiled.sparkq", "protocol 2", "99", "Hint: ")),
         ("wrong_digest", ("spoiled.sparkq", "sha256", "Hint: ")),
         ("no_artifact", ("spoiled.sparkq", "expected a .sparkq artifact")),
         ("empty_file", ("spoiled.sparkq", "0 bytes")),
@@ -145,12 +198,14 @@ def test_artifacts_that_cannot_be_used(
         (["--input", "photos", "--model", "absent.sparkq"], ("absent.sparkq", "Hint: check the path")),
         (["--input", "photos", "--config", "unknown.yaml"], ("unknown.yaml", "'batchsize'", "valid keys: model, input, output")),
         (["--input", "photos", "--top-k", "0"], ("top_k", "at least 1")),
+        (["--input", "photos", "--drift-sample", "2"], ("drift_sample", "0 to 1")),
+        (["--input", "photos", "--model", "float.sparkq", "--drift-sample", "1"], ("recipe none", "calibration images")),
         (["--input", "nosuch://bucket/x"], ("nosuch://bucket/x", "filesystem")),
     ],
     ids=[
         "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
         "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
-        "zero_top_k", "unknown_filesystem",
+        "zero_top_k", "drift_sample_no_share", "no_calibration_profile", "unknown_filesystem",
     ],
 )
 def test_refused(
@@ -162,6 +217,7 @@ def test_refused(
     Path("empty").mkdir()
     Path("photos").symlink_to(images)
     Path("unknown.yaml").write_text("batchsize: 8\n")
+    digits_artifact("none").save("float.sparkq")
     spark.sql("SELECT 'text' AS content").write.parquet(str(model.parent / "text_table"))
     spark.sql("SELECT CAST('bytes' AS binary) AS content, 1 AS label").write.parquet(str(model.parent / "label_table"))
     before = tree(Path())

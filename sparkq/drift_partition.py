@@ -1,0 +1,111 @@
+"""What the images of a partition do to a model, as one row of sums: the worker's part of measuring drift. No Spark here."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkq.config import InferenceConfig
+from sparkq.drift import DriftSums, required_profile
+from sparkq.engines import Observation, observe
+from sparkq.errors import EngineError
+from sparkq.manifest import Manifest
+from sparkq.partition import decode_column, rebatch
+from sparkq.predictor import Predictor
+from sparkq.ranking import best_class
+
+__all__ = ["DRIFT_FIELDS", "observe_partition", "sums_of"]
+
+DRIFT_FIELDS = pa.schema([
+    ("images", pa.int64()), ("score_counts", pa.list_(pa.int64())), ("label_counts", pa.list_(pa.int64())),
+    ("saturated", pa.list_(pa.float64())), ("saturated_squares", pa.list_(pa.float64())),
+])
+"""`DriftSums` to Arrow: one row a partition."""
+
+
+def observe_partition(
+    batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], content_column: str, config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    """Sum up what a partition's images do to the model. On a Python worker.
+
+    Parameters
+    ----------
+    batches : iterator of RecordBatch
+        With a binary or image-struct column `content_column`.
+    predictor : callable
+        Gives the worker's predictor, on the engine that calibration ran on.
+    content_column : str
+        Name of the column with images.
+    config : InferenceConfig
+        Batch size and limits.
+
+    Yields
+    ------
+    RecordBatch
+        One row of `DRIFT_FIELDS`; none of an empty partition.
+
+    Raises
+    ------
+    EngineError
+        If the payload's activations are not those of its manifest.
+    """
+    sums: DriftSums | None = None
+    for batch in rebatch(batches, config.batch_size):
+        model = predictor()
+        sums = sums or DriftSums.zeros(model.manifest)
+        decoded = decode_column(
+            batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
+        )
+        for observation in _observations(model, decoded.images):
+            sums += _sums(observation, model.manifest)
+    if sums is not None:
+        yield _row(sums)
+
+
+def _row(sums: DriftSums) -> pa.RecordBatch:
+    counted = [sums.score_counts, sums.label_counts, sums.saturated, sums.saturated_squares]
+    columns = [[sums.images], *([values.tolist()] for values in counted)]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, DRIFT_FIELDS, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=DRIFT_FIELDS)
+
+
+def sums_of(row: dict[str, Any]) -> DriftSums:
+    """A row of `DRIFT_FIELDS` as it was summed up."""
+    return DriftSums(
+        int(row["images"]), np.asarray(row["score_counts"], np.int64), np.asarray(row["label_counts"], np.int64),
+        np.asarray(row["saturated"], np.float64), np.asarray(row["saturated_squares"], np.float64),
+    )
+
+
+def _observations(model: Predictor, images: npt.NDArray[np.uint8]) -> Iterator[Observation]:
+    """All images at once; one at a time where the model fails on one of them, which is then left out."""
+    config = model.manifest.quantization
+    levels = config.activation_levels if required_profile(model.manifest).activations else None
+    try:
+        if len(images):
+            yield observe(model.engine, images, levels=levels)
+    except RuntimeError:
+        if len(images) > 1:
+            for index in range(len(images)):
+                yield from _observations(model, images[index:index + 1])
+
+
+def _sums(observation: Observation, manifest: Manifest) -> DriftSums:
+    profile = required_profile(manifest)
+    expected = tuple(activation.name for activation in profile.activations)
+    if observation.names != expected:
+        raise EngineError(
+            f"drift: expected the {len(expected)} quantized activations that the manifest of artifact {manifest.name!r} names; "
+            f"this node's torch runs {len(observation.names)}: {', '.join(sorted({*observation.names} ^ {*expected})[:5])}.",
+            hint=f"the artifact was written with torch {manifest.torch_version}; use it on the workers, too.",
+        )
+    finite = np.isfinite(observation.outputs).all(axis=1)
+    labels, scores = best_class(observation.outputs[finite], manifest.scores)
+    shares = observation.saturated[finite]
+    return DriftSums(
+        len(labels), profile.score_histogram(scores), np.bincount(labels, minlength=manifest.classes), shares.sum(axis=0),
+        (shares**2).sum(axis=0),
+    )

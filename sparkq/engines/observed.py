@@ -1,0 +1,114 @@
+"""How often inputs saturate a quantized network: read off while the ordinary payload runs, nothing added to it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sparkq.engines.base import Engine
+from sparkq.engines.torchscript import TorchScriptEngine
+
+__all__ = ["Observation", "observe"]
+
+_PACKED_WEIGHTS = "._packed_params"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A forward pass and what its activations did.
+
+    Parameters
+    ----------
+    outputs : ndarray of float32 [N, C]
+        As the engine gives them.
+    names : tuple of str
+        The L quantized activations in the order in which they are computed: layer, or operator and number.
+    ranges : tuple of (float, float)
+        What the smallest and the largest level of each stand for.
+    saturated : ndarray of float64 [N, L]
+        Share of each image's values at an end of the range; a lowest level that stands for zero is no end.
+    """
+
+    outputs: npt.NDArray[np.float32]
+    names: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    saturated: npt.NDArray[np.float64]
+
+
+class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    """Sees the result of every operator, also of those that TorchScript runs; keeps three numbers of the quantized ones."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.top = levels - 1
+        self.operators: list[str] = []
+        self.ranges: list[tuple[float, float]] = []
+        self.shares: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if _has_its_own_range(func.name()) and isinstance(result, Tensor) and result.dtype == torch.quint8:
+            steps = result.int_repr().flatten(1)
+            # With 7-bit activations the levels above are not clipped, but they lie outside the calibrated range.
+            outside = steps >= self.top
+            zero_point, scale = result.q_zero_point(), result.q_scale()
+            if zero_point > 0:
+                outside |= steps == 0
+            self.operators.append(func.name().partition(".")[0])
+            self.ranges.append((-zero_point * scale, (self.top - zero_point) * scale))
+            self.shares.append(outside.sum(1, dtype=torch.float64) / steps.shape[1])
+        return result
+
+
+def _has_its_own_range(operator: str) -> bool:
+    # Others (a maximum, a flatten, a concatenation) hand the range of their input on.
+    own = operator.startswith("quantized::") and not operator.startswith("quantized::cat")
+    return own or operator.partition(".")[0] == "aten::quantize_per_tensor"
+
+
+def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None) -> Observation:
+    """Run one forward pass and count values at the ends of the calibrated ranges.
+
+    Parameters
+    ----------
+    engine : Engine
+        One that torch runs.
+    images : ndarray of uint8 [N, H, W, 3]
+        RGB.
+    levels : int, optional
+        How many levels activations were calibrated to: 256, or 128 for target ``avx2``. None watches none of them.
+    """
+    if levels is None:
+        return Observation(engine.run(images), (), (), np.zeros((len(images), 0)))
+    with _ActivationWatch(levels) as watch:
+        outputs = engine.run(images)
+    shares = torch.stack(watch.shares, 1).numpy() if watch.shares else np.zeros((len(images), 0))
+    return Observation(outputs, _names(engine, watch.operators), tuple(watch.ranges), shares)
+
+
+def _names(engine: Engine, operators: list[str]) -> tuple[str, ...]:
+    """The layer that an operator has its weights from, where the graph says so; else the operator and its number."""
+    layers: list[str | None] = [None] * len(operators)
+    if isinstance(engine, TorchScriptEngine):
+        nodes = [node for node in engine.graph.nodes() if _has_its_own_range(node.kind())]
+        # Only if torch ran exactly the operators of the graph, in its order, is the n-th one the n-th one.
+        if [node.kind() for node in nodes] == operators:
+            layers = [_layer(node) for node in nodes]
+    names, seen = [], dict.fromkeys(operators, 0)
+    for operator, layer in zip(operators, layers, strict=True):
+        names.append(layer or f"{operator.partition('::')[2]}_{seen[operator]}")
+        seen[operator] += 1
+    return tuple(names)
+
+
+def _layer(node: Any) -> str | None:
+    for source in node.inputs():
+        name = str(source.debugName())
+        if name.endswith(_PACKED_WEIGHTS):
+            return name.removesuffix(_PACKED_WEIGHTS).removeprefix("self.").removeprefix("model.")
+    return None

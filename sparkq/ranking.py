@@ -1,0 +1,30 @@
+"""From a model's outputs to classes and scores."""
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["best_class", "ranked", "softmax"]
+
+
+def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Softmax over the last axis, row by row, so that no row depends on another."""
+    wide = outputs.astype(np.float64)
+    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor.
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
+    probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return probabilities
+
+
+def ranked(outputs: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.int64]:
+    """Indices of the `top_k` largest outputs a row, int64 [N, K]. INT8 outputs tie often: ties go to the smaller index."""
+    order: npt.NDArray[np.int64] = np.argsort(-outputs, axis=-1, kind="stable")[:, :top_k]
+    return order
+
+
+def best_class(outputs: npt.NDArray[np.float32], scores: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Best class and its probability, [N] each; `scores` says what outputs are, as in the manifest."""
+    labels = outputs.argmax(axis=-1)
+    probabilities = outputs if scores == "probabilities" else softmax(outputs)
+    return labels, probabilities[np.arange(len(labels)), labels]
