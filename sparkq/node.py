@@ -5,7 +5,7 @@ import platform
 import socket
 from pathlib import Path
 
-__all__ = ["describe_node", "has_vnni"]
+__all__ = ["cpu_features", "describe_node", "has_vnni"]
 
 
 def describe_node() -> str:
@@ -14,8 +14,13 @@ def describe_node() -> str:
 
 
 def has_vnni() -> bool:
-    """Whether INT8 products are added in 32 bits (AVX-512 VNNI), not in 16 bits that saturate with 8-bit activations."""
-    return "avx512_vnni" in _cpu_line("flags").split()
+    """Whether INT8 products are added in 32 bits (AVX-512 VNNI, or any CPU but x86), not in 16 that saturate with 8 bits."""
+    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in _cpu_line("flags").split()
+
+
+def cpu_features() -> str:
+    """CPU model and instruction sets, as the kernel lists them: what code compiled here depends on."""
+    return f"{_cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
 
 
 def _cpu_model() -> str:

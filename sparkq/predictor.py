@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 
 from sparkq.artifact import ModelArtifact
-from sparkq.engines import engine_for, load_engine
+from sparkq.engines import LoadOptions, engine_for, load_engine
+from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
 from sparkq.node import describe_node, has_vnni
@@ -74,9 +75,11 @@ class Predictor:
     artifact : ModelArtifact
         Checked bytes.
     engine : str, optional
-        Default: the one that fits the artifact.
+        Default: the first that fits the artifact.
     threads : int, optional
-        torch's intra-op threads for this process; None leaves them as they are.
+        torch's intra-op threads for this process, and the engine's; None leaves them as they are.
+    batch_size : int
+        Images a forward pass, for engines that compile for one.
     allow_saturation : bool
         Run an artifact of target ``vnni`` also on a CPU without VNNI.
 
@@ -88,13 +91,15 @@ class Predictor:
 
     def __init__(
         self, artifact: ModelArtifact, *, engine: str | None = None, threads: int | None = None, allow_saturation: bool = False,
+        batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self.manifest = artifact.manifest
         if not allow_saturation:
             _check_saturation(artifact.manifest)
-        self.engine = load_engine(artifact.payload, engine_for(artifact, engine))
+        options = LoadOptions(artifact.manifest.input_size, batch_size, threads)
+        self.engine = load_engine(artifact.payload, engine_for(artifact, engine), options)
         self.golden_sqnr_db = self._check_golden()
 
     def _check_golden(self) -> float:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparkq.artifact import ModelArtifact
+from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.node import describe_node
 from sparkq.predictor import Predictor
 
@@ -38,7 +39,7 @@ class PredictorKey:
         Engine name.
     threads : int, optional
         torch's intra-op threads.
-    allow_saturation : bool
+    allow_saturation, batch_size
         As for `Predictor`.
     """
 
@@ -46,6 +47,7 @@ class PredictorKey:
     engine: str
     threads: int | None
     allow_saturation: bool = False
+    batch_size: int = DEFAULT_BATCH_SIZE
 
 
 def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Predictor:
@@ -61,6 +63,7 @@ def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Pr
         started = time.perf_counter()
         predictor = Predictor(
             load(), engine=key.engine, threads=key.threads, allow_saturation=key.allow_saturation,
+            batch_size=key.batch_size,
         )
         _predictors[key] = predictor
         while len(_predictors) > _MAX_PREDICTORS:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models import (
 )
 
 from sparkq.artifact import ModelArtifact
+from sparkq.engines import fitting_engines
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 from sparkq.quantization import quantize
@@ -90,33 +92,49 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def alone(request: pytest.FixtureRequest) -> tuple[ModelArtifact, npt.NDArray[np.uint8], Floats]:
-    """An INT8 artifact, real images, and its output for each of them alone."""
-    artifact, files = MODELS[request.param](lambda: request.getfixturevalue("shared_data"))
+@dataclass(frozen=True)
+class Alone:
+    """An INT8 artifact, real images, an engine, and its output for each of them alone."""
+
+    artifact: ModelArtifact
+    images: npt.NDArray[np.uint8]
+    engine: str
+    outputs: Floats
+
+    def predictor(self) -> Predictor:
+        """A new one."""
+        return Predictor(self.artifact, engine=self.engine, batch_size=8)
+
+
+CASES = [(model, engine) for model in MODELS for engine in fitting_engines("static")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def alone(request: pytest.FixtureRequest) -> Alone:
+    """Every model on every engine."""
+    model, engine = request.param
+    artifact, files = MODELS[model](lambda: request.getfixturevalue("shared_data"))
     images = _pixels(artifact, files)
-    predictor = Predictor(artifact)
-    return artifact, images, np.concatenate([predictor.engine.run(image[np.newaxis]) for image in images])
+    predictor = Predictor(artifact, engine=engine, batch_size=8)
+    return Alone(artifact, images, engine, np.concatenate([predictor.engine.run(image[np.newaxis]) for image in images]))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
-def test_an_int8_prediction_depends_only_on_its_image(
-    alone: tuple[ModelArtifact, npt.NDArray[np.uint8], Floats], data: st.DataObject,
-) -> None:
+def test_an_int8_prediction_depends_only_on_its_image(alone: Alone, data: st.DataObject) -> None:
     """Bit for bit, whatever the batch mates, the batch's size, the position in it, and the predictor that computes it."""
-    artifact, images, outputs = alone
-    predictor = Predictor(artifact)
-    expected = Predictor(artifact).predict(images, top_k=10)
-    largest = 20 if len(images) > 8 else 5
+    predictor = alone.predictor()
+    expected = alone.predictor().predict(alone.images, top_k=10)
+    largest = 20 if len(alone.images) > 8 else 5
     for _ in range(3):  # TorchScript optimizes the graph after its first runs
-        chosen = data.draw(st.lists(st.integers(0, len(images) - 1), min_size=1, max_size=largest), label="images of a batch")
-        prediction = predictor.predict(images[chosen], top_k=10)
-        assert prediction.outputs.tobytes() == outputs[chosen].tobytes()
+        indices = st.lists(st.integers(0, len(alone.images) - 1), min_size=1, max_size=largest)
+        chosen = data.draw(indices, label="images of a batch")
+        prediction = predictor.predict(alone.images[chosen], top_k=10)
+        assert prediction.outputs.tobytes() == alone.outputs[chosen].tobytes()
         assert np.array_equal(prediction.labels, expected.labels[chosen])
         assert prediction.scores.tobytes() == expected.scores[chosen].tobytes()
 
 
-def test_different_images_get_different_outputs(alone: tuple[ModelArtifact, npt.NDArray[np.uint8], Floats]) -> None:
+def test_different_images_get_different_outputs(alone: Alone) -> None:
     """Or the test above would hold for a model that looks at nothing."""
-    assert len({output.tobytes() for output in alone[2]}) > len(alone[1]) // 2
+    assert len({output.tobytes() for output in alone.outputs}) > len(alone.images) // 2

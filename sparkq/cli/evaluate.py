@@ -32,7 +32,7 @@ class EvaluateOptions:
     weights : str, optional
         Weights of the float model.
     engine : str, optional
-        fbgemm (INT8) or float32 (float artifacts); default: the one that fits the artifact.
+        fbgemm, x86, onednn, openvino (INT8), float32, bfloat16 (float artifacts); default: fbgemm or float32.
     batch_size : int
         Images a forward pass.
     content_column : str, optional

@@ -35,7 +35,7 @@ class PredictOptions:
     output : str
         Folder for the Parquet files; must not exist.
     engine : str, optional
-        fbgemm (INT8) or float32 (float artifacts); default: the one that fits the artifact.
+        fbgemm, x86, onednn, openvino (INT8), float32, bfloat16 (float artifacts); default: fbgemm or float32.
     batch_size : int
         Images a forward pass.
     top_k : int

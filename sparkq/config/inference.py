@@ -10,7 +10,7 @@ __all__ = ["DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS", "InferenceCon
 DEFAULT_MAX_IMAGE_PIXELS = 178_956_970
 """Where Pillow, too, stops believing that an image is honest: 1 GB of 24-bit RGB over 2 (``2 * Image.MAX_IMAGE_PIXELS``)."""
 
-ENGINES = ("fbgemm", "float32")
+ENGINES = ("fbgemm", "x86", "onednn", "openvino", "float32", "bfloat16")
 INPUT_FORMATS = ("auto", "images", "parquet")
 
 
@@ -21,7 +21,8 @@ class InferenceConfig:
     Parameters
     ----------
     engine : str, optional
-        What runs the payload: ``fbgemm`` for INT8 artifacts, ``float32`` for float ones. Default: the one that fits.
+        What runs the payload: ``fbgemm``, ``x86``, ``onednn`` or ``openvino`` for INT8 artifacts, ``float32`` or
+        ``bfloat16`` for float ones. Default: the first that fits.
     batch_size : int
         Images a forward pass.
     top_k : int

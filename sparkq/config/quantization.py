@@ -51,6 +51,8 @@ class QuantizationConfig:
         Average over whole planes in float: their means on the range of what they average would lose most of their bits.
     float_output : bool
         The last linear layer's sums are not rounded to 8 bits.
+    avoid_ties : bool
+        Scales and biases with which no value lies in the middle between two steps, so that all engines round alike.
     limit_depthwise_weights : bool
         Keep the weights of depthwise convolutions small enough for fbgemm's 16-bit sums, where `target` is ``vnni``.
     float_slow_layers : bool
@@ -83,6 +85,7 @@ class QuantizationConfig:
     bias_correction: bool = True
     float_pooling: bool = True
     float_output: bool = True
+    avoid_ties: bool = True
     limit_depthwise_weights: bool = True
     float_slow_layers: bool = True
     float_layers: tuple[str, ...] = ()

@@ -4,16 +4,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sparkq.artifact import ModelArtifact
-from sparkq.engines.base import Engine
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.bfloat16 import load_bfloat16
 from sparkq.engines.fbgemm import load_fbgemm
 from sparkq.engines.float32 import load_float32
 from sparkq.engines.observed import Observation, observe
+from sparkq.engines.onednn import load_onednn
+from sparkq.engines.openvino import load_openvino
+from sparkq.engines.x86 import load_x86
 from sparkq.errors import EngineError
 
-__all__ = ["Engine", "Observation", "engine_for", "load_engine", "observe"]
+__all__ = ["Engine", "LoadOptions", "Observation", "engine_for", "fitting_engines", "load_engine", "observe"]
 
-_LOADERS: dict[str, Callable[[bytes], Engine]] = {"fbgemm": load_fbgemm, "float32": load_float32}
-_FITS = {"static": ("fbgemm",), "mixed": ("fbgemm",), "dynamic": ("fbgemm",), "none": ("float32",)}
+_LOADERS: dict[str, Callable[[bytes, LoadOptions], Engine]] = {
+    "fbgemm": load_fbgemm, "x86": load_x86, "onednn": load_onednn, "openvino": load_openvino, "float32": load_float32,
+    "bfloat16": load_bfloat16,
+}
+_INT8 = ("fbgemm", "x86", "onednn", "openvino")
+_FITS = {
+    "static": _INT8, "mixed": _INT8, "none": ("float32", "bfloat16"),
+    # Made of oneDNN's operators, which OpenVINO does not convert.
+    "dynamic": ("fbgemm", "x86", "onednn"),
+}
+
+
+def fitting_engines(recipe: str) -> tuple[str, ...]:
+    """Names of the engines for a recipe's artifacts, the default first."""
+    return _FITS[recipe]
 
 
 def engine_for(artifact: ModelArtifact, engine: str | None = None) -> str:
@@ -32,7 +49,7 @@ def engine_for(artifact: ModelArtifact, engine: str | None = None) -> str:
         If the one asked for does not fit the recipe.
     """
     recipe = artifact.manifest.quantization.recipe
-    fitting = _FITS[recipe]
+    fitting = fitting_engines(recipe)
     if engine is not None and engine not in fitting:
         raise EngineError(
             f"engine {engine}: expected an engine for recipe {recipe!r} of artifact {artifact.manifest.name!r}; it runs "
@@ -42,6 +59,12 @@ def engine_for(artifact: ModelArtifact, engine: str | None = None) -> str:
     return engine or fitting[0]
 
 
-def load_engine(payload: bytes, engine: str) -> Engine:
-    """Load a payload (checked bytes of a TorchScript archive) into an engine, on a worker or on the driver."""
-    return _LOADERS[engine](payload)
+def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
+    """Load a payload (checked bytes of a TorchScript archive) into an engine, on a worker or on the driver.
+
+    Raises
+    ------
+    EngineError
+        If this node cannot run the engine.
+    """
+    return _LOADERS[engine](payload, options)

@@ -1,12 +1,15 @@
-"""The protocol of an engine."""
+"""The protocol of an engine, and what a loader is told beside the payload."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Engine"]
+__all__ = ["DEFAULT_BATCH_SIZE", "Engine", "LoadOptions"]
+
+DEFAULT_BATCH_SIZE = 16
 
 
 class Engine(Protocol):
@@ -17,3 +20,22 @@ class Engine(Protocol):
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""
         ...  # pragma: no cover
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a payload will be run; engines inside torch take their threads from torch and any batch.
+
+    Parameters
+    ----------
+    input_size : tuple of int
+        Height and width of the input.
+    batch_size : int
+        Images a forward pass, for engines that compile for one.
+    threads : int, optional
+        For engines with threads of their own; None takes as many as torch does.
+    """
+
+    input_size: tuple[int, int]
+    batch_size: int = DEFAULT_BATCH_SIZE
+    threads: int | None = None

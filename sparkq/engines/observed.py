@@ -66,8 +66,9 @@ class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # t
 
 
 def _has_its_own_range(operator: str) -> bool:
-    # Others (a maximum, a flatten) hand the range of their input on.
-    return operator.startswith("quantized::") or operator.partition(".")[0] == "aten::quantize_per_tensor"
+    # Others (a maximum, a flatten, a concatenation) hand the range of their input on.
+    own = operator.startswith("quantized::") and not operator.startswith("quantized::cat")
+    return own or operator.partition(".")[0] == "aten::quantize_per_tensor"
 
 
 def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None) -> Observation:

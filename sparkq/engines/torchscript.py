@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["TorchScriptEngine"]
+from sparkq.errors import EngineError
+from sparkq.node import describe_node
+
+__all__ = ["TorchScriptEngine", "load_packed"]
 
 
 class TorchScriptEngine:
@@ -41,3 +44,27 @@ class TorchScriptEngine:
         with torch.inference_mode():
             output: npt.NDArray[np.float32] = self._module(torch.from_numpy(images)).numpy()
         return output
+
+
+def load_packed(payload: bytes, name: str, hint: str) -> TorchScriptEngine:
+    """Load an INT8 payload with its weights packed for one of torch's own engines.
+
+    Raises
+    ------
+    EngineError
+        If this node's CPU or torch does not offer it; `hint` says what would.
+    """
+    if name not in torch.backends.quantized.supported_engines:
+        raise EngineError(
+            f"engine {name} on {describe_node()}: expected a CPU and a torch that offer it; torch {torch.__version__} offers "
+            f"{', '.join(torch.backends.quantized.supported_engines)}.",
+            hint=hint,
+        )
+    # Weights are packed for the engine that is current while the archive loads, and each call then runs what was packed.
+    # The setting is the process's, so it is put back for whatever else runs here.
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = name
+    try:
+        return TorchScriptEngine(payload, name)
+    finally:
+        torch.backends.quantized.engine = before

@@ -18,7 +18,7 @@ from sparkq.quantization.float_graph import FloatGraph, float_graph
 from sparkq.quantization.graph.trace import input_node, shape_of, trace_float
 from sparkq.quantization.histogram import BINS, Histogram
 from sparkq.quantization.macs import LAYER_KINDS, layer_macs
-from sparkq.quantization.normalization import normalize
+from sparkq.quantization.normalization import normalize, pixel_values
 from sparkq.quantization.observers import ActivationObserver
 from sparkq.quantization.sensitivity import layer_sensitivity
 from sparkq.quantization.static import quietly
@@ -165,7 +165,8 @@ def diagnose(
         if config.recipe == "none":
             graph = trace_float(model, normalize(torch.from_numpy(calibration.images[:1]), preprocess))
             observe = partial(calibration.observe, preprocess=preprocess, batch_size=config.batch_size)
-            return Diagnosis(_layers(FloatGraph(graph, layer_macs(graph), observe), {}, {}), None, 0, 0)
+            whole = FloatGraph(graph, layer_macs(graph), observe, pixel_values(preprocess))
+            return Diagnosis(_layers(whole, {}, {}), None, 0, 0)
         if config.recipe == "dynamic":
             # As the recipe does: equalization measures activations.
             config = replace(config, equalization=False, high_bias_absorption=False)

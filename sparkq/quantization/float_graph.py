@@ -17,7 +17,7 @@ from sparkq.quantization.graph.pooling import keep_means_in_float
 from sparkq.quantization.graph.relu6 import raise_bounded_relus
 from sparkq.quantization.graph.trace import propagate_shapes, trace_float
 from sparkq.quantization.macs import layer_macs
-from sparkq.quantization.normalization import normalize
+from sparkq.quantization.normalization import normalize, pixel_values
 from sparkq.quantization.observed_model import Observe
 
 __all__ = ["FloatGraph", "float_graph", "normalized_batches"]
@@ -35,11 +35,14 @@ class FloatGraph:
         Multiply-accumulates an image by layer name, of the model as it came.
     observe : callable
         What all calibration images show of nodes of `graph`, or of a copy with other nodes.
+    pixels : Tensor
+        What the 256 values of a pixel are after normalization, float32 [256, 3, 1, 1].
     """
 
     graph: fx.GraphModule
     macs: dict[str, int]
     observe: Observe
+    pixels: Tensor
 
 
 def float_graph(
@@ -71,7 +74,7 @@ def float_graph(
     if config.equalization:
         equalize(graph, observe)
     propagate_shapes(graph, example)
-    return FloatGraph(graph, macs, observe)
+    return FloatGraph(graph, macs, observe, pixel_values(preprocess))
 
 
 def normalized_batches(

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sparkq.config import PreprocessConfig
 
-__all__ = ["WithNormalization", "normalize"]
+__all__ = ["WithNormalization", "normalize", "pixel_values"]
 
 
 class WithNormalization(nn.Module):
@@ -48,3 +48,9 @@ class WithNormalization(nn.Module):
 def normalize(images: Tensor, preprocess: PreprocessConfig) -> Tensor:
     """Normalize uint8 [N, H, W, 3] RGB as the payload does, float32 [N, 3, H, W]."""
     return WithNormalization(nn.Identity(), preprocess).normalized(images)
+
+
+def pixel_values(preprocess: PreprocessConfig) -> Tensor:
+    """What the 256 values of a pixel are after normalization, float32 [256, 3, 1, 1]."""
+    grays = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
+    return normalize(grays, preprocess)

@@ -11,6 +11,7 @@ from torch.ao.quantization.observer import ObserverBase
 from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.histogram import Histogram
 from sparkq.quantization.ranges import RANGES, quantization_parameters
+from sparkq.quantization.ties import snap
 
 __all__ = ["ActivationObserver", "WeightObserver", "pair_scales", "round_balanced", "weight_scales"]
 
@@ -91,7 +92,9 @@ class WeightObserver(ObserverBase):
         return self.scales, torch.zeros(len(self.scales), dtype=torch.int64)
 
 
-def weight_scales(rows: Tensor, importance: Tensor | None = None, *, steps: int = _WEIGHT_STEPS) -> Tensor:
+def weight_scales(
+    rows: Tensor, importance: Tensor | None = None, *, steps: int = _WEIGHT_STEPS, grid: Tensor | None = None,
+) -> Tensor:
     """Scales that give each row the least (weighted) squared rounding error, by search.
 
     Parameters
@@ -102,6 +105,8 @@ def weight_scales(rows: Tensor, importance: Tensor | None = None, *, steps: int 
         Weight of each squared error, broadcast to [O, K]; e.g. the second moments of the inputs.
     steps : int
         How many scales are tried, from the maximum's inwards; 1 tries only that one.
+    grid : Tensor, optional
+        What each scale is a multiple of, [O].
 
     Returns
     -------
@@ -111,7 +116,7 @@ def weight_scales(rows: Tensor, importance: Tensor | None = None, *, steps: int 
     largest = (rows.abs().amax(1) / 127).clamp_min(2.0**-40)
     best, least = largest.clone(), torch.full_like(largest, math.inf)
     for share in torch.linspace(1, _LEAST_WEIGHT_SHARE, steps):
-        scales = largest * share
+        scales = snap(largest * share, grid)
         rounded = (rows / scales[:, None]).round_().clamp_(-128, 127) * scales[:, None]
         squares = (rounded - rows).square_()
         error = (squares if importance is None else squares * importance).sum(1)

@@ -13,7 +13,7 @@ from torch import nn
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig
-from sparkq.engines import Engine, load_engine, observe
+from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
 from sparkq.errors import InputError, ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
@@ -31,7 +31,6 @@ from sparkq.version import __version__
 
 __all__ = ["quantize"]
 
-_ENGINES = {"static": "fbgemm", "mixed": "fbgemm", "dynamic": "fbgemm", "none": "float32"}
 _RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
 _CALIBRATED = ("static", "mixed")
 _PROBED_IMAGES = 32
@@ -85,7 +84,7 @@ def quantize(
         warn_once(images, float_outputs)
     converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    probe = _probe(load_engine(payload, _ENGINES[config.recipe]), images, preprocess, config)
+    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config)
     _check_labels(labels, len(probe.golden.output))
     manifest = Manifest(
         name=name or type(model).__name__,
@@ -151,6 +150,10 @@ class _Probe:
     scores: str
     outputs: npt.NDArray[np.float32]
     profile: CalibrationProfile | None
+
+
+def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: QuantizationConfig) -> Engine:
+    return load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
 
 
 def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> _Probe:

@@ -12,6 +12,7 @@ from sparkq.quantization.codebook import Codebook, Compression, fit_codebook, pr
 from sparkq.quantization.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.observers import pair_scales, weight_scales
 from sparkq.quantization.stepping import Stepper
+from sparkq.quantization.ties import off_tie_biases, scale_grid, snap
 
 __all__ = ["fit_layers", "round_least_squares"]
 
@@ -32,6 +33,7 @@ class _Options:
     round_weights: bool
     correct_biases: bool
     limit_pairs: bool
+    avoid_ties: bool
     compression: Compression
 
 
@@ -50,7 +52,7 @@ class _Moments:
 
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
-    correct_biases: bool = True, limit_pairs: bool = True, compression: Compression = _UNCOMPRESSED,
+    correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True, compression: Compression = _UNCOMPRESSED,
 ) -> int:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
 
@@ -71,6 +73,8 @@ def fit_layers(
         What to change.
     limit_pairs : bool
         Keep depthwise weights small enough for fbgemm's 16-bit sums.
+    avoid_ties : bool
+        Weight scales and biases with which no engine has to round from the middle.
     compression : Compression
         Few distinct weights; without `round_weights` the nearest ones.
 
@@ -79,7 +83,7 @@ def fit_layers(
     int
         Layers changed.
     """
-    options = _Options(round_weights, correct_biases, limit_pairs, compression)
+    options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties, compression)
     spared = spared_layers({
         name: layer.weight()  # type: ignore[no-untyped-call]
         for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
@@ -91,47 +95,65 @@ def fit_layers(
         if not isinstance(layer, (nnq.Conv2d, nnq.Linear)) or not _called_once(quantized, node):
             continue
         float_layer = reference.get_submodule(str(node.target))
-        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), stepper.inputs_of(str(node.target)))
+        inputs = stepper.inputs_of(str(node.target))
+        measured = options.round_weights or options.correct_biases
+        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
+        settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
-        _fit(layer, float_layer, moments, asked)
+        _fit(layer, float_layer, moments, asked, inputs[0].q_scale() if settles else None)
         changed += 1
     return changed
+
+
+def _is_last(layer: _Layer, node: fx.Node) -> bool:
+    # Whose sums are answers in float, or the last that are rounded.
+    return isinstance(layer, nnq.Linear) and all(user.target == "dequantize" for user in node.users)
 
 
 def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
     return bool(sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes) == 1)
 
 
-def _fit(layer: _Layer, float_layer: nn.Module, moments: _Moments, options: _Options) -> None:
-    groups = moments.gram.shape[0]
-    weight = float_layer.weight.detach().double().reshape(groups, -1, moments.gram.shape[1])  # type: ignore[operator]
+def _fit(
+    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_scale: float | None,
+) -> None:
+    """Fit weights and bias; with an `input_scale`, so that no sum lies on a tie."""
     packed = layer.weight()  # type: ignore[no-untyped-call]
-    if options.round_weights:
-        integers, scales = round_least_squares(
-            weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed),
-            compression=options.compression,
-        )
-        packed = _packed(integers, scales, packed.shape)
-    elif options.compression:
-        scales = packed.q_per_channel_scales()
-        packed = _packed(project(weight.flatten(0, 1), scales, options.compression), scales, packed.shape)
+    groups = layer.groups if isinstance(layer, nnq.Conv2d) else 1
+    shape = groups, packed.shape[0] // groups, packed[0].numel()
+    weight = float_layer.weight.detach().double().reshape(shape)  # type: ignore[operator]
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
-    if options.correct_biases:
+    grid = None if input_scale is None else scale_grid(input_scale, layer.scale, fitted)
+    if moments is not None and options.round_weights:
+        integers, scales = round_least_squares(
+            weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
+            compression=options.compression,
+        )
+        packed = _packed(integers, scales.flatten(), packed.shape)
+    elif grid is not None or options.compression:
+        scales = snap(packed.q_per_channel_scales(), grid, up=True)
+        rows = weight.flatten(0, 1)
+        nearest = project(rows, scales, options.compression) if options.compression else (rows / scales[:, None]).round()
+        packed = _packed(nearest.clamp(-128, 127), scales, packed.shape)
+    if moments is not None and options.correct_biases:
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()
+    if grid is not None and input_scale is not None:
+        fitted = off_tie_biases(fitted, grid, input_scale)
     layer.set_weight_bias(packed, fitted)
 
 
 def _packed(integers: Tensor, scales: Tensor, shape: torch.Size) -> Tensor:
-    values = (integers * scales[..., None]).reshape(shape).float()
-    zero_points = torch.zeros(shape[0], dtype=torch.int64)
-    return torch.quantize_per_channel(values, scales.flatten().double(), zero_points, 0, torch.qint8)
+    rows = integers.reshape(len(scales), -1)
+    values = (rows * scales.to(rows)[:, None]).reshape(shape).float()
+    return torch.quantize_per_channel(values, scales.double(), torch.zeros(len(scales), dtype=torch.int64), 0, torch.qint8)
 
 
 def round_least_squares(
-    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False, compression: Compression = _UNCOMPRESSED,
+    weight: Tensor, cross: Tensor, gram: Tensor, *, limit_pairs: bool = False, grid: Tensor | None = None,
+    compression: Compression = _UNCOMPRESSED,
 ) -> tuple[Tensor, Tensor]:
     """Integers and scales so that ``integers * scales`` on inputs q comes closest to ``weight`` on inputs x.
 
@@ -144,6 +166,8 @@ def round_least_squares(
     limit_pairs : bool
         No two integers of one sign in a row may sum to more than ``sparkq.quantization.depthwise.LARGEST_PAIR``; such
         weights are not compressed.
+    grid : Tensor, optional
+        What each scale is a multiple of, [G * O].
     compression : Compression
         Few distinct integers: what leaving out and sharing costs is made up for by the other weights, as what rounding
         costs (Frantar & Alistarh 2023, "SparseGPT", section 3).
@@ -165,18 +189,19 @@ def round_least_squares(
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
-        scales = weight_scales(rows, importance)
+        scales = weight_scales(rows, importance, grid=grid)
         codebook = fit_codebook(rows, scales, compression, importance=importance) if compression else None
         scales = scales.view(groups, outputs)
         return _round_columns(target, damped, scales, codebook), scales
-    scales = pair_scales(rows).view(groups, outputs)
+    scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     for _ in range(_PAIR_TRIES):
         integers = _round_columns(target, damped, scales)
         over = largest_pairs(integers.reshape(-1, taps)).view(groups, outputs) > LARGEST_PAIR
         if not over.any():
             return integers, scales
-        scales = torch.where(over, scales * _PAIR_STEP, scales)
-    scales = pair_scales(rows).view(groups, outputs)
+        larger = snap((scales * _PAIR_STEP).flatten(), grid, up=True).view(groups, outputs)
+        scales = torch.where(over, larger, scales)
+    scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     return (target / scales[..., None]).round(), scales
 
 

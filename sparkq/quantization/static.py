@@ -22,6 +22,7 @@ from sparkq.quantization.codebook import Compression
 from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
+from sparkq.quantization.graph.concatenation import name_concatenations
 from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
@@ -31,6 +32,7 @@ from sparkq.quantization.observed_model import CountsOf
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
 from sparkq.quantization.ranges import RANGES
 from sparkq.quantization.rounding import fit_layers
+from sparkq.quantization.ties import settle_scales
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["quantize_graph", "quantize_static"]
@@ -80,13 +82,17 @@ def quantize_graph(
         prepared = _prepare(floating.graph, batches[0][:1], config, kept)
         _observe(prepared, batches[0][:1], floating)
         converted = _convert(prepared, config, floating, batches)
+        if config.avoid_ties:
+            settle_scales(converted, floating.pixels)
         compression = Compression.of(config)
-        if config.rounding == "least_squares" or config.bias_correction or compression:
+        if config.rounding == "least_squares" or config.bias_correction or config.avoid_ties or compression:
             few = _few(batches, floating.graph)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
-                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), compression=compression,
+                correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
+                compression=compression,
             )
+        name_concatenations(converted, batches[0][:1])
         if config.float_output:
             give_float_outputs(converted)
         return converted

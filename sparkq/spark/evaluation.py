@@ -78,8 +78,9 @@ def evaluate(
     spark = images_df.sparkSession
     truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
     labelled = images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
-    model = ship_model(spark.sparkContext, artifact, config.engine, allow_saturation=config.allow_saturation)
-    reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
+    ship = partial(ship_model, spark.sparkContext, batch_size=config.batch_size)
+    model = ship(artifact, config.engine, allow_saturation=config.allow_saturation)
+    reference = None if float_artifact is None else ship(float_artifact, None)
     task = partial(_evaluate_batches, model=model, reference=reference, content_column=content_column, config=config)
     compared = labelled.select(content_column, "__truth").mapInArrow(task, _SCHEMA)
     try:

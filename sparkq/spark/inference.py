@@ -51,7 +51,9 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     config = config or InferenceConfig()
     content_column = find_content_column(images_df.schema, config.content_column)
     schema = output_schema(images_df.schema, content_column)
-    model = ship_model(_context(images_df), artifact, config.engine, allow_saturation=config.allow_saturation)
+    model = ship_model(
+        _context(images_df), artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+    )
     task = partial(_predict_batches, model=model, content_column=content_column, config=config)
     return images_df.mapInArrow(task, schema)
 
@@ -91,7 +93,9 @@ def predict_rdd(
         The columns that `predict` adds, by name.
     """
     config = config or InferenceConfig()
-    model = ship_model(rdd.context, artifact, config.engine, allow_saturation=config.allow_saturation)
+    model = ship_model(
+        rdd.context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+    )
     return rdd.mapPartitions(partial(_predict_pairs, model=model, config=config), preservesPartitioning=True)
 
 

@@ -10,6 +10,7 @@ from pyspark import SparkContext
 
 from sparkq.artifact import ModelArtifact
 from sparkq.engines import engine_for
+from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.predictor import Predictor
 from sparkq.predictor_cache import PredictorKey, cached_predictor
 
@@ -41,6 +42,7 @@ class ShippedModel:
 
 def ship_model(
     context: SparkContext, artifact: ModelArtifact, engine: str | None, *, allow_saturation: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> ShippedModel:
     """Broadcast an artifact, once an application however often it is asked for. On the driver.
 
@@ -60,4 +62,4 @@ def ship_model(
         # Forgotten, not destroyed: a lazy DataFrame may still need it, and Spark frees what nobody holds.
         _broadcasts.popitem(last=False)
     threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
-    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads, allow_saturation))
+    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads, allow_saturation, batch_size))

@@ -11,11 +11,32 @@ from models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artif
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import QuantizationConfig
-from sparkq.engines import engine_for, load_engine
+from sparkq.engines import LoadOptions, engine_for, fitting_engines, load_engine
 from sparkq.errors import EngineError, SparkqError
 from sparkq.node import describe_node
 from sparkq.predictor import Predictor
 from sparkq.quantization import quantize
+
+OPTIONS = LoadOptions((16, 16))
+
+
+class Saturating(torch.nn.Module):
+    """Depthwise with weights at the largest integer: what fbgemm's 16-bit sums cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.depthwise = torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False)
+        self.linear = torch.nn.Linear(8, 4)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for layer in (self.wide, self.linear):
+                layer.weight.data = torch.rand(layer.weight.shape)
+        self.depthwise.weight.data.fill_(1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, H, W] to [N, 4]."""
+        logits: torch.Tensor = self.linear(self.depthwise(self.wide(x).relu()).relu().mean((2, 3)))
+        return logits
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +52,15 @@ def floating() -> ModelArtifact:
 
 
 class TestChoice:
-    """float32 runs float artifacts, fbgemm INT8 ones."""
+    """float32 and bfloat16 run float artifacts, the others INT8 ones."""
 
     def test_the_one_that_fits(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
         assert engine_for(int8) == engine_for(int8, "fbgemm") == "fbgemm"
         assert engine_for(floating) == engine_for(floating, "float32") == "float32"
 
     def test_one_that_does_not_fit(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
-        for artifact, engine in ((int8, "float32"), (floating, "fbgemm")):
+        wrong = [(int8, "float32"), (int8, "bfloat16"), *((floating, name) for name in fitting_engines("static"))]
+        for artifact, engine in wrong:
             for call in (engine_for, lambda artifact, engine: Predictor(artifact, engine=engine)):
                 with pytest.raises(EngineError, match=f"engine {engine}.*recipe") as caught:
                     call(artifact, engine)
@@ -59,41 +81,59 @@ class TestRun:
     @pytest.mark.parametrize("count", [1, 2, 9])
     def test_shape_and_dtype(self, count: int, int8: ModelArtifact, floating: ModelArtifact) -> None:
         images = np.stack(noise(count))
-        for artifact, name in ((int8, "fbgemm"), (floating, "float32")):
-            output = load_engine(artifact.payload, name).run(images)
-            assert output.shape == (count, 4) and output.dtype == np.float32
-            assert output.flags.c_contiguous
+        for artifact in (int8, floating):
+            for name in fitting_engines(artifact.manifest.quantization.recipe):
+                engine = load_engine(artifact.payload, name, LoadOptions((16, 16), batch_size=4))
+                output = engine.run(images)
+                assert engine.name == name
+                assert output.shape == (count, 4) and output.dtype == np.float32
+                assert output.flags.c_contiguous
 
     def test_it_is_an_int8_kernel(self, int8: ModelArtifact, floating: ModelArtifact) -> None:
         """Near to the float answer, on a grid of at most 256 values, where the last layer rounds as the others do."""
         images = np.stack(noise(200, seed=2))
-        quantized, exact = load_engine(int8.payload, "fbgemm").run(images), load_engine(floating.payload, "float32").run(images)
+        quantized = load_engine(int8.payload, "fbgemm", OPTIONS).run(images)
+        exact = load_engine(floating.payload, "float32", OPTIONS).run(images)
         assert 0 < np.abs(quantized - exact).max() < 0.1 * np.ptp(exact)
         assert len(np.unique(quantized)) <= 256 < len(np.unique(exact))
 
     def test_input_is_not_written_to(self, int8: ModelArtifact) -> None:
         images = np.stack(noise(2))
         before = images.copy()
-        load_engine(int8.payload, "fbgemm").run(images)
+        load_engine(int8.payload, "fbgemm", OPTIONS).run(images)
         assert np.array_equal(images, before)
 
 
 class TestProcessWideSetting:
     """``torch.backends.quantized.engine`` belongs to the process."""
 
+    @pytest.mark.parametrize("name", ["fbgemm", "x86", "onednn"])
     @pytest.mark.parametrize("engine", torch.backends.quantized.supported_engines)
-    def test_it_is_left_as_it_was(self, engine: str, int8: ModelArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
-        """And the weights were packed for fbgemm: the answer does not depend on it."""
-        expected = load_engine(int8.payload, "fbgemm").run(np.stack(noise(2)))
+    def test_it_is_left_as_it_was(self, engine: str, name: str, int8: ModelArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And the weights were packed for the engine: the answer does not depend on it."""
+        expected = load_engine(int8.payload, name, OPTIONS).run(np.stack(noise(2)))
         monkeypatch.setattr(torch.backends.quantized, "engine", engine)
-        loaded = load_engine(int8.payload, "fbgemm")
+        loaded = load_engine(int8.payload, name, OPTIONS)
         assert torch.backends.quantized.engine == engine
         assert np.array_equal(loaded.run(np.stack(noise(2))), expected)
+
+    def test_engines_side_by_side(self) -> None:
+        """A saturating depthwise layer tells fbgemm's packing from oneDNN's: each keeps its own, called in turn."""
+        artifact = quantize(
+            Saturating(), calibration=noise(4), preprocess=SMALL,
+            config=QuantizationConfig(limit_depthwise_weights=False, rounding="nearest", equalization=False, weight_scales="max"),
+        )
+        images = np.full((2, 16, 16, 3), 255, np.uint8)
+        engines = {name: load_engine(artifact.payload, name, OPTIONS) for name in ("fbgemm", "onednn", "openvino")}
+        first, second = ({name: engine.run(images) for name, engine in engines.items()} for _ in range(2))
+        assert all(np.array_equal(first[name], second[name]) for name in engines)
+        assert np.abs(first["fbgemm"] - first["onednn"]).max() > 0.03 * np.abs(first["onednn"]).max()
+        np.testing.assert_allclose(first["openvino"], first["onednn"], rtol=1e-4)
 
     def test_after_a_payload_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
         with pytest.raises(RuntimeError):
-            load_engine(b"no archive", "fbgemm")
+            load_engine(b"no archive", "fbgemm", OPTIONS)
         assert torch.backends.quantized.engine == "qnnpack"
 
 
@@ -160,7 +200,7 @@ class TestGoldenCheck:
 
 def test_forward_pass_that_fails_is_a_runtime_error() -> None:
     """What `sparkq.partition` relies on when it looks for the image to blame."""
-    engine = load_engine(float_artifact(FailsOnWhite()).payload, "float32")
+    engine = load_engine(float_artifact(FailsOnWhite()).payload, "float32", OPTIONS)
     white = np.full((1, 16, 16, 3), 255, np.uint8)
     for _ in range(3):  # TorchScript optimizes the graph after its first runs
         with pytest.raises(RuntimeError, match="out of range"):

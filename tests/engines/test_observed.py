@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.engines import load_engine, observe
+from sparkq.engines import LoadOptions, load_engine, observe
 from sparkq.quantization import quantize
 
 
@@ -39,7 +39,7 @@ def _artifact(model: nn.Module, **config: object) -> ModelArtifact:
 
 def test_watching_changes_nothing_and_goes_by_image() -> None:
     """The outputs are the engine's to the bit, and an image's shares do not depend on its batch."""
-    engine = load_engine(_artifact(SmallNet()).payload, "fbgemm")
+    engine = load_engine(_artifact(SmallNet()).payload, "fbgemm", LoadOptions((16, 16)))
     images = np.stack(noise(5, seed=1))
     observed = observe(engine, images, levels=256)
     assert np.array_equal(observed.outputs, engine.run(images))
@@ -49,7 +49,8 @@ def test_watching_changes_nothing_and_goes_by_image() -> None:
 
 
 def test_names_are_layers_where_there_are_weights() -> None:
-    observed = observe(load_engine(_artifact(Residual()).payload, "fbgemm"), np.stack(noise(2)), levels=256)
+    engine = load_engine(_artifact(Residual()).payload, "fbgemm", LoadOptions((16, 16)))
+    observed = observe(engine, np.stack(noise(2)), levels=256)
     assert observed.names == ("quantize_per_tensor_0", "stem", "first", "second", "add_0")
 
 
@@ -57,14 +58,15 @@ def test_names_are_layers_where_there_are_weights() -> None:
 def test_the_input_saturates_where_pixels_are_brighter_than_calibrated(target: str, levels: int) -> None:
     """Calibrated on pixels below 128: of each image, exactly the brighter ones lie at the end, and the range says so."""
     artifact = _artifact(SmallNet(), target=target)
-    engine = load_engine(artifact.payload, "fbgemm")
+    engine = load_engine(artifact.payload, "fbgemm", LoadOptions((16, 16)))
     dark, mixed = np.full((16, 16, 3), 60, np.uint8), np.full((16, 16, 3), 60, np.uint8)
     mixed[:4] = 250
     observed = observe(engine, np.stack([dark, mixed]), levels=levels)
     assert observed.names[0] == "quantize_per_tensor_0"
     assert observed.saturated[:, 0].tolist() == [0.0, 0.25]
     low, high = observed.ranges[0]
-    assert low == 0 and high == pytest.approx(127 / 255, rel=1e-3)
+    # The scale may be a little larger, so that no pixel lies on a tie.
+    assert low == 0 and high == pytest.approx(127 / 255, rel=1e-2)
     profile = artifact.manifest.calibration_profile
     assert profile is not None and (profile.activations[0].low, profile.activations[0].high) == (low, high)
 
@@ -80,7 +82,7 @@ def test_the_lowest_level_counts_only_where_it_is_not_zero() -> None:
         net, calibration=[image + 100 for image in noise(16, high=128)], preprocess=preprocess,
         config=QuantizationConfig(observer="min_max", equalization=False),
     )
-    engine = load_engine(artifact.payload, "fbgemm")
+    engine = load_engine(artifact.payload, "fbgemm", LoadOptions((16, 16)))
     observed = observe(engine, np.stack([np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 128, np.uint8)]), levels=256)
     assert observed.names[:2] == ("quantize_per_tensor_0", "0")
     assert observed.ranges[0][0] < 0 == observed.ranges[1][0]
@@ -90,5 +92,5 @@ def test_the_lowest_level_counts_only_where_it_is_not_zero() -> None:
 
 def test_without_levels_nothing_is_watched() -> None:
     artifact = _artifact(SmallNet(), recipe="dynamic")
-    observed = observe(load_engine(artifact.payload, "fbgemm"), np.stack(noise(3)), levels=None)
+    observed = observe(load_engine(artifact.payload, "fbgemm", LoadOptions((16, 16))), np.stack(noise(3)), levels=None)
     assert observed.names == () and observed.saturated.shape == (3, 0) and observed.outputs.shape == (3, 4)

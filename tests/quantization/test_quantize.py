@@ -19,7 +19,7 @@ from torch import nn
 
 from sparkq import ModelArtifact, PreprocessConfig, QuantizationConfig, ResizeConfig, load_float_model, quantize
 from sparkq.digits import PREPROCESS as DIGITS_PREPROCESS
-from sparkq.engines import load_engine
+from sparkq.engines import LoadOptions, load_engine
 from sparkq.errors import InputError, ModelError, SparkqError
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_array
@@ -114,7 +114,7 @@ class TestInt8Artifact:
     def test_golden_output_is_the_payloads_answer(self) -> None:
         artifact = digits_artifact()
         golden = artifact.manifest.golden
-        output = load_engine(artifact.payload, "fbgemm").run(golden.input((32, 32))[np.newaxis])[0]
+        output = load_engine(artifact.payload, "fbgemm", LoadOptions((32, 32))).run(golden.input((32, 32))[np.newaxis])[0]
         assert np.array_equal(output, golden.output)
 
     def test_resnet50_takes_a_quarter(self) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from trained_models import MODELS, Trained, trained
 
 from sparkq.config import QuantizationConfig
-from sparkq.engines import load_engine
+from sparkq.engines import LoadOptions, load_engine
 from sparkq.quantization.depthwise import LARGEST_PAIR, largest_pairs, slow_layers
 from sparkq.quantization.dynamic import quantize_dynamic
 from sparkq.quantization.float_graph import float_graph, normalized_batches
@@ -47,7 +47,7 @@ def test_static_recipe_is_right_and_never_depends_on_batch_mates(named: tuple[st
     model = quantize_static(case.model, case.calibration, case.preprocess, QuantizationConfig())
     assert float_layers(model) == ()
     assert _sqnr(model, case) > STATIC_SQNR_DB[name]
-    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm")
+    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm", LoadOptions((16, 16)))
     together = engine.run(case.held_out[:5])
     for index in range(5):
         assert np.array_equal(engine.run(case.held_out[index:index + 1])[0], together[index])
@@ -57,7 +57,7 @@ def test_dynamic_recipe_never_depends_on_batch_mates(named: tuple[str, Trained])
     name, case = named
     model = quantize_dynamic(case.model, case.calibration, case.preprocess, QuantizationConfig(recipe="dynamic"))
     assert _sqnr(model, case) > DYNAMIC_SQNR_DB[name]
-    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm")
+    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm", LoadOptions((16, 16)))
     dark = np.concatenate([case.held_out[:1] // 8, case.held_out[1:4]])
     together = engine.run(dark)
     for index in range(len(dark)):

@@ -58,7 +58,8 @@ class TestConverted:
             assert weight.dtype == torch.qint8
             assert weight.qscheme() in (torch.per_channel_affine, torch.per_channel_symmetric)
             assert weight.q_per_channel_axis() == 0
-            assert len(set(weight.q_per_channel_scales().tolist())) == channels
+            # Multiples of one grid, so that channels of nearly one range share a scale.
+            assert len(weight.q_per_channel_scales()) == channels < 2.1 * len(set(weight.q_per_channel_scales().tolist()))
 
     @pytest.mark.parametrize("observer", ["histogram", "min_max", "percentile", "mse", "entropy", "auto"])
     def test_it_is_close_to_the_float_model(self, observer: str) -> None:
@@ -71,7 +72,7 @@ class TestConverted:
     @pytest.mark.parametrize(("target", "levels"), [("vnni", 256), ("avx2", 128)])
     def test_activation_range_is_the_calibrated_one(self, target: str, levels: int) -> None:
         """min_max: the input's scale spans exactly what the calibration images have, in 7 bits without VNNI."""
-        model = _static(SmallNet(), observer="min_max", target=target)
+        model = _static(SmallNet(), observer="min_max", target=target, avoid_ties=False)
         highest = float(normalize(torch.from_numpy(NOISE.images), SMALL).max())
         scales = [float(value) for name, value in model.named_buffers() if "scale" in name and value.numel() == 1]
         assert min(abs(scale - highest / (levels - 1)) for scale in scales) < 1e-7

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn import functional as F
 from torch.fx.passes.shape_prop import ShapeProp
 
 from sparkq.errors import ModelError
@@ -41,6 +42,7 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             "that torch.fx treats as a leaf.",
         ) from error
     graph.eval()
+    _call_relu_by_one_name(graph)
     try:
         with torch.no_grad():
             # The model itself first: torch.fx prints a traceback for a graph that fails.
@@ -53,6 +55,14 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
             hint="check preprocess: crop or resize.size is the model's input size.",
         ) from error
     return graph
+
+
+def _call_relu_by_one_name(graph: fx.GraphModule) -> None:
+    """``x.relu()`` as ``F.relu(x)``: torch fuses only the latter with the layer before it."""
+    for node in graph.graph.nodes:
+        if node.op == "call_method" and node.target in ("relu", "relu_"):
+            node.op, node.target = "call_function", F.relu
+    graph.recompile()
 
 
 def propagate_shapes(graph: fx.GraphModule, example: torch.Tensor) -> None:
