@@ -4,7 +4,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,7 +20,7 @@ from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.shipping import ShippedModel, ship_model
 
-__all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "settle", "table_of"]
+__all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "one_for_all", "settle", "table_of"]
 
 _HELD_SECONDS = 1.0
 """A task keeps its core so long, also if it has nothing to measure: else a quick executor would take the others' tasks."""
@@ -139,7 +139,7 @@ def choose_for_all(
     nodes: tuple[NodeChoice, ...] = ()
     if config.engine == AUTO:
         nodes = measure_nodes(context, artifact, config)
-        config = replace(config, engine=_engine_for_all(nodes))
+        config = replace(config, engine=one_for_all(nodes))
     if config.batch_size == AUTO:
         # A node has measured the sizes of its own fastest engine only.
         sized = measure_nodes(context, artifact, replace(config, engine=engine_for(artifact, config.engine)))
@@ -149,7 +149,8 @@ def choose_for_all(
     return config, nodes
 
 
-def _engine_for_all(nodes: tuple[NodeChoice, ...]) -> str:
+def one_for_all(nodes: Sequence[NodeChoice]) -> str:
+    """The engine that every node runs, with the most images per second in all. Raises `EngineError` if there is none."""
     rates: list[dict[str, float]] = []
     for node in nodes:
         # Of an engine with several batch sizes the first was measured beside the other engines.
