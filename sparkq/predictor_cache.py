@@ -110,6 +110,8 @@ def _configure_logging() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s sparkq: %(message)s"))
         _logger.addHandler(handler)
         _logger.setLevel(logging.INFO)
+        # openvino gives the root logger a handler when it is imported: each line would come twice.
+        _logger.propagate = False
 
 
 def _log_load(predictor: Predictor, seconds: float, cpu_seconds: float) -> None:

@@ -44,6 +44,22 @@ def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path
     assert "content" not in rows["000.png"] and rows["000.png"].keys() >= set(CLASSIFICATION_FIELDS.names)
 
 
+@pytest.mark.parametrize("options", [["--batch-size", "auto"], ["--same-everywhere"]], ids=["each_node", "same_everywhere"])
+def test_engine_auto(
+    spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path, options: list[str],
+) -> None:
+    """What ran is counted from the rows, and the document has what it was chosen from."""
+    arguments = ["--model", model, "--input", images, "--output", tmp_path / "out", "--engine", "auto", *options]
+    found = sparkq("predict", *arguments, "--json")
+    assert found.code == 0, found.err
+    [node] = found.document["nodes"]
+    measured = {one["engine"] for one in node["choice"]["measurements"]}
+    assert "fbgemm" in measured and all(one["images_per_second"] > 0 for one in node["choice"]["measurements"])
+    assert found.document["engine"] == {node["choice"]["engine"]: IMAGES}
+    assert {row["engine"] for row in _rows(tmp_path / "out").values()} == {node["choice"]["engine"]}
+    assert found.document["engine"].keys() <= measured
+
+
 def test_broken_files_are_counted(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
     """As rows, errors and codes, also for people; exit code 0, for the job did what it should."""
     folder = tmp_path / "in"
@@ -145,12 +161,14 @@ def test_artifacts_that_cannot_be_used(
         (["--input", "photos", "--model", "absent.sparkq"], ("absent.sparkq", "Hint: check the path")),
         (["--input", "photos", "--config", "unknown.yaml"], ("unknown.yaml", "'batchsize'", "valid keys: model, input, output")),
         (["--input", "photos", "--top-k", "0"], ("top_k", "at least 1")),
+        (["--input", "photos", "--batch-size", "most"], ("batch_size", "at least 1", "'most'")),
+        (["--input", "photos", "--same-everywhere"], ("same_everywhere", "engine auto")),
         (["--input", "nosuch://bucket/x"], ("nosuch://bucket/x", "filesystem")),
     ],
     ids=[
         "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
         "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
-        "zero_top_k", "unknown_filesystem",
+        "zero_top_k", "batch_size_in_words", "same_without_auto", "unknown_filesystem",
     ],
 )
 def test_refused(
