@@ -33,7 +33,8 @@ print(peak, *sys.modules)
 # What torch itself imports is out of reach: parts of torch.distributed, torch.fx and torch.ao.
 HEAVY = (
     "torch._dynamo", "torch._inductor", "torch.ao.quantization.quantize_fx", "torch.onnx", "torchvision", "timm", "onnx", "sympy",
-    "scipy", "sklearn", "pandas", "sparkq.quantization", "sparkq.gate", "sparkq.float_model", "sparkq.cli", "sparkq.spark.session",
+    "scipy", "sklearn", "pandas", "sparkq.quantization", "sparkq.gate", "sparkq.float_model", "sparkq.cli",
+    "sparkq.spark.session",
 )
 NO_OPENVINO = pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="openvino is not installed")
 

@@ -92,7 +92,8 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     measured = {key: round(value, 10) if value else value for key, value in dataclasses.asdict(evaluation).items()}
     if reference is None:
         measured = {key: measured[key] for key in ("images", "errors", "top1", "top5")}
-    return {**measured, "model": artifact.manifest.name, "model_digest": artifact.digest, "engine": engine_for(artifact, config.engine)}
+    engine = engine_for(artifact, config.engine)
+    return {**measured, "model": artifact.manifest.name, "model_digest": artifact.digest, "engine": engine}
 
 
 def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelArtifact:

@@ -97,11 +97,9 @@ def evaluate(
             f"(first path: {next(iter(truth))}).",
             hint="paths in the CSV are relative to the CSV file.",
         )
-    if evaluation.images + evaluation.errors < len(truth):
-        _logger.warning(
-            "labels %s: %d of its %d images are not in the input", labels, len(truth) - evaluation.images - evaluation.errors,
-            len(truth),
-        )
+    missing = len(truth) - evaluation.images - evaluation.errors
+    if missing > 0:
+        _logger.warning("labels %s: %d of its %d images are not in the input", labels, missing, len(truth))
     return evaluation
 
 

@@ -102,7 +102,8 @@ class TestRun:
         """fbgemm runs few images at a time where that changes no output: bit for bit, in order."""
         images = np.stack(noise(count, seed=3))
         whole, parts = (
-            load_engine(int8.payload, "fbgemm", LoadOptions((16, 16), divisible=divisible)).run(images) for divisible in (False, True)
+            load_engine(int8.payload, "fbgemm", LoadOptions((16, 16), divisible=divisible)).run(images)
+            for divisible in (False, True)
         )
         assert np.array_equal(whole, parts)
 
