@@ -13,7 +13,7 @@ from sparkq.drift import DriftSums, required_profile
 from sparkq.engines import Observation, observe
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
-from sparkq.partition import decode_column, rebatch
+from sparkq.partition import batches_for, decode_column
 from sparkq.predictor import Predictor
 from sparkq.ranking import best_class
 
@@ -40,7 +40,7 @@ def observe_partition(
     content_column : str
         Name of the column with images.
     config : InferenceConfig
-        Batch size and limits.
+        Limits.
 
     Yields
     ------
@@ -53,8 +53,7 @@ def observe_partition(
         If the payload's activations are not those of its manifest.
     """
     sums: DriftSums | None = None
-    for batch in rebatch(batches, config.batch_size):
-        model = predictor()
+    for model, batch in batches_for(predictor, batches):
         sums = sums or DriftSums.zeros(model.manifest)
         decoded = decode_column(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
-from sparkq.partition import decode_column, rebatch
+from sparkq.partition import batches_for, decode_column
 from sparkq.predictor import Predictor
 from sparkq.ranking import ranked
 
@@ -77,22 +77,21 @@ def evaluate_partition(
     content_column, truth_column : str
         Names.
     config : InferenceConfig
-        Batch size and limits.
+        Limits.
 
     Yields
     ------
     RecordBatch
         `EVALUATION_FIELDS`, one row an input row.
     """
-    for batch in rebatch(batches, config.batch_size):
-        model = predictor()
+    for model, batch in batches_for(predictor, batches):
         reference = None if float_predictor is None else float_predictor()
         decoded = decode_column(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
         )
         truth = batch.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64)
-        outputs = model.run_rows(decoded.images, batch_size=config.batch_size).outputs
-        float_outputs = None if reference is None else reference.run_rows(decoded.images, batch_size=config.batch_size).outputs
+        outputs = model.run_rows(decoded.images, batch_size=model.batch_size).outputs
+        float_outputs = None if reference is None else reference.run_rows(decoded.images, batch_size=model.batch_size).outputs
         answered = np.isfinite(outputs).all(axis=1)
         if float_outputs is not None:
             answered &= np.isfinite(float_outputs).all(axis=1)

@@ -1,16 +1,18 @@
 """What this machine is, for messages and logs."""
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import platform
 import socket
 from pathlib import Path
 
-__all__ = ["cpu_features", "describe_node", "has_vnni"]
+__all__ = ["cpu_features", "cpu_model", "describe_node", "has_vnni", "return_freed_memory"]
 
 
 def describe_node() -> str:
     """Host name and CPU model, e.g. ``ip-10-0-0-7 (Intel(R) Xeon(R) Platinum 8124M CPU @ 3.00GHz)``."""
-    return f"{socket.gethostname()} ({_cpu_model()})"
+    return f"{socket.gethostname()} ({cpu_model()})"
 
 
 def has_vnni() -> bool:
@@ -20,11 +22,18 @@ def has_vnni() -> bool:
 
 def cpu_features() -> str:
     """CPU model and instruction sets, as the kernel lists them: what code compiled here depends on."""
-    return f"{_cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
+    return f"{cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """What the kernel calls it, else the architecture."""
     return _cpu_line("model name") or platform.machine()
+
+
+def return_freed_memory() -> None:
+    """Give the operating system what this process has freed; glibc keeps it otherwise. Does nothing on other C libraries."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cpu_line(name: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from sparkq.prediction_columns import Outcome, prediction_columns
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 
-__all__ = ["DecodedBatch", "decode_column", "predict_partition", "rebatch", "without_content"]
+__all__ = ["DecodedBatch", "batches_for", "decode_column", "predict_partition", "rebatch", "without_content"]
 
 _MAX_MESSAGE_CHARACTERS = 300
 # A binary column of Arrow holds no more; joined beyond it, Arrow makes several of one, or fails.
@@ -91,6 +92,17 @@ def rebatch(batches: Iterator[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
         yield from _joined(pending)
 
 
+def batches_for(
+    predictor: Callable[[], Predictor], batches: Iterator[pa.RecordBatch],
+) -> Iterator[tuple[Predictor, pa.RecordBatch]]:
+    """The worker's predictor with each batch of its size; a partition without rows loads none."""
+    filled = (batch for batch in batches if batch.num_rows)
+    for first in filled:
+        model = predictor()
+        for batch in rebatch(chain([first], filled), model.batch_size):
+            yield model, batch
+
+
 def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     if len(batches) == 1 or sum(batch.nbytes for batch in batches) > _MAX_JOINED_BYTES:
         return batches
@@ -129,15 +141,14 @@ def predict_partition(
     content_column : str
         Its image bytes are dropped; all other columns are kept.
     config : InferenceConfig
-        Batch size, ``top_k``, limits.
+        ``top_k``, limits.
 
     Yields
     ------
     RecordBatch
         The input's columns and those of `sparkq.prediction_columns`, one row an input row, in order.
     """
-    for batch in rebatch(batches, config.batch_size):
-        model = predictor()
+    for model, batch in batches_for(predictor, batches):
         decoded = decode_column(
             batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
         )
@@ -159,7 +170,7 @@ def _outcomes(model: Predictor, decoded: DecodedBatch, rows: int, config: Infere
 def _predict(model: Predictor, images: npt.NDArray[np.uint8], config: InferenceConfig) -> list[Outcome]:
     if len(images) == 0:
         return []
-    answered = model.run_rows(images, batch_size=config.batch_size)
+    answered = model.run_rows(images, batch_size=model.batch_size)
     prediction = model.rank(answered.outputs, top_k=min(config.top_k, model.manifest.classes))
     finite = np.all(np.isfinite(answered.outputs), axis=1).tolist()
     outcomes = [

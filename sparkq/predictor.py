@@ -1,6 +1,8 @@
 """One model, loaded and checked, ready to predict: what every Python worker holds."""
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,8 @@ from sparkq.ranking import ranked, softmax
 from sparkq.sqnr import sqnr_of
 
 __all__ = ["BatchPrediction", "Predictor", "RowOutputs"]
+
+_logger = logging.getLogger("sparkq.worker")
 
 GOLDEN_SQNR_DB = 25.0
 """Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""
@@ -79,7 +83,7 @@ class Predictor:
     threads : int, optional
         torch's intra-op threads for this process, and the engine's; None leaves them as they are.
     batch_size : int
-        Images a forward pass, for engines that compile for one.
+        Images a forward pass.
     allow_saturation : bool
         Run an artifact of target ``vnni`` also on a CPU without VNNI.
 
@@ -96,11 +100,17 @@ class Predictor:
         if threads is not None:
             torch.set_num_threads(threads)
         self.manifest = artifact.manifest
+        self._has_run = False
         if not allow_saturation:
             _check_saturation(artifact.manifest)
-        options = LoadOptions(artifact.manifest.input_size, batch_size, threads)
+        self.batch_size = batch_size
+        options = LoadOptions(
+            artifact.manifest.input_size, batch_size, threads, divisible=not artifact.manifest.float_layers,
+        )
         self.engine = load_engine(artifact.payload, engine_for(artifact, engine), options)
+        started = time.perf_counter()
         self.golden_sqnr_db = self._check_golden()
+        self.golden_seconds = time.perf_counter() - started
 
     def _check_golden(self) -> float:
         golden = self.manifest.golden
@@ -145,6 +155,7 @@ class Predictor:
         batch_size : int
             The job's, at least N. With layers in float every forward pass takes so many images, blank ones if need be.
         """
+        started = time.perf_counter()
         outputs = np.full((len(images), self.manifest.classes), np.nan, np.float32)
         failures: dict[int, str] = {}
         pending = [(0, len(images))] if len(images) else []
@@ -159,6 +170,9 @@ class Predictor:
                 else:
                     # TorchScript's message is a traceback of the driver's files; what happened is its last line.
                     failures[start] = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        if not self._has_run and len(images):
+            self._has_run = True
+            _logger.info("first batch: %d images in %.2f s", len(images), time.perf_counter() - started)
         return RowOutputs(outputs, failures)
 
     def _run_padded(self, images: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.float32]:

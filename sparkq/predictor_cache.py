@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparkq.artifact import ModelArtifact
+from sparkq.config import AUTO
+from sparkq.engine_choice import EngineChoice, choose_engine
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
-from sparkq.node import describe_node
+from sparkq.node import describe_node, return_freed_memory
 from sparkq.predictor import Predictor
 
 __all__ = ["PredictorKey", "cached_predictor"]
@@ -36,51 +38,87 @@ class PredictorKey:
     file_sha256 : str
         Of the whole artifact: labels and preprocessing count, not only the payload.
     engine : str
-        Engine name.
+        Engine name, or ``auto``.
     threads : int, optional
         torch's intra-op threads.
-    allow_saturation, batch_size
+    allow_saturation
         As for `Predictor`.
+    batch_size : int or str
+        Images a forward pass, or ``auto``.
     """
 
     file_sha256: str
     engine: str
     threads: int | None
     allow_saturation: bool = False
-    batch_size: int = DEFAULT_BATCH_SIZE
+    batch_size: int | str = DEFAULT_BATCH_SIZE
 
 
 def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Predictor:
     """The worker's predictor for `key`; `load` is called only when there is none yet.
 
     Two are kept, because an evaluation holds the INT8 model beside the float one; the least recently used one goes.
-    Each load is one line on the executor's standard error.
+    ``auto`` is settled here, by measurement. Each load is a line on the executor's standard error, each choice another.
     """
     with _lock:
         if key in _predictors:
             _predictors.move_to_end(key)
             return _predictors[key]
-        started = time.perf_counter()
-        predictor = Predictor(
-            load(), engine=key.engine, threads=key.threads, allow_saturation=key.allow_saturation,
-            batch_size=key.batch_size,
-        )
+        _configure_logging()
+        predictor = _loaded(key, load())
         _predictors[key] = predictor
         while len(_predictors) > _MAX_PREDICTORS:
             _predictors.popitem(last=False)
-        _log_load(predictor, time.perf_counter() - started)
+        # The file's bytes, and what loading took beside them, would stay in this process for good.
+        return_freed_memory()
         return predictor
 
 
-def _log_load(predictor: Predictor, seconds: float) -> None:
+def _loaded(key: PredictorKey, artifact: ModelArtifact) -> Predictor:
+    # At a worker's first load it has imported, and done nothing else.
+    cpu_seconds = time.process_time()
+    engine, batch_size = key.engine, key.batch_size
+    if AUTO in (engine, batch_size):
+        started = time.perf_counter()
+        choice = choose_engine(
+            artifact, engine=engine, batch_size=batch_size, threads=key.threads, allow_saturation=key.allow_saturation,
+        )
+        _log_choice(artifact, choice, time.perf_counter() - started)
+        engine, batch_size = choice.engine, choice.batch_size
+    started = time.perf_counter()
+    predictor = Predictor(
+        artifact, engine=engine, threads=key.threads, allow_saturation=key.allow_saturation, batch_size=int(batch_size),
+    )
+    _log_load(predictor, time.perf_counter() - started, cpu_seconds)
+    return predictor
+
+
+def _log_choice(artifact: ModelArtifact, choice: EngineChoice, seconds: float) -> None:
+    table = ", ".join(f"{one.engine} x{one.batch_size} {one.images_per_second:.1f}" for one in choice.measurements)
+    refused = "".join(f"; {engine} refused: {reason}" for engine, reason in choice.refused.items())
+    _logger.info(
+        "chose engine %s batch_size=%d for model %s digest=%s, %s in %.2f s (images per second: %s%s), pid=%d on %s",
+        choice.engine, choice.batch_size, artifact.manifest.name, artifact.digest[:12],
+        "measured before" if choice.from_cache else "measured", seconds, table, refused, os.getpid(), describe_node(),
+    )
+
+
+def _configure_logging() -> None:
     if not _logger.hasHandlers():
         # A Python worker configures no logging; without a handler of ours the line would be lost.
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s sparkq: %(message)s"))
         _logger.addHandler(handler)
         _logger.setLevel(logging.INFO)
+        # openvino gives the root logger a handler when it is imported: each line would come twice.
+        _logger.propagate = False
+
+
+def _log_load(predictor: Predictor, seconds: float, cpu_seconds: float) -> None:
     _logger.info(
-        "loaded model %s digest=%s engine=%s in %.2f s, golden check %.1f dB, pid=%d on %s",
-        predictor.manifest.name, predictor.manifest.payload_sha256[:12], predictor.engine.name, seconds,
-        predictor.golden_sqnr_db, os.getpid(), describe_node(),
+        "loaded model %s digest=%s engine=%s batch_size=%d in %.2f s, golden check %.1f dB in %.2f s, after %.2f s of "
+        "CPU in this process, pid=%d on %s",
+        predictor.manifest.name, predictor.manifest.payload_sha256[:12], predictor.engine.name, predictor.batch_size,
+        seconds - predictor.golden_seconds, predictor.golden_sqnr_db, predictor.golden_seconds, cpu_seconds, os.getpid(),
+        describe_node(),
     )

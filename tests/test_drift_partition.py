@@ -21,10 +21,10 @@ from sparkq.quantization import quantize
 
 def _rows(artifact: ModelArtifact, *parts: list[bytes | None], batch_size: int = 16) -> list[DriftSums]:
     """Each part is a record batch."""
-    predictor = Predictor(artifact)
+    predictor = Predictor(artifact, batch_size=batch_size)
     batches = [pa.record_batch({"content": pa.array(part, pa.binary())}) for part in parts]
     found = list(observe_partition(
-        iter(batches), predictor=lambda: predictor, content_column="content", config=InferenceConfig(batch_size=batch_size),
+        iter(batches), predictor=lambda: predictor, content_column="content", config=InferenceConfig(),
     ))
     assert all(batch.schema == DRIFT_FIELDS and batch.num_rows == 1 for batch in found)
     return [sums_of(row) for batch in found for row in batch.to_pylist()]

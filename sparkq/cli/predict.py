@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice, check_share
+from sparkq.config import (
+    AUTO, DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice, check_share,
+)
 from sparkq.config_parsing import path_field
 from sparkq.errors import InputError
 from sparkq.storage import shown
@@ -35,9 +37,12 @@ class PredictOptions:
     output : str
         Folder for the Parquet files; must not exist.
     engine : str, optional
-        fbgemm, x86, onednn, openvino (INT8), float32, bfloat16 (float artifacts); default: fbgemm or float32.
-    batch_size : int
-        Images a forward pass.
+        fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts); default: fbgemm or float32. auto: the
+        fastest on each node, measured when the job starts.
+    batch_size : int or str
+        Images a forward pass; auto: the smallest within 3 % of the fastest.
+    same_everywhere : bool
+        With auto: one engine and batch size for all nodes.
     top_k : int
         Length of the top_k column.
     content_column : str, optional
@@ -62,7 +67,8 @@ class PredictOptions:
     input: str = path_field()
     output: str = path_field()
     engine: str | None = None
-    batch_size: int = 16
+    batch_size: int | str = 16
+    same_everywhere: bool = False
     top_k: int = 5
     content_column: str | None = None
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
@@ -82,7 +88,7 @@ class PredictOptions:
         """The part that is about inference, checked."""
         return InferenceConfig(
             engine=self.engine, batch_size=self.batch_size, top_k=self.top_k, max_image_pixels=self.max_image_pixels,
-            content_column=self.content_column, allow_saturation=self.allow_saturation,
+            content_column=self.content_column, allow_saturation=self.allow_saturation, same_everywhere=self.same_everywhere,
         )
 
 
@@ -91,6 +97,7 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.drift import required_profile
     from sparkq.engines import engine_for
     from sparkq.spark.inference import predict
+    from sparkq.spark.nodes import settle
     from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.runs import new_run_id, write_run
     from sparkq.spark.session import session_for
@@ -100,14 +107,17 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     if options.overwrite:
         _require_apart(options)
     artifact = ModelArtifact.load(options.model)
-    engine = engine_for(artifact, options.engine)
+    config = options.inference()
+    if config.engine != AUTO:
+        engine_for(artifact, config.engine)
     if options.drift_sample:
         required_profile(artifact.manifest)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
         planned = with_planned_partitions(images, images=count_images(images, options.input))
         drift = _measured_drift(images, artifact, options) if options.drift_sample else None
-        predictions = predict(planned, artifact, config=options.inference())
+        config, nodes = settle(spark.sparkContext, artifact, config)
+        predictions = predict(planned, artifact, config=config)
         run_id = new_run_id()
         written = write_predictions(predictions, options.output, overwrite=options.overwrite)
         result = {
@@ -117,7 +127,8 @@ def _run(options: PredictOptions) -> dict[str, Any]:
             "output": shown(options.output),
             "model": artifact.manifest.name,
             "model_digest": artifact.digest,
-            "engine": engine,
+            "engine": written.engines,
+            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
             "drift": None if drift is None else dataclasses.asdict(drift),
             "recalibrate": None if drift is None else drift.recalibrate,
         }
@@ -165,7 +176,7 @@ def _place(path: str) -> str:
 def _show(result: dict[str, Any]) -> str:
     lines = [
         f"{result['output']}: {result['rows']} rows, {result['ok']} ok, {result['errors']} errors",
-        f"model   {result['model']} on {result['engine']}, digest {result['model_digest'][:12]}",
+        f"model   {result['model']} on {' and '.join(result['engine']) or 'nothing'}, digest {result['model_digest'][:12]}",
         f"time    {result['seconds']:.1f} s, {result['images_per_second']:.1f} images per second, start of the workers included",
     ]
     if result["drift"] is not None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparkq.config.checks import check_choice, check_positive
+from sparkq.errors import ConfigError
 
-__all__ = ["DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS", "InferenceConfig"]
+__all__ = ["AUTO", "DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS", "InferenceConfig"]
+
+AUTO = "auto"
+"""Engine or batch size that each node finds by measurement."""
 
 DEFAULT_MAX_IMAGE_PIXELS = 178_956_970
 """Where Pillow, too, stops believing that an image is honest: 1 GB of 24-bit RGB over 2 (``2 * Image.MAX_IMAGE_PIXELS``)."""
@@ -22,9 +26,12 @@ class InferenceConfig:
     ----------
     engine : str, optional
         What runs the payload: ``fbgemm``, ``x86``, ``onednn`` or ``openvino`` for INT8 artifacts, ``float32`` or
-        ``bfloat16`` for float ones. Default: the first that fits.
-    batch_size : int
-        Images a forward pass.
+        ``bfloat16`` for float ones. Default: the first that fits. ``auto``: the fastest, which each node measures.
+    batch_size : int or str
+        Images a forward pass. ``auto``: the smallest within 3 % of the fastest; with layers in float it is the default,
+        because their predictions are the same at one batch size only.
+    same_everywhere : bool
+        With ``auto``: all nodes are measured before the job, and run the same engine and batch size.
     top_k : int
         Length of the ``top_k`` column; at most the number of classes.
     max_image_pixels : int
@@ -36,7 +43,8 @@ class InferenceConfig:
     """
 
     engine: str | None = None
-    batch_size: int = 16
+    batch_size: int | str = 16
+    same_everywhere: bool = False
     top_k: int = 5
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     content_column: str | None = None
@@ -44,7 +52,10 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, ENGINES)
-        check_positive("batch_size", self.batch_size)
+            check_choice("engine", self.engine, (*ENGINES, AUTO))
+        if self.batch_size != AUTO:
+            check_positive("batch_size", self.batch_size)
+        if self.same_everywhere and AUTO not in (self.engine, self.batch_size):
+            raise ConfigError("same_everywhere: expected engine auto or batch_size auto; got neither.")
         check_positive("top_k", self.top_k)
         check_positive("max_image_pixels", self.max_image_pixels)

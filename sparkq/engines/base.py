@@ -34,8 +34,11 @@ class LoadOptions:
         Images a forward pass, for engines that compile for one.
     threads : int, optional
         For engines with threads of their own; None takes as many as torch does.
+    divisible : bool
+        Whether a batch may be run in parts. Not with layers in float, whose kernels are chosen by the batch's shape.
     """
 
     input_size: tuple[int, int]
     batch_size: int = DEFAULT_BATCH_SIZE
     threads: int | None = None
+    divisible: bool = False

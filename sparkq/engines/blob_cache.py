@@ -41,11 +41,11 @@ class BlobCache:
         if self._path is None:
             return None
         try:
-            data = self._path.read_bytes()
+            with open(self._path, "rb") as stream:
+                digest, blob = stream.read(32), stream.read()
             os.utime(self._path)
         except OSError:
             return None
-        digest, blob = data[:32], data[32:]
         return blob if hashlib.sha256(blob).digest() == digest else None
 
     def write(self, blob: bytes) -> None:
@@ -57,7 +57,8 @@ class BlobCache:
             descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".", suffix=".part")
             try:
                 with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(hashlib.sha256(blob).digest() + blob)
+                    stream.write(hashlib.sha256(blob).digest())
+                    stream.write(blob)
                 os.replace(temporary, self._path)
             except OSError:
                 os.unlink(temporary)

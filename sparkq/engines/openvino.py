@@ -15,7 +15,7 @@ from sparkq.artifact import sha256_digest
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.blob_cache import BlobCache
 from sparkq.errors import EngineError
-from sparkq.node import cpu_features, describe_node
+from sparkq.node import cpu_features, describe_node, return_freed_memory
 
 __all__ = ["OpenVINOEngine", "load_openvino"]
 
@@ -83,7 +83,10 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
             return OpenVINOEngine(core.import_model(io.BytesIO(blob), "CPU", config), options.batch_size)
         model = _converted(payload, shape, openvino)
         _keep_roundings(model, openvino)
+        # Conversion leaves 90 MB behind for ResNet-50, a sixth of all that this process takes.
+        return_freed_memory()
         compiled = core.compile_model(model, "CPU", config)
+        del model
         exported = compiled.export_model()
     # Its frontend raises exceptions of no common class, its runtime RuntimeError.
     except Exception as error:
@@ -93,6 +96,8 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
             hint="take another engine, or quantize with recipe static.",
         ) from error
     cache.write(exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
+    del exported
+    return_freed_memory()
     return OpenVINOEngine(compiled, options.batch_size)
 
 

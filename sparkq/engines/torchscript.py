@@ -21,18 +21,23 @@ class TorchScriptEngine:
     Parameters
     ----------
     payload : bytes
-        An unfrozen archive; it is frozen here, after weights were packed for the engine that is selected.
+        An unfrozen archive.
     name : str
         Engine name, for the rows.
+    freeze : bool
+        Fold what is constant. An INT8 graph runs no faster for it, and freezing takes as long as loading, and memory.
+    images_a_pass : int, optional
+        A larger batch is run in parts; None never does so.
     """
 
-    def __init__(self, payload: bytes, name: str) -> None:
+    def __init__(self, payload: bytes, name: str, *, freeze: bool = True, images_a_pass: int | None = None) -> None:
         self.name = name
+        self._images_a_pass = images_a_pass
         with warnings.catch_warnings():
             # torch.jit is deprecated upstream; the successor will be an engine of its own.
             warnings.simplefilter("ignore", DeprecationWarning)
             module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-            self._module = torch.jit.freeze(module)
+            self._module = torch.jit.freeze(module) if freeze else module
 
     @property
     def graph(self) -> Any:
@@ -42,11 +47,16 @@ class TorchScriptEngine:
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""
         with torch.inference_mode():
-            output: npt.NDArray[np.float32] = self._module(torch.from_numpy(images)).numpy()
+            batch = torch.from_numpy(images)
+            if self._images_a_pass is None or len(batch) <= self._images_a_pass:
+                output: npt.NDArray[np.float32] = self._module(batch).numpy()
+            else:
+                starts = range(0, len(batch), self._images_a_pass)
+                output = torch.cat([self._module(batch[start:start + self._images_a_pass]) for start in starts]).numpy()
         return output
 
 
-def load_packed(payload: bytes, name: str, hint: str) -> TorchScriptEngine:
+def load_packed(payload: bytes, name: str, hint: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:
     """Load an INT8 payload with its weights packed for one of torch's own engines.
 
     Raises
@@ -65,6 +75,6 @@ def load_packed(payload: bytes, name: str, hint: str) -> TorchScriptEngine:
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
     try:
-        return TorchScriptEngine(payload, name)
+        return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
     finally:
         torch.backends.quantized.engine = before

@@ -52,7 +52,7 @@ def measure_drift(
         Share of the images, 0 to 1, chosen by a hash of ``path`` where there is one, else of the content: the same ones
         every time. At most about `MAX_SAMPLED_IMAGES`.
     config : InferenceConfig, optional
-        Batch size, limits and column. The engine is always the one that calibration ran on.
+        Limits and column. The engine is always the one that calibration ran on.
 
     Returns
     -------

@@ -19,6 +19,7 @@ from sparkq.evaluation import EVALUATION_FIELDS, Evaluation, evaluate_partition
 from sparkq.labels import read_labels_csv
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
+from sparkq.spark.nodes import choose_for_all
 from sparkq.spark.schemas import find_content_column
 from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import comparable_path, spark_path
@@ -76,11 +77,14 @@ def evaluate(
         )
     truth = _truth(labels, artifact)
     spark = images_df.sparkSession
+    if config.same_everywhere:
+        config, _ = choose_for_all(spark.sparkContext, artifact, config)
     truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
     labelled = images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
-    ship = partial(ship_model, spark.sparkContext, batch_size=config.batch_size)
-    model = ship(artifact, config.engine, allow_saturation=config.allow_saturation)
-    reference = None if float_artifact is None else ship(float_artifact, None)
+    model = ship_model(
+        spark.sparkContext, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+    )
+    reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
     task = partial(_evaluate_batches, model=model, reference=reference, content_column=content_column, config=config)
     compared = labelled.select(content_column, "__truth").mapInArrow(task, _SCHEMA)
     try:
@@ -93,11 +97,9 @@ def evaluate(
             f"(first path: {next(iter(truth))}).",
             hint="paths in the CSV are relative to the CSV file.",
         )
-    if evaluation.images + evaluation.errors < len(truth):
-        _logger.warning(
-            "labels %s: %d of its %d images are not in the input", labels, len(truth) - evaluation.images - evaluation.errors,
-            len(truth),
-        )
+    missing = len(truth) - evaluation.images - evaluation.errors
+    if missing > 0:
+        _logger.warning("labels %s: %d of its %d images are not in the input", labels, missing, len(truth))
     return evaluation
 
 

@@ -12,8 +12,10 @@ from pyspark.sql import DataFrame
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
+from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.errors import InputError
 from sparkq.partition import predict_partition
+from sparkq.spark.nodes import choose_for_all
 from sparkq.spark.schemas import find_content_column, output_schema
 from sparkq.spark.shipping import ShippedModel, ship_model
 
@@ -24,6 +26,8 @@ Key = TypeVar("Key")
 
 def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig | None = None) -> DataFrame:
     """Predict every image of a DataFrame. Lazy: nothing runs until the result is used.
+
+    Only with ``same_everywhere`` a small job runs here: it measures every node.
 
     Parameters
     ----------
@@ -51,8 +55,11 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     config = config or InferenceConfig()
     content_column = find_content_column(images_df.schema, config.content_column)
     schema = output_schema(images_df.schema, content_column)
+    context = _context(images_df)
+    if config.same_everywhere:
+        config, _ = choose_for_all(context, artifact, config)
     model = ship_model(
-        _context(images_df), artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+        context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
     task = partial(_predict_batches, model=model, content_column=content_column, config=config)
     return images_df.mapInArrow(task, schema)
@@ -93,6 +100,8 @@ def predict_rdd(
         The columns that `predict` adds, by name.
     """
     config = config or InferenceConfig()
+    if config.same_everywhere:
+        config, _ = choose_for_all(rdd.context, artifact, config)
     model = ship_model(
         rdd.context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
@@ -105,17 +114,15 @@ def _predict_pairs(
     # Keys need not be Arrow values, so they stay here; the number of its row goes along with each image and comes back
     # in the same record batch as its prediction.
     keys: dict[int, Key] = {}
-    batches = _pairs_to_batches(iter(pairs), keys, config.batch_size)
+    batches = _pairs_to_batches(iter(pairs), keys)
     for batch in predict_partition(batches, predictor=model.predictor, content_column="content", config=config):
         for row in batch.to_pylist():
             yield keys.pop(row.pop("row")), row
 
 
-def _pairs_to_batches(
-    pairs: Iterator[tuple[Key, bytes]], keys: dict[int, Key], batch_size: int,
-) -> Iterator[pa.RecordBatch]:
+def _pairs_to_batches(pairs: Iterator[tuple[Key, bytes]], keys: dict[int, Key]) -> Iterator[pa.RecordBatch]:
     first = 0
-    while chunk := list(islice(pairs, batch_size)):
+    while chunk := list(islice(pairs, DEFAULT_BATCH_SIZE)):
         rows = list(range(first, first + len(chunk)))
         keys.update(zip(rows, (key for key, _ in chunk), strict=True))
         content = pa.array([_bytes(value) for _, value in chunk], pa.large_binary())

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +29,8 @@ class WrittenPredictions:
         Rows in all, and by status.
     error_codes : dict of str to int
         Rows a code.
+    engines : dict of str to int
+        Rows an engine.
     seconds : float
         From the start of the write to its commit.
     """
@@ -36,6 +39,7 @@ class WrittenPredictions:
     ok: int
     errors: int
     error_codes: dict[str, int]
+    engines: dict[str, int]
     seconds: float
 
     @property
@@ -94,10 +98,16 @@ def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = 
 
 
 def _count(spark: SparkSession, location: str, seconds: float) -> WrittenPredictions:
-    counted = run_action(spark.read.parquet(location).groupBy("status", "error_code").agg(F.count("*").alias("rows")).collect)
-    codes = {row["error_code"]: row["rows"] for row in counted if row["status"] == "error"}
-    rows, errors = sum(row["rows"] for row in counted), sum(codes.values())
-    return WrittenPredictions(rows, rows - errors, errors, dict(sorted(codes.items())), seconds)
+    grouped = spark.read.parquet(location).groupBy("status", "error_code", "engine")
+    counted = run_action(grouped.agg(F.count("*").alias("rows")).collect)
+    codes: Counter[str] = Counter()
+    engines: Counter[str] = Counter()
+    for row in counted:
+        engines[row["engine"]] += row["rows"]
+        if row["status"] == "error":
+            codes[row["error_code"]] += row["rows"]
+    rows, errors = engines.total(), codes.total()
+    return WrittenPredictions(rows, rows - errors, errors, dict(sorted(codes.items())), dict(sorted(engines.items())), seconds)
 
 
 def _exists(spark: SparkSession, location: str) -> bool:

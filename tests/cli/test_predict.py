@@ -35,7 +35,7 @@ def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path
     document = found.document
     assert (document["rows"], document["ok"], document["errors"]) == (IMAGES, IMAGES, 0)
     assert document["output"] == str(tmp_path / "out")
-    assert (document["model_digest"], document["engine"]) == (ModelArtifact.load(str(model)).digest, "fbgemm")
+    assert (document["model_digest"], document["engine"]) == (ModelArtifact.load(str(model)).digest, {"fbgemm": IMAGES})
     assert document["seconds"] > 0
     assert document["images_per_second"] == pytest.approx(IMAGES / document["seconds"], rel=0.01)
     rows = _rows(tmp_path / "out")
@@ -95,6 +95,22 @@ def test_too_few_images_for_drift(spark: SparkSession, sparkq: Command, images: 
     )
     assert (found.code, _run_manifest(tmp_path / "out")["recalibrate"]) == (0, None)
     assert "drift   too few images to tell: 10, and 30 are needed" in found.out
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "auto"], ["--same-everywhere"]], ids=["each_node", "same_everywhere"])
+def test_engine_auto(
+    spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path, options: list[str],
+) -> None:
+    """What ran is counted from the rows, and the document has what it was chosen from."""
+    arguments = ["--model", model, "--input", images, "--output", tmp_path / "out", "--engine", "auto", *options]
+    found = sparkq("predict", *arguments, "--json")
+    assert found.code == 0, found.err
+    [node] = found.document["nodes"]
+    measured = {one["engine"] for one in node["choice"]["measurements"]}
+    assert "fbgemm" in measured and all(one["images_per_second"] > 0 for one in node["choice"]["measurements"])
+    assert found.document["engine"] == {node["choice"]["engine"]: IMAGES}
+    assert {row["engine"] for row in _rows(tmp_path / "out").values()} == {node["choice"]["engine"]}
+    assert found.document["engine"].keys() <= measured
 
 
 def test_broken_files_are_counted(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
@@ -200,12 +216,15 @@ def test_artifacts_that_cannot_be_used(
         (["--input", "photos", "--top-k", "0"], ("top_k", "at least 1")),
         (["--input", "photos", "--drift-sample", "2"], ("drift_sample", "0 to 1")),
         (["--input", "photos", "--model", "float.sparkq", "--drift-sample", "1"], ("recipe none", "calibration images")),
+        (["--input", "photos", "--batch-size", "most"], ("batch_size", "at least 1", "'most'")),
+        (["--input", "photos", "--same-everywhere"], ("same_everywhere", "engine auto")),
         (["--input", "nosuch://bucket/x"], ("nosuch://bucket/x", "filesystem")),
     ],
     ids=[
         "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
         "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
         "zero_top_k", "drift_sample_no_share", "no_calibration_profile", "unknown_filesystem",
+        "zero_top_k", "batch_size_in_words", "same_without_auto", "unknown_filesystem",
     ],
 )
 def test_refused(

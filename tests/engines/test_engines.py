@@ -97,6 +97,16 @@ class TestRun:
         assert 0 < np.abs(quantized - exact).max() < 0.1 * np.ptp(exact)
         assert len(np.unique(quantized)) <= 256 < len(np.unique(exact))
 
+    @pytest.mark.parametrize("count", [1, 8, 9, 19])
+    def test_a_batch_in_parts(self, count: int, int8: ModelArtifact) -> None:
+        """fbgemm runs few images at a time where that changes no output: bit for bit, in order."""
+        images = np.stack(noise(count, seed=3))
+        whole, parts = (
+            load_engine(int8.payload, "fbgemm", LoadOptions((16, 16), divisible=divisible)).run(images)
+            for divisible in (False, True)
+        )
+        assert np.array_equal(whole, parts)
+
     def test_input_is_not_written_to(self, int8: ModelArtifact) -> None:
         images = np.stack(noise(2))
         before = images.copy()

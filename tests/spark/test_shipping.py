@@ -35,6 +35,16 @@ def test_tasks_do_not_carry_the_model(spark: SparkSession, artifact: ModelArtifa
     assert len(cloudpickle.dumps(shipped)) < 2_000
 
 
+def test_a_worker_keeps_no_copy(spark: SparkSession, artifact: ModelArtifact) -> None:
+    """Of the file's bytes, which pyspark would hold for as long as the worker lives; the artifact can be read again."""
+    shipped = ship_model(spark.sparkContext, artifact, None)
+
+    def read(rows: object) -> list[tuple[str, bool]]:
+        return [(shipped.artifact().digest, "_value" in vars(shipped.broadcast)) for _ in range(2)]
+
+    assert spark.sparkContext.parallelize([0], 1).mapPartitions(read).collect() == [(artifact.digest, False)] * 2
+
+
 def test_lazy_predictions_survive_many_other_models(
     spark: SparkSession, images_df: DataFrame, artifact: ModelArtifact, expected: dict[str, dict[str, object]],
 ) -> None:
