@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from sparkq.storage import shown
 if TYPE_CHECKING:
     from sparkq.artifact import ModelArtifact
     from sparkq.drift import Drift
+    from sparkq.spark.nodes import NodeChoice
+    from sparkq.spark.sinks import WrittenPredictions
 
 __all__ = ["COMMAND", "PredictOptions"]
 
@@ -99,7 +102,7 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.spark.inference import predict
     from sparkq.spark.nodes import settle
     from sparkq.spark.planning import with_planned_partitions
-    from sparkq.spark.runs import new_run_id, write_run
+    from sparkq.spark.runs import write_run
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
     from sparkq.spark.sources import count_images, read_images
@@ -118,22 +121,30 @@ def _run(options: PredictOptions) -> dict[str, Any]:
         drift = _measured_drift(images, artifact, options) if options.drift_sample else None
         config, nodes = settle(spark.sparkContext, artifact, config)
         predictions = predict(planned, artifact, config=config)
-        run_id = new_run_id()
         written = write_predictions(predictions, options.output, overwrite=options.overwrite)
-        result = {
-            "run_id": run_id,
-            **written.summary(),
-            "input": shown(options.input),
-            "output": shown(options.output),
-            "model": artifact.manifest.name,
-            "model_digest": artifact.digest,
-            "engine": written.engines,
-            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
-            "drift": None if drift is None else dataclasses.asdict(drift),
-            "recalibrate": None if drift is None else drift.recalibrate,
-        }
-        write_run(spark, options.output, run_id, {**result, "settings": _settings(options)})
+        result = _document(options, artifact, written, drift, nodes)
+        write_run(spark, options.output, result["run_id"], {**result, "settings": _settings(options)})
     return result
+
+
+def _document(
+    options: PredictOptions, artifact: ModelArtifact, written: WrittenPredictions, drift: Drift | None,
+    nodes: Sequence[NodeChoice],
+) -> dict[str, Any]:
+    from sparkq.spark.runs import new_run_id
+
+    return {
+        "run_id": new_run_id(),
+        **written.summary(),
+        "input": shown(options.input),
+        "output": shown(options.output),
+        "model": artifact.manifest.name,
+        "model_digest": artifact.digest,
+        "engine": written.engines,
+        **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
+        "drift": None if drift is None else dataclasses.asdict(drift),
+        "recalibrate": None if drift is None else drift.recalibrate,
+    }
 
 
 def _settings(options: PredictOptions) -> dict[str, Any]:
