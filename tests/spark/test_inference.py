@@ -60,6 +60,16 @@ def test_predictions_do_not_depend_on_the_partitioning(
     assert by_path(predictions.collect()) == expected
 
 
+@pytest.mark.parametrize("engine", ["x86", "onednn", "openvino"])
+def test_every_engine_gives_the_same_rows(images_df: DataFrame, artifact: ModelArtifact, expected: Expected, engine: str) -> None:
+    """And says that it was it: labels to the digit, scores but for the last ones of float sums."""
+    rows = by_path(sparkq.predict(images_df.coalesce(2), artifact, config=InferenceConfig(engine=engine)).collect())
+    assert {row["engine"] for row in rows.values()} == {engine} and rows.keys() == expected.keys()
+    for path, row in rows.items():
+        assert (row["status"], row["label"]) == (expected[path]["status"], expected[path]["label"])
+        assert row["score"] == pytest.approx(expected[path]["score"], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("batch_size", "arrow_rows"), [(1, 10_000), (7, 10_000), (64, 10_000), (16, 1), (16, 7)],
     ids=["single", "odd", "larger_than_partition", "arrow_single", "arrow_odd"],
