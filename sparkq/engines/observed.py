@@ -15,7 +15,7 @@ from sparkq.engines.torchscript import TorchScriptEngine
 
 __all__ = ["Observation", "observe"]
 
-_PACKED_WEIGHTS = "._packed_params"
+_PACKED_WEIGHTS = "_packed_params"
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,17 @@ def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None
     """
     if levels is None:
         return Observation(engine.run(images), (), (), np.zeros((len(images), 0)))
+    # A larger batch would run every operator once for each part of it.
+    a_pass = (engine.images_a_pass if isinstance(engine, TorchScriptEngine) else None) or max(len(images), 1)
+    parts = [_observe_pass(engine, images[start:start + a_pass], levels) for start in range(0, max(len(images), 1), a_pass)]
+    first = parts[0]
+    return Observation(
+        np.concatenate([part.outputs for part in parts]), first.names, first.ranges,
+        np.concatenate([part.saturated for part in parts]),
+    )
+
+
+def _observe_pass(engine: Engine, images: npt.NDArray[np.uint8], levels: int) -> Observation:
     with _ActivationWatch(levels) as watch:
         outputs = engine.run(images)
     shares = torch.stack(watch.shares, 1).numpy() if watch.shares else np.zeros((len(images), 0))
@@ -108,7 +119,14 @@ def _names(engine: Engine, operators: list[str]) -> tuple[str, ...]:
 
 def _layer(node: Any) -> str | None:
     for source in node.inputs():
-        name = str(source.debugName())
-        if name.endswith(_PACKED_WEIGHTS):
-            return name.removesuffix(_PACKED_WEIGHTS).removeprefix("self.").removeprefix("model.")
+        path = _attribute_path(source.node())
+        if path and path[-1] == _PACKED_WEIGHTS:
+            return ".".join(path[:-1]).removeprefix("model.")
     return None
+
+
+def _attribute_path(node: Any) -> list[str]:
+    """Names from the whole module to what `node` reads; empty where it reads no attribute."""
+    if node.kind() != "prim::GetAttr":
+        return []
+    return [*_attribute_path(next(node.inputs()).node()), str(node.s("name"))]

@@ -32,7 +32,7 @@ class TorchScriptEngine:
 
     def __init__(self, payload: bytes, name: str, *, freeze: bool = True, images_a_pass: int | None = None) -> None:
         self.name = name
-        self._images_a_pass = images_a_pass
+        self.images_a_pass = images_a_pass
         with warnings.catch_warnings():
             # torch.jit is deprecated upstream; the successor will be an engine of its own.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -41,18 +41,18 @@ class TorchScriptEngine:
 
     @property
     def graph(self) -> Any:
-        """TorchScript's graph of what `run` executes."""
-        return self._module.graph
+        """TorchScript's graph of what `run` executes, without calls."""
+        return self._module.inlined_graph
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""
         with torch.inference_mode():
             batch = torch.from_numpy(images)
-            if self._images_a_pass is None or len(batch) <= self._images_a_pass:
+            if self.images_a_pass is None or len(batch) <= self.images_a_pass:
                 output: npt.NDArray[np.float32] = self._module(batch).numpy()
             else:
-                starts = range(0, len(batch), self._images_a_pass)
-                output = torch.cat([self._module(batch[start:start + self._images_a_pass]) for start in starts]).numpy()
+                starts = range(0, len(batch), self.images_a_pass)
+                output = torch.cat([self._module(batch[start:start + self.images_a_pass]) for start in starts]).numpy()
         return output
 
 
