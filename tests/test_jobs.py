@@ -1,4 +1,4 @@
-"""``jobs/``: the three spark-submit targets, one after the other, through the real ``spark-submit``."""
+"""``jobs/``: the spark-submit targets, through the real ``spark-submit``."""
 from __future__ import annotations
 
 import json
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
+from models import digit_files, digits_artifact
 
 pytestmark = pytest.mark.jvm
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
@@ -89,3 +90,19 @@ def test_quantize_predict_evaluate(job: Path) -> None:
     assert evaluated["top1"] == pytest.approx(100 * right / IMAGES)
     assert evaluated["float_top1"] > 70 and evaluated["agreement"] > 80
     assert list(elsewhere.iterdir()) == []
+
+
+def test_benchmark(tmp_path: Path) -> None:
+    """Under spark-submit, whose JVM this process talks to, the jobs that it times have JVMs of their own."""
+    artifact = digits_artifact()
+    artifact.save(str(tmp_path / "digits.sparkq"))
+    (tmp_path / "images").mkdir()
+    for index, content in enumerate(digit_files(16)):
+        (tmp_path / "images" / f"{index}.png").write_bytes(content)
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump({
+        "model": "digits.sparkq", "input": "images", "parts": ["pipeline"], "engine": "fbgemm", "cores": 1, "images": 16,
+        "job_rounds": 1,
+    }))
+    result = _submit("benchmark.py", "--config", tmp_path / "benchmark.yaml", folder=tmp_path)
+    assert [row["stage"] for row in result["pipeline"]] == ["decode", "preprocess", "inference", "spark"]
+    assert result["model"]["int8_digest"] == artifact.digest

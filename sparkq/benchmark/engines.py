@@ -13,7 +13,7 @@ from torch import nn
 
 from sparkq.artifact import ModelArtifact
 from sparkq.benchmark.subject import Subject
-from sparkq.benchmark.timing import Latency, Spread, interleaved, latency_of, passes, ratio_of
+from sparkq.benchmark.timing import Latency, Spread, interleaved, latency_of, passes, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
 from sparkq.engines import fitting_engines
 from sparkq.errors import EngineError
@@ -153,7 +153,7 @@ def _measure_batch(
     baseline = next(iter(speeds), None)
     return [
         EngineRow(name, len(batch), errors[name]) if name in errors or baseline is None else EngineRow(
-            name, len(batch), None, Spread.of(speeds[name]), ratio_of(speeds[name], speeds[baseline]), baseline,
+            name, len(batch), None, spread_of(speeds[name]), ratio_of(speeds[name], speeds[baseline]), baseline,
             latency_of([second for found in times[name] for second in found]),
         )
         for name in loaders

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from sparkq.benchmark.photos import linked_folder
-from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of
+from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, spread_of
 from sparkq.errors import EngineError, SparkqError
 from sparkq.spark.job_process import JobRequest, JobTimes
 
@@ -167,14 +168,15 @@ def measure_jobs(jobs: Jobs, variants: dict[str, str], *, cores: int, rounds: in
 
 
 def marginal_speed(times: JobTimes) -> float:
-    """Images per second that each further image is done at."""
-    return 1 / linear_fit(times.images, times.seconds).marginal
+    """Images per second that each further image is done at; NaN where larger jobs took no longer: they were too small."""
+    marginal = linear_fit(times.images, times.seconds).marginal
+    return 1 / marginal if marginal > 0 else math.nan
 
 
 def _row(variant: str, runs: str, times: list[JobTimes], speed: list[float], sparkq: list[float] | None) -> JobRow:
     return JobRow(
-        variant, runs, None, Spread.of(speed), None if sparkq is None else ratio_of(sparkq, speed),
-        Spread.of([one.start_seconds for one in times]),
-        Spread.of([one.cold_seconds - one.seconds[0] for one in times]),
-        Spread.of([one.seconds[1] for one in times]),
+        variant, runs, None, spread_of(speed), None if sparkq is None else ratio_of(sparkq, speed),
+        spread_of([one.start_seconds for one in times]),
+        spread_of([one.cold_seconds - one.seconds[0] for one in times]),
+        spread_of([one.seconds[1] for one in times]),
     )

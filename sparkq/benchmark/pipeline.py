@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkq.artifact import ModelArtifact
-from sparkq.benchmark.job import SPARKQ, Jobs
-from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of
+from sparkq.benchmark.job import SPARKQ, Jobs, marginal_speed
+from sparkq.benchmark.timing import Spread, interleaved, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
 from sparkq.images import open_image
 from sparkq.predictor import Predictor
@@ -38,8 +38,8 @@ class Stage:
     """
 
     stage: str
-    milliseconds: Spread
-    share: Spread
+    milliseconds: Spread | None
+    share: Spread | None
 
 
 def preprocessed(contents: Sequence[bytes], preprocess: PreprocessConfig) -> npt.NDArray[np.uint8]:
@@ -91,7 +91,7 @@ def measure_pipeline(
             for job, whole, inference in zip(found["job"], found["whole"], found["inference"], strict=True)
         ],
     }
-    return [Stage(stage, Spread.of(milliseconds[stage]), ratio_of(milliseconds[stage], found["job"])) for stage in STAGES]
+    return [Stage(stage, spread_of(milliseconds[stage]), ratio_of(milliseconds[stage], found["job"])) for stage in STAGES]
 
 
 def _each(step: Callable[[bytes], object], contents: Sequence[bytes]) -> float:
@@ -111,5 +111,4 @@ def _inference(predictor: Predictor, batch: npt.NDArray[np.uint8], images: int) 
 
 
 def _job(jobs: Jobs, number: int) -> float:
-    times = jobs.times(SPARKQ, 1, number)
-    return 1000 * linear_fit(times.images, times.seconds).marginal
+    return 1000 / marginal_speed(jobs.times(SPARKQ, 1, number))

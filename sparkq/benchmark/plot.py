@@ -89,7 +89,7 @@ def _draw_engines(axes: Axes, result: dict[str, Any]) -> None:
 
 def _draw_pipeline(axes: Axes, result: dict[str, Any]) -> None:
     """One bar for the engine of the jobs, and one for each other that was measured at the same batch size."""
-    medians = {row["stage"]: row["milliseconds"]["median"] for row in result["pipeline"]}
+    medians = {row["stage"]: row["milliseconds"]["median"] if row["milliseconds"] else 0.0 for row in result["pipeline"]}
     bars = {result["engine"]: medians}
     for row in result.get("engines", []):
         if row["images_per_second"] is not None and row["batch_size"] == result["batch_size"] and row["engine"] not in bars:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sparkq.benchmark.job import SPARKQ, Jobs, marginal_speed
-from sparkq.benchmark.timing import Spread, growth_exponent, interleaved, ratio_of
+from sparkq.benchmark.timing import Spread, growth_exponent, interleaved, ratio_of, spread_of
 
 __all__ = ["ScaleRow", "measure_scale", "steps_of_cores"]
 
@@ -28,15 +28,16 @@ class ScaleRow:
     speedup : Spread
         To one core's, round by round.
     exponent : Spread
-        Of ``seconds - fixed ~ images ** exponent``, with the smallest job as the fixed cost: 1 is linear.
+        Of ``seconds - fixed ~ images ** exponent``, with the smallest job as the fixed cost: 1 is linear. None, as the
+        other figures, where larger jobs took no longer: they were too small.
     """
 
     cores: int
     images: tuple[int, ...]
-    seconds: tuple[Spread, ...]
-    images_per_second: Spread
-    speedup: Spread
-    exponent: Spread
+    seconds: tuple[Spread | None, ...]
+    images_per_second: Spread | None
+    speedup: Spread | None
+    exponent: Spread | None
 
 
 def steps_of_cores(cores: int) -> list[int]:
@@ -65,8 +66,8 @@ def measure_scale(jobs: Jobs, *, cores: Sequence[int], rounds: int) -> list[Scal
         images = tuple(runs[0].images[index] for index in order)
         seconds = [[times.seconds[index] for index in order] for times in runs]
         rows.append(ScaleRow(
-            count, images, tuple(Spread.of([one[index] for one in seconds]) for index in range(len(images))),
-            Spread.of(speeds[count]), ratio_of(speeds[count], speeds[cores[0]]),
-            Spread.of([growth_exponent(images, one) for one in seconds]),
+            count, images, tuple(spread_of([one[index] for one in seconds]) for index in range(len(images))),
+            spread_of(speeds[count]), ratio_of(speeds[count], speeds[cores[0]]),
+            spread_of([growth_exponent(images, one) for one in seconds]),
         ))
     return rows

@@ -7,6 +7,7 @@ from typing import Any
 __all__ = ["benchmark_table"]
 
 Row = dict[str, Any]
+_TOO_SMALL = "too few images to tell"
 
 
 def benchmark_table(result: dict[str, Any]) -> str:
@@ -80,7 +81,7 @@ def _jobs(rows: list[Row]) -> str:
             continue
         cells.append([
             row["variant"], row["runs"], _spread(row["images_per_second"]),
-            "" if row["ratio"] is None else _spread(row["ratio"], 2), _spread(row["start_seconds"]), _spread(row["cold_seconds"]),
+            _spread(row["ratio"], 2), _spread(row["start_seconds"]), _spread(row["cold_seconds"]),
             _spread(row["job_seconds"]),
         ])
     names = ["job", "runs", "marginal images/s", "sparkq is times", "session s", "cold workers s", "a job s"]
@@ -90,7 +91,7 @@ def _jobs(rows: list[Row]) -> str:
 def _scale(rows: list[Row]) -> str:
     cells = [[
         row["cores"], _spread(row["images_per_second"]), _spread(row["speedup"], 2), _spread(row["exponent"], 2),
-        " ".join(f"{images}: {seconds['median']:.1f}" for images, seconds in zip(row["images"], row["seconds"], strict=True)),
+        " ".join(f"{images}: {seconds['median']:.2f}" for images, seconds in zip(row["images"], row["seconds"], strict=True)),
     ] for row in rows]
     return "scale\n" + _table(
         ["cores", "marginal images/s", "times 1 core", "exponent of images (1 is linear)", "seconds by images"], cells,
@@ -106,7 +107,9 @@ def _costs(costs: Row) -> str:
     return f"cost, marginal; prices: {costs['source']}\n" + _table(names, cells)
 
 
-def _spread(spread: Row, digits: int = 1) -> str:
+def _spread(spread: Row | None, digits: int = 1) -> str:
+    if spread is None:
+        return _TOO_SMALL
     return f"{spread['median']:.{digits}f} ({spread['low']:.{digits}f} to {spread['high']:.{digits}f})"
 
 

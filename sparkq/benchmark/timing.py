@@ -10,7 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-__all__ = ["Latency", "LinearFit", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes", "ratio_of"]
+__all__ = [
+    "Latency", "LinearFit", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes", "ratio_of",
+    "spread_of",
+]
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -25,16 +28,14 @@ class Spread:
     ----------
     median, low, high : float
         Over the rounds; low and high are the smallest and the largest.
+    rounds : int
+        How many gave a value.
     """
 
     median: float
     low: float
     high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value a round."""
-        return cls(statistics.median(values), min(values), max(values))
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,15 @@ def latency_of(seconds: Sequence[float]) -> Latency:
     return Latency(float(p50), float(p90), float(p99), len(seconds))
 
 
-def ratio_of(values: Sequence[float], baseline: Sequence[float]) -> Spread:
+def spread_of(values: Sequence[float]) -> Spread | None:
+    """Of one value a round; NaN is a round that found none, and None is the spread of nothing."""
+    found = [value for value in values if math.isfinite(value)]
+    return Spread(statistics.median(found), min(found), max(found), len(found)) if found else None
+
+
+def ratio_of(values: Sequence[float], baseline: Sequence[float]) -> Spread | None:
     """Of what each round found for two that ran in it: ``values[i] / baseline[i]``."""
-    return Spread.of([value / other for value, other in zip(values, baseline, strict=True)])
+    return spread_of([value / other for value, other in zip(values, baseline, strict=True)])
 
 
 def linear_fit(images: Sequence[float], seconds: Sequence[float]) -> LinearFit:
