@@ -13,7 +13,7 @@ from torch import nn
 
 from sparkq.artifact import ModelArtifact
 from sparkq.benchmark.subject import Subject
-from sparkq.benchmark.timing import Latency, Spread, interleaved, latency_of, passes, ratio_of, spread_of
+from sparkq.benchmark.timing import Latency, Passes, Spread, interleaved, latency_of, passes, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
 from sparkq.engines import fitting_engines
 from sparkq.errors import EngineError
@@ -43,13 +43,13 @@ class EngineRow:
     error : str, optional
         Why it did not run; all figures are None then.
     images_per_second : Spread, optional
-        Of one core, one value a round.
+        Of one core, one value a round: over the seconds that the process had the core, not over those that it waited for it.
     ratio : Spread, optional
         To the baseline's images per second in the same round.
     baseline : str, optional
         What `ratio` is against.
     latency : Latency, optional
-        Of a forward pass.
+        Of a forward pass, by the clock.
     """
 
     engine: str
@@ -79,7 +79,7 @@ def measure_engines(
     rounds : int
         How often each is measured.
     seconds : float
-        How long in a round.
+        How long in a round, on a core.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def _predictor(artifact: ModelArtifact, engine: str, batch_size: int) -> Callabl
     return Predictor(artifact, engine=engine, threads=1, batch_size=batch_size).engine.run
 
 
-def _passes(run: Callable[[Images], object], batch: Images, seconds: float, number: int) -> list[float]:
+def _passes(run: Callable[[Images], object], batch: Images, seconds: float, number: int) -> Passes:
     return passes(lambda: run(batch), seconds=seconds)
 
 
@@ -149,12 +149,12 @@ def _measure_batch(
         except (EngineError, RuntimeError) as error:
             errors[name] = str(error).splitlines()[-1]
     times = interleaved({name: partial(_passes, run, batch, seconds) for name, run in ready.items()}, rounds=rounds)
-    speeds = {name: [len(batch) / statistics.fmean(seconds) for seconds in found] for name, found in times.items()}
+    speeds = {name: [len(batch) / statistics.fmean(one.core) for one in found] for name, found in times.items()}
     baseline = next(iter(speeds), None)
     return [
         EngineRow(name, len(batch), errors[name]) if name in errors or baseline is None else EngineRow(
             name, len(batch), None, spread_of(speeds[name]), ratio_of(speeds[name], speeds[baseline]), baseline,
-            latency_of([second for found in times[name] for second in found]),
+            latency_of([second for one in times[name] for second in one.wall]),
         )
         for name in loaders
     ]

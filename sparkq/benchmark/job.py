@@ -117,8 +117,8 @@ class Jobs:
         )
         (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
         command = [sys.executable, "-m", "sparkq.spark.job_process", str(place / "request.json"), str(place / "result.json")]
-        # The process has a JVM of its own also where spark-submit gave this one a JVM.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_", "_PYSPARK"))}
+        # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
         with (place / "log").open("w") as log:
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
         if done.returncode:

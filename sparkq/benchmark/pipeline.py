@@ -1,7 +1,6 @@
 """Where the time of one image goes: decode, preprocess, inference, and what Spark adds."""
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Stage:
     stage : str
         One of `STAGES`.
     milliseconds : Spread
-        An image. ``spark`` is what an image costs more in a job on ``local[1]`` than in the other three together: reading
+        An image, in time on a core. ``spark`` is what an image costs more in a job on ``local[1]`` than in the other three together: reading
         files, Arrow, rows, Parquet. It is negative where Spark's JVM, on another core, does more at once than it adds.
     share : Spread
         Of an image's whole time in the job.
@@ -95,19 +94,18 @@ def measure_pipeline(
 
 
 def _each(step: Callable[[bytes], object], contents: Sequence[bytes]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for content in contents:
         step(content)
-    return 1000 * (time.perf_counter() - started) / len(contents)
+    return 1000 * (time.process_time() - started) / len(contents)
 
 
 def _inference(predictor: Predictor, batch: npt.NDArray[np.uint8], images: int) -> float:
-    times = []
-    for _ in range(max(3, images // len(batch))):
-        started = time.perf_counter()
+    started = time.process_time()
+    number = max(3, images // len(batch))
+    for _ in range(number):
         predictor.engine.run(batch)
-        times.append(time.perf_counter() - started)
-    return 1000 * statistics.fmean(times) / len(batch)
+    return 1000 * (time.process_time() - started) / (number * len(batch))
 
 
 def _job(jobs: Jobs, number: int) -> float:

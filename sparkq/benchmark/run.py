@@ -1,6 +1,7 @@
 """All parts in their order, into one mapping of plain JSON values."""
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -148,8 +149,9 @@ def _saved(artifact: ModelArtifact, work: Path) -> str:
 
 def _jobs(plan: Plan, subject: Subject, artifact: ModelArtifact, engine: str, files: Sequence[Path], work: Path) -> Jobs:
     request = JobRequest(
-        variant=SPARKQ, artifact=_saved(artifact, work), engine=engine, batch_size=plan.batch_size, cores=plan.cores, folders=(),
-        output="", started=0.0, float_spec=subject.spec, float_weights=subject.weights,
+        variant=SPARKQ, artifact=_saved(artifact, work), engine=engine, peer_engine=_peer_engine(artifact, engine),
+        batch_size=plan.batch_size, cores=plan.cores, folders=(), output="", started=0.0, float_spec=subject.spec,
+        float_weights=subject.weights,
     )
     multiples = (1, 2, 4) if "scale" in plan.parts else (1, 2)
     return Jobs(files, request, images=plan.images, multiples=multiples, work=work, cores=plan.cores)
@@ -188,7 +190,13 @@ def _job_parts(
 
 
 def _variants(subject: Subject, artifact: ModelArtifact, engine: str) -> dict[str, str]:
-    return {SPARKQ: engine, PEERS[0]: engine, **({PEERS[1]: "float32 eager"} if subject.spec is not None else {})}
+    return {SPARKQ: engine, PEERS[0]: _peer_engine(artifact, engine), **({PEERS[1]: "float32 eager"} if subject.spec is not None else {})}
+
+
+def _peer_engine(artifact: ModelArtifact, engine: str) -> str:
+    """OpenVINO, which who writes such a job by hand would take, where it is installed; else what sparkq runs."""
+    can = "openvino" in fitting_engines(artifact.manifest.quantization.recipe) and importlib.util.find_spec("openvino") is not None
+    return "openvino" if can else engine
 
 
 def _model(subject: Subject) -> dict[str, Any]:

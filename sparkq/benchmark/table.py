@@ -36,7 +36,8 @@ def _header(result: Row) -> str:
         f"model   {model['name']}, input {model['input_size'][0]} x {model['input_size'][1]}",
         f"images  {result['input']['files']} files, {result['input']['mean_bytes'] / 1000:.0f} kB on average",
         f"jobs    engine {result['engine']}, batch {result['batch_size']}, local[{result['cores']}]",
-        "figures are median (lowest to highest) of interleaved rounds; ratios were taken within a round",
+        "figures are median (lowest to highest) of interleaved rounds, ratios were taken within a round; images a core are over",
+        "time on that core, latencies and jobs by the clock",
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in result["notes"])])
 

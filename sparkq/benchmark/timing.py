@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 __all__ = [
-    "Latency", "LinearFit", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes", "ratio_of",
+    "Latency", "LinearFit", "Passes", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes", "ratio_of",
     "spread_of",
 ]
 
@@ -90,14 +90,32 @@ def interleaved(tasks: Mapping[Key, Callable[[int], Result]], *, rounds: int) ->
     return results
 
 
-def passes(run: Callable[[], object], *, seconds: float) -> list[float]:
-    """Seconds of each call: as many as fit into `seconds`, at least three."""
-    times: list[float] = []
-    while len(times) < _LEAST_PASSES or sum(times) < seconds:
-        started = time.perf_counter()
+@dataclass(frozen=True)
+class Passes:
+    """Times of single calls, in seconds.
+
+    Parameters
+    ----------
+    wall : list of float
+        As a clock shows: what a caller waits for, other processes' turns included.
+    core : list of float
+        Of all this process's threads on a core: what a call costs, whoever else wants the core.
+    """
+
+    wall: list[float]
+    core: list[float]
+
+
+def passes(run: Callable[[], object], *, seconds: float) -> Passes:
+    """Call it as often as fits into `seconds` on a core, at least three times."""
+    wall: list[float] = []
+    core: list[float] = []
+    while len(core) < _LEAST_PASSES or sum(core) < seconds:
+        wall_started, core_started = time.perf_counter(), time.process_time()
         run()
-        times.append(time.perf_counter() - started)
-    return times
+        wall.append(time.perf_counter() - wall_started)
+        core.append(time.process_time() - core_started)
+    return Passes(wall, core)
 
 
 def latency_of(seconds: Sequence[float]) -> Latency:

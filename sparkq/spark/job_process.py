@@ -40,8 +40,8 @@ class JobRequest:
         ``sparkq``, ``profiled`` (the same, under profilers), or a peer: ``predict_batch_udf``, ``mapInArrow``.
     artifact : str
         The model, INT8 for ``mapInArrow``; it also says how images are preprocessed.
-    engine : str
-        What runs it.
+    engine, peer_engine : str
+        What runs it in sparkq, and in ``mapInArrow``.
     batch_size : int
         Images a forward pass.
     cores : int
@@ -61,6 +61,7 @@ class JobRequest:
     variant: str
     artifact: str
     engine: str
+    peer_engine: str
     batch_size: int
     cores: int
     folders: tuple[str, ...]
@@ -152,7 +153,7 @@ def _predict_batch_udf(spark: SparkSession, request: JobRequest, folder: str, ou
 
 def _map_in_arrow(spark: SparkSession, request: JobRequest, folder: str, output: str) -> None:
     files = _files(spark, folder, request.cores)
-    map_in_arrow(files, request.artifact, request.engine, batch_size=request.batch_size).write.parquet(output)
+    map_in_arrow(files, request.artifact, request.peer_engine, batch_size=request.batch_size).write.parquet(output)
 
 
 _VARIANTS: dict[str, Job] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import SMALL, SmallNet, digits_artifact, noise
+from models import SMALL, SmallNet, noise
 
 from sparkq.artifact import ModelArtifact
 from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_engines
@@ -57,11 +57,11 @@ def test_an_engine_that_cannot_run_says_why(subject: Subject) -> None:
     assert fastest_int8(rows, 2) is None
 
 
-def test_nothing_runs() -> None:
+def test_nothing_runs(subject: Subject) -> None:
     """All rows say why."""
-    artifact = digits_artifact()
-    broken = Subject("broken", artifact.manifest.preprocess, int8=ModelArtifact(artifact.manifest, b"no archive"))
-    rows = measure_engines(broken, np.zeros((1, 32, 32, 3), np.uint8), batch_sizes=(1,), engines=("fbgemm",), rounds=1, seconds=0)
+    assert subject.int8 is not None
+    broken = Subject("broken", SMALL, int8=ModelArtifact(subject.int8.manifest, b"no archive"))
+    rows = measure_engines(broken, np.stack(noise(1)), batch_sizes=(1,), engines=("fbgemm",), rounds=1, seconds=0)
     assert [row.error is None for row in rows] == [False]
 
 
