@@ -30,8 +30,9 @@ class Stage:
     stage : str
         One of `STAGES`.
     milliseconds : Spread
-        An image, in time on a core. ``spark`` is what an image costs more in a job on ``local[1]`` than in the other three together: reading
-        files, Arrow, rows, Parquet. It is negative where Spark's JVM, on another core, does more at once than it adds.
+        An image, in time on a core. ``spark`` is what an image costs more in a job on ``local[1]``, by the clock, than in the
+        other three together: reading files, Arrow, rows, Parquet, and waiting for a busy machine. It is negative where Spark's
+        JVM, on another core, does more at once than it adds.
     share : Spread
         Of an image's whole time in the job.
     """

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sparkq.artifact import ModelArtifact
 from sparkq.benchmark.cold_start import measure_cold_start
-from sparkq.benchmark.engines import EngineRow, fastest_int8, measure_engines
+from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_engines
 from sparkq.benchmark.job import PEERS, SPARKQ, JobRow, Jobs, measure_jobs
 from sparkq.benchmark.machine import describe_machine
 from sparkq.benchmark.pipeline import measure_pipeline, preprocessed
@@ -190,13 +190,14 @@ def _job_parts(
 
 
 def _variants(subject: Subject, artifact: ModelArtifact, engine: str) -> dict[str, str]:
-    return {SPARKQ: engine, PEERS[0]: _peer_engine(artifact, engine), **({PEERS[1]: "float32 eager"} if subject.spec is not None else {})}
+    variants = {SPARKQ: engine, PEERS[0]: _peer_engine(artifact, engine)}
+    return variants if subject.spec is None else {**variants, PEERS[1]: EAGER}
 
 
 def _peer_engine(artifact: ModelArtifact, engine: str) -> str:
     """OpenVINO, which who writes such a job by hand would take, where it is installed; else what sparkq runs."""
-    can = "openvino" in fitting_engines(artifact.manifest.quantization.recipe) and importlib.util.find_spec("openvino") is not None
-    return "openvino" if can else engine
+    fits = "openvino" in fitting_engines(artifact.manifest.quantization.recipe)
+    return "openvino" if fits and importlib.util.find_spec("openvino") is not None else engine
 
 
 def _model(subject: Subject) -> dict[str, Any]:

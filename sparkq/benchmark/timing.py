@@ -11,8 +11,8 @@ from typing import TypeVar
 import numpy as np
 
 __all__ = [
-    "Latency", "LinearFit", "Passes", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes", "ratio_of",
-    "spread_of",
+    "Latency", "LinearFit", "Passes", "Spread", "growth_exponent", "interleaved", "latency_of", "linear_fit", "passes",
+    "ratio_of", "spread_of",
 ]
 
 Key = TypeVar("Key")
