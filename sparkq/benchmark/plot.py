@@ -31,14 +31,14 @@ def plot_benchmark(result: dict[str, Any], path: str) -> None:
     Parameters
     ----------
     result : dict
-        Of `sparkq.benchmark.run.run_benchmark`.
+        Of `sparkq.benchmark.run.run_benchmark`, with at least one of these.
     path : str
         Local file.
 
     Raises
     ------
     InputError
-        If nothing was measured that has a picture, or the file cannot be written.
+        If the file cannot be written.
     """
     # Not pyplot: it keeps figures alive, and asks for a display.
     from matplotlib.figure import Figure
@@ -46,8 +46,6 @@ def plot_benchmark(result: dict[str, Any], path: str) -> None:
     panels = [
         panel for key, panel in (("engines", _draw_engines), ("pipeline", _draw_pipeline), ("jobs", _draw_jobs)) if key in result
     ]
-    if not panels:
-        raise InputError("plot: expected part engine, pipeline or job; got none of them.", hint="add them to --parts.")
     width, height = _PANEL_INCHES
     figure = Figure(figsize=(width * len(panels), height), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

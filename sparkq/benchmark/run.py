@@ -21,7 +21,6 @@ from sparkq.benchmark.prices import PriceList, cost_rows
 from sparkq.benchmark.scaling import measure_scale, steps_of_cores
 from sparkq.benchmark.subject import Subject
 from sparkq.engines import engine_for, fitting_engines
-from sparkq.errors import EngineError
 from sparkq.spark.job_process import JobRequest
 
 __all__ = ["PARTS", "Plan", "run_benchmark"]
@@ -181,11 +180,6 @@ def _job_parts(
     if plan.profile is not None:
         _logger.info("benchmark: profile")
         result["profile"] = {"folder": plan.profile, "files": jobs.profile(plan.profile, plan.cores)}
-        if not result["profile"]["files"]:
-            raise EngineError(
-                f"profile {plan.profile}: expected a trace of each worker; got none: no worker ran a second task.",
-                hint="take more --images.",
-            )
     return rows
 
 

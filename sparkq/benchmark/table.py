@@ -21,7 +21,8 @@ def benchmark_table(result: dict[str, Any]) -> str:
     if "costs" in result:
         parts.append(_costs(result["costs"]))
     if "profile" in result:
-        parts.append(f"profile: {result['profile']['folder']}: {', '.join(result['profile']['files'])}")
+        files = ", ".join(result["profile"]["files"]) or "nothing, because no worker ran a second task: take more images"
+        parts.append(f"profile: {result['profile']['folder']}: {files}")
     return "\n\n".join(parts)
 
 

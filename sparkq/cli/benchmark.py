@@ -113,6 +113,8 @@ class BenchmarkOptions:
             check_positive("cores", self.cores)
         if not self.seconds > 0:
             raise ConfigError(f"seconds: expected more than 0; got {self.seconds!r}.")
+        if self.plot is not None and not {"engine", "pipeline", "job"} & set(_listed(self.parts)):
+            raise ConfigError("plot: expected part engine, pipeline or job; got none of them.", hint="add one to --parts.")
         if "cost" in _listed(self.parts) and self.prices is None and self.parts != _PARTS:
             raise ConfigError("prices: expected a file for part cost; got none.", hint="--prices conf/prices.yaml is a sample.")
 

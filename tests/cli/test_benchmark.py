@@ -94,6 +94,7 @@ def test_a_config_file(sparkq: Command, model: Path, images: Path) -> None:
     (("--cores", "0"), ("cores", "0")),
     (("--seconds", "0"), ("seconds", "0")),
     (("--parts", "cost"), ("prices", "--prices")),
+    (("--parts", "scale", "--plot", "x.png"), ("plot", "engine")),
     (("--input", "nowhere"), ("input nowhere", "images")),
 ], ids=lambda value: " ".join(value))
 def test_wrong_options(arguments: tuple[str, ...], words: tuple[str, ...], sparkq: Command, model: Path) -> None:
