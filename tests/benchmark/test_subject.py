@@ -8,9 +8,10 @@ import pytest
 import torch
 from models import digit_files, digits_artifact
 
-from sparkq.benchmark.subject import load_subject
-from sparkq.digits import PREPROCESS
+from sparkq.benchmark.subject import load_subject, settle_batch_norms
+from sparkq.digits import PREPROCESS, DigitsNet
 from sparkq.predictor import Predictor
+from sparkq.preprocess import preprocess_content
 from sparkq.quantization.normalization import normalize
 
 NET = "sparkq.digits:DigitsNet"
@@ -26,6 +27,23 @@ def test_a_float_model_becomes_both() -> None:
     with torch.inference_mode():
         expected = subject.model(normalize(torch.from_numpy(image), PREPROCESS)).numpy()
     assert Predictor(subject.floating).engine.run(image) == pytest.approx(expected, abs=1e-5)
+
+
+def test_random_batch_norms_settle() -> None:
+    """Behind each of them, what the images give has mean 0 and variance 1; nothing stays in training mode."""
+    model, contents = DigitsNet().eval(), list(digit_files(16))
+    settle_batch_norms(model, contents, PREPROCESS)
+    seen: list[torch.Tensor] = []
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    images = np.stack([preprocess_content(content, PREPROCESS) for content in contents])
+    with torch.no_grad():
+        model(normalize(torch.from_numpy(images), PREPROCESS))
+    assert len(seen) == 3 and not any(module.training for module in model.modules())
+    for output in seen:
+        assert output.mean((0, 2, 3)).abs().max() < 0.01
+        assert output.var((0, 2, 3)).sub(1).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("recipe", ["static", "none"])
