@@ -101,7 +101,8 @@ def _draw_pipeline(axes: Axes, result: dict[str, Any]) -> None:
     for place, end in enumerate(left):
         axes.annotate(f"{end:.1f} ms", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=7)
     axes.set_yticks(range(len(bars)), list(bars))
-    axes.invert_yaxis()
+    # A single bar is not to fill the panel.
+    axes.set_ylim(max(len(bars) - 0.5, 1.5), min(-0.5, len(bars) - 2.5))
     axes.margins(x=0.12)
     axes.set_xlabel(f"ms an image, one core, batch {result['batch_size']}; Spark as measured with {result['engine']}")
     axes.set_title("one image", fontsize=10)

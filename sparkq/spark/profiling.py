@@ -4,18 +4,23 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from pyspark.sql import DataFrame
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
+from sparkq.engines import Engine
 from sparkq.errors import InputError
 from sparkq.partition import predict_partition
+from sparkq.predictor import Predictor
 from sparkq.spark.schemas import find_content_column, output_schema
 from sparkq.spark.shipping import ShippedModel, ship_model
 
@@ -63,17 +68,37 @@ def _profiled_batches(
 ) -> Iterator[pa.RecordBatch]:
     predicted = predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
     if next(_tasks) == _PROFILED_TASK:
-        yield from _profile(predicted, Path(folder))
+        yield from _profile(predicted, model.predictor(), Path(folder))
     yield from predicted
 
 
-def _profile(predicted: Iterator[pa.RecordBatch], folder: Path) -> list[pa.RecordBatch]:
+@dataclass
+class _NamedInTrace:
+    """An engine whose passes have a name in the trace, also one outside torch."""
+
+    engine: Engine
+    name: str
+
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with torch.profiler.record_function(f"{self.name}, {len(images)} images"):
+            return self.engine.run(images)
+
+
+def _profile(predicted: Iterator[pa.RecordBatch], predictor: Predictor, folder: Path) -> list[pa.RecordBatch]:
     from pyinstrument import Profiler
     from pyinstrument.renderers import HTMLRenderer, SpeedscopeRenderer
 
     sampling = Profiler(interval=_INTERVAL_SECONDS)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as tracing, sampling:
-        done = list(islice(predicted, _PROFILED_BATCHES))
+    engine = predictor.engine
+    done: list[pa.RecordBatch] = []
+    predictor.engine = _NamedInTrace(engine, engine.name)
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as tracing, sampling:
+            for _ in range(_PROFILED_BATCHES):
+                with torch.profiler.record_function("batch"):
+                    done += islice(predicted, 1)
+    finally:
+        predictor.engine = engine
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"worker-{os.getpid()}"
     tracing.export_chrome_trace(str(stem.with_suffix(".trace.json")))

@@ -62,7 +62,8 @@ def _check_profile(folder: Path, names: list[str]) -> None:
     assert workers and len(names) == 3 * len(workers) == len(list(folder.iterdir()))
     for worker in workers:
         trace = json.loads((folder / f"{worker}.trace.json").read_text())
-        assert any("conv" in event.get("name", "") for event in trace["traceEvents"])
+        names = {event.get("name", "") for event in trace["traceEvents"]}
+        assert "batch" in names and any(name.startswith("fbgemm, ") for name in names) and any("conv" in name for name in names)
         flame = json.loads((folder / f"{worker}.speedscope.json").read_text())
         assert any("predict_partition" in frame["name"] for frame in flame["shared"]["frames"])
         assert "<html" in (folder / f"{worker}.html").read_text()
