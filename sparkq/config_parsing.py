@@ -24,7 +24,7 @@ def path_field(**arguments: Any) -> Any:
 
 
 def spec_field(**arguments: Any) -> Any:
-    """A field ``source:name`` in which a path may stand (``file.py:name``, ``onnx:file``, ``pt2:file``), as in `path_field`."""
+    """A field ``source:name`` in which a path may stand (``file.py:name``, ``onnx:file``, ``pt2:file``), or ``file.sparkq``."""
     return dataclasses.field(metadata={"relative_spec": True}, **arguments)
 
 

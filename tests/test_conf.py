@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sparkq.benchmark.prices import read_prices
+from sparkq.cli.benchmark import BenchmarkOptions
 from sparkq.cli.evaluate import EvaluateOptions
 from sparkq.cli.options import add_options, options_from
 from sparkq.cli.predict import PredictOptions
@@ -16,7 +18,10 @@ from sparkq.cli.quantize import QuantizeOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-SAMPLES = {"quantize_model": QuantizeOptions, "predict_images": PredictOptions, "evaluate_model": EvaluateOptions}
+SAMPLES = {
+    "quantize_model": QuantizeOptions, "predict_images": PredictOptions, "evaluate_model": EvaluateOptions,
+    "benchmark": BenchmarkOptions,
+}
 
 
 @pytest.mark.parametrize(("name", "kind"), SAMPLES.items(), ids=list(SAMPLES))
@@ -30,7 +35,14 @@ def test_a_sample_is_named_as_its_job_and_taken_by_its_command(name: str, kind: 
 
 
 def test_every_sample_has_a_test() -> None:
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(SAMPLES)
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(SAMPLES) | {"prices"}
+
+
+def test_the_sample_of_prices_is_read() -> None:
+    """For each family that the benchmark's users ask for, marked as an example."""
+    prices = read_prices(str(CONF / "prices.yaml"))
+    assert {name.partition(".")[0] for name in prices.instances} == {"c5", "c6i", "c7i", "c7g"}
+    assert "example" in prices.source
 
 
 def test_every_dependency_is_pinned_once() -> None:

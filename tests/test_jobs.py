@@ -1,4 +1,4 @@
-"""``jobs/``: the three spark-submit targets, one after the other, through the real ``spark-submit``."""
+"""``jobs/``: the spark-submit targets, through the real ``spark-submit``."""
 from __future__ import annotations
 
 import json
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
+from models import digit_files, digits_artifact
 
 pytestmark = pytest.mark.jvm
 JOBS = Path(__file__).resolve().parent.parent / "jobs"
@@ -26,7 +27,7 @@ def _submit(job: str, *arguments: object, folder: Path) -> dict[str, Any]:
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [SUBMIT, "--master", "local[2]", "--conf", "spark.ui.enabled=false", JOBS / job, *arguments, "--json"]
     done = subprocess.run(
-        [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True, timeout=300,
+        [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True, timeout=600,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     document = json.loads(done.stdout)
@@ -89,3 +90,21 @@ def test_quantize_predict_evaluate(job: Path) -> None:
     assert evaluated["top1"] == pytest.approx(100 * right / IMAGES)
     assert evaluated["float_top1"] > 70 and evaluated["agreement"] > 80
     assert list(elsewhere.iterdir()) == []
+
+
+def test_benchmark(tmp_path: Path) -> None:
+    """Under spark-submit, whose JVM this process talks to, the jobs that it times have JVMs of their own."""
+    artifact = digits_artifact()
+    artifact.save(str(tmp_path / "digits.sparkq"))
+    (tmp_path / "images").mkdir()
+    for index, content in enumerate(digit_files(16)):
+        (tmp_path / "images" / f"{index}.png").write_bytes(content)
+    (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump({
+        "model": "digits.sparkq", "input": "images", "parts": ["pipeline", "scale"], "engine": "fbgemm", "cores": 2, "images": 16,
+        "job_rounds": 1,
+    }))
+    result = _submit("benchmark.py", "--config", tmp_path / "benchmark.yaml", folder=tmp_path)
+    assert [row["stage"] for row in result["pipeline"]] == ["decode", "preprocess", "inference", "spark"]
+    assert [(row["cores"], row["images"]) for row in result["scale"]] == [(1, [4, 16, 32, 64]), (2, [4, 16, 32, 64])]
+    assert all(seconds["rounds"] == 1 and seconds["median"] > 0 for row in result["scale"] for seconds in row["seconds"])
+    assert result["model"]["int8_digest"] == artifact.digest

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sparkq.cli import convert, demo, evaluate, inspect, predict, quantize
+from sparkq.cli import benchmark, convert, demo, evaluate, inspect, predict, quantize
 from sparkq.cli.boundary import run_command
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
@@ -17,6 +17,7 @@ _COMMANDS = {
     "predict": predict.COMMAND,
     "evaluate": evaluate.COMMAND,
     "inspect": inspect.COMMAND,
+    "benchmark": benchmark.COMMAND,
     "demo": demo.COMMAND,
 }
 

@@ -118,6 +118,9 @@ def _resolved(kind: type, mapping: dict[str, Any], folder: str) -> dict[str, Any
         elif isinstance(value, str) and field.metadata.get("relative"):
             resolved[field.name] = _joined(folder, value)
         elif isinstance(value, str) and field.metadata.get("relative_spec"):
+            if ":" not in value and value.endswith(".sparkq"):
+                resolved[field.name] = _joined(folder, value)
+                continue
             source, _, name = value.rpartition(":")
             file_kind, _, path = value.partition(":")
             if file_kind in FILE_SPECS:

@@ -88,9 +88,9 @@ def sparkq_process(console_script: str, environment: dict[str, str], tmp_path: P
     return run
 
 
-def run_process(command: Sequence[str], environment: dict[str, str], folder: Path) -> Outcome:
+def run_process(command: Sequence[str], environment: dict[str, str], folder: Path, *, timeout_seconds: int = 300) -> Outcome:
     """Run to the end."""
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=timeout_seconds)
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -1,0 +1,182 @@
+"""Whole jobs, from image files to Parquet: each variant in processes of its own, round after round."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sparkq.benchmark.photos import linked_folder
+from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, spread_of
+from sparkq.errors import EngineError, SparkqError
+from sparkq.spark.job_process import JobRequest, JobTimes
+
+__all__ = ["PEERS", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
+
+SPARKQ = "sparkq"
+PEERS = ("mapInArrow", "predict_batch_udf")
+_SMALL_IMAGES_PER_CORE = 2
+_TIMEOUT_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One variant of the job on ``local[cores]``.
+
+    Parameters
+    ----------
+    variant : str
+        ``sparkq`` or a peer.
+    runs : str
+        What it runs the model with.
+    error : str, optional
+        Why it did not run; all figures are None then.
+    images_per_second : Spread, optional
+        Marginal: 1 over the slope of seconds over images, least squares, once the workers are warm.
+    ratio : Spread, optional
+        sparkq's marginal images per second over this variant's, round by round.
+    start_seconds, cold_seconds, job_seconds : Spread, optional
+        Fixed: until there is a session; what the first job took longer than the same job later (workers start, the model is
+        loaded); what a job of hardly any images takes in warm workers.
+    """
+
+    variant: str
+    runs: str
+    error: str | None = None
+    images_per_second: Spread | None = None
+    ratio: Spread | None = None
+    start_seconds: Spread | None = None
+    cold_seconds: Spread | None = None
+    job_seconds: Spread | None = None
+
+
+class Jobs:
+    """Runs variants in fresh processes; parts of the benchmark that need the same run share it.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Images; used again and again where a job needs more.
+    request : JobRequest
+        What is common to all: artifact, engine, batch size, float model. Its folders, cores, output are filled in here.
+    images : int
+        1x.
+    multiples : tuple of int
+        How large the measured jobs are, in units of `images`.
+    work : Path
+        A folder for links, outputs and logs.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], request: JobRequest, *, images: int, multiples: tuple[int, ...], work: Path, cores: int,
+    ) -> None:
+        self._request = request
+        self._work = work
+        self._times: dict[tuple[str, int, int], JobTimes] = {}
+        sizes = [images, _SMALL_IMAGES_PER_CORE * cores, *(images * multiple for multiple in multiples if multiple > 1)]
+        self._folders = tuple(str(linked_folder(list(files), size, work / f"images-{size}")) for size in sizes)
+
+    def times(self, variant: str, cores: int, number: int) -> JobTimes:
+        """Of round `number`; the first folder is 1x, the second hardly any images, the others the larger ones.
+
+        Raises
+        ------
+        EngineError
+            If the process failed.
+        """
+        key = (variant, cores, number)
+        if key not in self._times:
+            self._times[key] = self._run(variant, cores, number)
+        return self._times[key]
+
+    def profile(self, folder: str, cores: int) -> list[str]:
+        """Run sparkq under profilers; names of the files that its workers wrote into `folder`.
+
+        Raises
+        ------
+        EngineError
+            If the process failed.
+        """
+        self._request = dataclasses.replace(self._request, profile=str(Path(folder).absolute()))
+        self._run("profiled", cores, 0)
+        return sorted(path.name for path in Path(folder).glob("worker-*"))
+
+    def _run(self, variant: str, cores: int, number: int) -> JobTimes:
+        place = self._work / f"{variant}-{cores}-{number}"
+        place.mkdir()
+        folders = self._folders[:1] if variant == "profiled" else self._folders
+        request = dataclasses.replace(
+            self._request, variant=variant, cores=cores, folders=folders, output=str(place / "output"), started=time.time(),
+        )
+        (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
+        command = [sys.executable, "-m", "sparkq.spark.job_process", str(place / "request.json"), str(place / "result.json")]
+        # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
+        with (place / "log").open("w") as log:
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
+        if done.returncode:
+            raise EngineError(f"job {variant} on local[{cores}]: expected it to finish; got {_cause(place / 'log')}.")
+        result = json.loads((place / "result.json").read_text())
+        return JobTimes(result["start_seconds"], result["cold_seconds"], tuple(result["images"]), tuple(result["seconds"]))
+
+
+def _cause(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line and not line.startswith(("at ", "File "))]
+    return (errors or lines or ["no output"])[-1][:300].rstrip(".")
+
+
+def measure_jobs(jobs: Jobs, variants: dict[str, str], *, cores: int, rounds: int) -> list[JobRow]:
+    """sparkq against its peers.
+
+    Parameters
+    ----------
+    jobs : Jobs
+        Runs them.
+    variants : dict of str to str
+        Variant to what it runs the model with.
+    cores, rounds : int
+        N of ``local[N]``; how often each is started.
+    """
+    errors: dict[str, str] = {}
+
+    def run(variant: str, number: int) -> JobTimes | None:
+        if variant in errors:
+            return None
+        try:
+            return jobs.times(variant, cores, number)
+        except SparkqError as error:
+            errors[variant] = error.message
+            return None
+
+    found = interleaved({variant: partial(run, variant) for variant in variants}, rounds=rounds)
+    whole = {variant: [times for times in runs if times is not None] for variant, runs in found.items() if variant not in errors}
+    speeds = {variant: [marginal_speed(times) for times in runs] for variant, runs in whole.items()}
+    return [
+        JobRow(variant, runs, errors[variant]) if variant in errors else _row(
+            variant, runs, whole[variant], speeds[variant], speeds.get(SPARKQ),
+        )
+        for variant, runs in variants.items()
+    ]
+
+
+def marginal_speed(times: JobTimes) -> float:
+    """Images per second that each further image is done at; NaN where larger jobs took no longer: they were too small."""
+    marginal = linear_fit(times.images, times.seconds).marginal
+    return 1 / marginal if marginal > 0 else math.nan
+
+
+def _row(variant: str, runs: str, times: list[JobTimes], speed: list[float], sparkq: list[float] | None) -> JobRow:
+    return JobRow(
+        variant, runs, None, spread_of(speed), None if sparkq is None else ratio_of(sparkq, speed),
+        spread_of([one.start_seconds for one in times]),
+        spread_of([one.cold_seconds - one.seconds[0] for one in times]),
+        spread_of([one.seconds[1] for one in times]),
+    )

@@ -1,0 +1,129 @@
+"""The model that is benchmarked, in every form that an engine or a peer runs."""
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.float_model import load_float_model
+from sparkq.node import has_vnni
+from sparkq.quantization import quantize
+from sparkq.quantization.calibration import calibration_set
+from sparkq.quantization.normalization import normalize
+
+__all__ = ["Subject", "load_subject", "settle_batch_norms"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    preprocess : PreprocessConfig
+        From an image to its input.
+    int8, floating : ModelArtifact, optional
+        What INT8 and float engines run; None where only the other one was given.
+    model : nn.Module, optional
+        The float model itself.
+    spec, weights : str, optional
+        Where `model` came from: peers load it on their workers.
+    notes : tuple of str
+        What a reader of the figures must know.
+    """
+
+    name: str
+    preprocess: PreprocessConfig
+    int8: ModelArtifact | None = None
+    floating: ModelArtifact | None = None
+    model: nn.Module | None = None
+    spec: str | None = None
+    weights: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_subject(
+    spec: str, *, weights: str | None, float_model: str | None, preprocess: PreprocessConfig, calibration: list[bytes],
+) -> Subject:
+    """Load or quantize what `spec` names. On the driver.
+
+    Parameters
+    ----------
+    spec : str
+        ``FILE.sparkq``, or a float model as for `sparkq.float_model.load_float_model`, which is quantized here, ungated.
+    weights : str, optional
+        Of the float model.
+    float_model : str, optional
+        The float model of a ``FILE.sparkq``.
+    preprocess : PreprocessConfig
+        For a float model; an artifact has its own.
+    calibration : list of bytes
+        Encoded images.
+    """
+    given = ModelArtifact.load(spec) if spec.endswith(".sparkq") else None
+    source = spec if given is None else float_model
+    if given is not None:
+        preprocess = given.manifest.preprocess
+    name = spec.rpartition(":")[2] if given is None else given.manifest.name
+    subject = Subject(name, preprocess)
+    if source is not None:
+        with warnings.catch_warnings():
+            # It warns of random weights, which a benchmark may have: the notes say so.
+            warnings.simplefilter("ignore", UserWarning)
+            model = load_float_model(source, weights)
+        if _is_random(source, weights):
+            settle_batch_norms(model, calibration, preprocess)
+        floating = quantize(
+            model, calibration=calibration[:1], preprocess=preprocess, config=QuantizationConfig(recipe="none"), name=name,
+        )
+        subject = dataclasses.replace(subject, floating=floating, model=model, spec=source, weights=weights)
+    if given is None:
+        assert subject.model is not None
+        int8 = quantize(subject.model, calibration=calibration, preprocess=preprocess, config=_quick_static(), name=name)
+        return dataclasses.replace(subject, int8=int8, notes=_notes(spec, weights))
+    if given.manifest.quantization.recipe == "none":
+        return dataclasses.replace(subject, floating=given)
+    return dataclasses.replace(subject, int8=given)
+
+
+def _is_random(spec: str, weights: str | None) -> bool:
+    return weights is None and spec.startswith(("torchvision:", "timm:"))
+
+
+def settle_batch_norms(model: nn.Module, calibration: list[bytes], preprocess: PreprocessConfig) -> None:
+    """Set the statistics of BatchNorm layers to those of the images, in place.
+
+    With random weights and none, MobileNetV2's outputs are 1e-9 in size: engines round scales so small in different ways, and
+    the golden check of a right engine fails.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        # A plain average over all batches, of which there is one.
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        model(normalize(torch.from_numpy(calibration_set(calibration, preprocess).images), preprocess))
+    model.eval()
+
+
+def _quick_static() -> QuantizationConfig:
+    """Recipe static without the minutes that its accuracy costs: they change the numbers in its graph, not the graph."""
+    return QuantizationConfig(
+        target="vnni" if has_vnni() else "avx2", observer="min_max", weight_scales="max", rounding="nearest", equalization=False,
+        bias_correction=False,
+    )
+
+
+def _notes(spec: str, weights: str | None) -> tuple[str, ...]:
+    notes = ["INT8 was quantized quickly, for this benchmark only, and passed no gate: this measures speed, not accuracy"]
+    if _is_random(spec, weights):
+        notes.append("the weights are random (fixed seed), because none were given: speed does not depend on them")
+    return tuple(notes)

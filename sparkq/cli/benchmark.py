@@ -1,0 +1,181 @@
+"""``sparkq benchmark``: engines, pipeline, jobs, scale and cost of one model, in one command."""
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparkq.cli.command import Command
+from sparkq.config import PreprocessConfig, ResizeConfig, check_choice
+from sparkq.config.checks import check_positive
+from sparkq.config.inference import ENGINES
+from sparkq.config_parsing import path_field, spec_field
+from sparkq.errors import ConfigError
+from sparkq.storage import write_file
+
+if TYPE_CHECKING:
+    from sparkq.benchmark.run import Plan
+
+__all__ = ["COMMAND", "BenchmarkOptions"]
+
+_CALIBRATION_IMAGES = 8
+_PARTS = ("engine", "pipeline", "job", "scale", "cost")
+
+
+def _imagenet() -> PreprocessConfig:
+    return PreprocessConfig(
+        resize=ResizeConfig("shorter_side", 256), crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+    )
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """Options of ``sparkq benchmark``.
+
+    Parameters
+    ----------
+    model : str
+        Artifact FILE.sparkq (local), or a float model as in sparkq quantize, e.g. torchvision:resnet50.
+    weights : str, optional
+        Weights of the float model; without them torchvision and timm models get random ones, which are as fast.
+    float_model : str, optional
+        The float model of an artifact, for comparison.
+    preprocess : PreprocessConfig
+        For a float model; an artifact brings its own.
+    input : str, optional
+        Local folder with images; default: photographs made of the two in scikit-learn.
+    calibration_input : str, optional
+        Local folder with calibration images for a float model; default: those of input.
+    parts : str or list
+        Which of engine, pipeline, job, scale, cost; with commas, default all.
+    batch_sizes : int or list
+        Of part engine; with commas.
+    engines : str or list, optional
+        Only these in part engine; with commas.
+    engine : str, optional
+        What runs pipeline and jobs; default: the fastest INT8 engine that was measured.
+    batch_size : int
+        Images a forward pass in pipeline and jobs.
+    images : int
+        Images of the smallest measured job; others are 2 and 4 times as large.
+    cores : int, optional
+        N of local[N]; default: all of this machine.
+    rounds : int
+        Interleaved rounds of part engine.
+    job_rounds : int
+        Interleaved rounds of the other parts; each starts a process a variant.
+    seconds : float
+        How long an engine runs in a round.
+    prices : str, optional
+        YAML file of instance prices for part cost.
+    plot : str, optional
+        PNG file to draw.
+    profile : str, optional
+        Local folder for a torch.profiler trace and a flame graph of every worker.
+    output : str, optional
+        File for the JSON document, beside the printed table.
+    """
+
+    model: str = spec_field()
+    weights: str | None = path_field(default=None)
+    float_model: str | None = spec_field(default=None)
+    preprocess: PreprocessConfig = field(default_factory=_imagenet)
+    input: str | None = path_field(default=None)
+    calibration_input: str | None = path_field(default=None)
+    parts: str | tuple[str, ...] = _PARTS
+    batch_sizes: int | str | tuple[int, ...] = (1, 16)
+    engines: str | tuple[str, ...] | None = None
+    engine: str | None = None
+    batch_size: int = 16
+    images: int = 500
+    cores: int | None = None
+    rounds: int = 5
+    job_rounds: int = 3
+    seconds: float = 1.0
+    prices: str | None = path_field(default=None)
+    plot: str | None = path_field(default=None)
+    profile: str | None = path_field(default=None)
+    output: str | None = path_field(default=None)
+
+    def __post_init__(self) -> None:
+        for name, choices in (("parts", _PARTS), ("engines", ENGINES)):
+            for value in _listed(getattr(self, name)):
+                check_choice(name, value, choices)
+        for size in _listed(self.batch_sizes):
+            check_positive("batch_sizes", int(size) if str(size).isdecimal() else size)
+        if self.engine is not None:
+            check_choice("engine", self.engine, ENGINES)
+        for name in ("batch_size", "images", "rounds", "job_rounds"):
+            check_positive(name, getattr(self, name))
+        if self.cores is not None:
+            check_positive("cores", self.cores)
+        if not self.seconds > 0:
+            raise ConfigError(f"seconds: expected more than 0; got {self.seconds!r}.")
+        if self.plot is not None and not {"engine", "pipeline", "job"} & set(_listed(self.parts)):
+            raise ConfigError("plot: expected part engine, pipeline or job; got none of them.", hint="add one to --parts.")
+        if "cost" in _listed(self.parts) and self.prices is None and self.parts != _PARTS:
+            raise ConfigError("prices: expected a file for part cost; got none.", hint="--prices conf/prices.yaml is a sample.")
+
+    def plan(self) -> Plan:
+        """What is measured, checked; reads the prices."""
+        from sparkq.benchmark.machine import available_cores
+        from sparkq.benchmark.prices import read_prices
+        from sparkq.benchmark.run import Plan
+
+        return Plan(
+            parts=tuple(map(str, _listed(self.parts))), batch_sizes=tuple(int(size) for size in _listed(self.batch_sizes)),
+            engines=None if self.engines is None else tuple(map(str, _listed(self.engines))), engine=self.engine,
+            batch_size=self.batch_size, images=self.images, cores=self.cores or available_cores(), rounds=self.rounds,
+            job_rounds=self.job_rounds, seconds=self.seconds, profile=self.profile,
+            prices=None if self.prices is None else read_prices(self.prices),
+        )
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    """Of a list, of one value, or of text with commas, which is how an option can give several."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _run(options: BenchmarkOptions) -> dict[str, Any]:
+    from sparkq.benchmark.photos import image_files, write_photos
+    from sparkq.benchmark.plot import plot_benchmark, require_matplotlib
+    from sparkq.benchmark.run import run_benchmark
+    from sparkq.benchmark.subject import load_subject
+    from sparkq.benchmark.table import benchmark_table
+    from sparkq.spark.profiling import require_pyinstrument
+
+    plan = options.plan()
+    if options.plot is not None:
+        require_matplotlib()
+    if options.profile is not None:
+        require_pyinstrument()
+    with tempfile.TemporaryDirectory(prefix="sparkq-benchmark-") as work:
+        folder = options.input
+        if folder is None:
+            folder = f"{work}/photos"
+            write_photos(Path(folder))
+        files = image_files(folder)
+        chosen = files if options.calibration_input is None else image_files(options.calibration_input)
+        subject = load_subject(
+            options.model, weights=options.weights, float_model=options.float_model, preprocess=options.preprocess,
+            calibration=[path.read_bytes() for path in chosen[:_CALIBRATION_IMAGES]],
+        )
+        result = run_benchmark(plan, subject, files, Path(work))
+    if options.plot is not None:
+        plot_benchmark(result, options.plot)
+    if options.output is not None:
+        write_file(options.output, json.dumps(result, indent=1).encode(), what="benchmark")
+    return {**result, "table": benchmark_table(result)}
+
+
+COMMAND = Command(
+    BenchmarkOptions, _run, lambda result: str(result["table"]),
+    summary="Measure engines, pipeline, whole jobs, scale and cost of a model on this machine, all as ratios.",
+    example="sparkq benchmark --model torchvision:resnet50 --prices conf/prices.yaml --plot benchmark.png",
+)
