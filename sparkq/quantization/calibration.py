@@ -71,7 +71,7 @@ class CalibrationSet:
         """What all images show of `nodes` of a float graph.
 
         The same to the bit wherever the images are, however they are partitioned, and in whatever order: each forward
-        pass takes `batch_size` images.
+        pass takes `batch_size` images, or all of a smaller set.
 
         Parameters
         ----------
@@ -93,6 +93,8 @@ class CalibrationSet:
         """
         if not nodes:
             return Observations()
+        # Known before anything is partitioned, so that a small set is not filled up for nothing.
+        batch_size = min(batch_size, self.count)
         model = observed_model(graph, nodes, kind, preprocess, batch_size=batch_size, images=self.images[:2])
         if self.whole is None or isinstance(self.whole, np.ndarray):
             images = self.images if self.whole is None else self.whole
