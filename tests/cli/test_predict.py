@@ -223,8 +223,8 @@ def test_artifacts_that_cannot_be_used(
     ids=[
         "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
         "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
-        "zero_top_k", "drift_sample_no_share", "no_calibration_profile", "unknown_filesystem",
-        "zero_top_k", "batch_size_in_words", "same_without_auto", "unknown_filesystem",
+        "zero_top_k", "drift_sample_no_share", "no_calibration_profile", "batch_size_in_words",
+        "same_without_auto", "unknown_filesystem",
     ],
 )
 def test_refused(
