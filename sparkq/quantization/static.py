@@ -28,6 +28,7 @@ from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.graph.trace import shape_of
 from sparkq.quantization.histogram import Histogram
+from sparkq.quantization.linear_relu import drop_implied_relus
 from sparkq.quantization.observed_model import CountsOf
 from sparkq.quantization.observers import ActivationObserver, WeightObserver
 from sparkq.quantization.ranges import RANGES
@@ -93,6 +94,7 @@ def quantize_graph(
                 compression=compression,
             )
         name_concatenations(converted, batches[0][:1])
+        drop_implied_relus(converted)
         if config.float_output:
             give_float_outputs(converted)
         return converted
