@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,8 @@ def quantize(
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
         warn_once(images, float_outputs)
-    converted = _RECIPES[config.recipe](model, images, preprocess, config)
+    with _fitted_on("fbgemm"):
+        converted = _RECIPES[config.recipe](model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config)
     _check_labels(labels, len(probe.golden.output))
@@ -108,6 +110,18 @@ def quantize(
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
+
+
+@contextmanager
+def _fitted_on(engine: str) -> Iterator[None]:
+    """Weights and biases are fitted to what torch's current engine computes; which one that is, is not to matter."""
+    before = torch.backends.quantized.engine
+    if engine in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = engine
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
 
 
 def _check_labels(labels: Sequence[str] | None, classes: int) -> None:
