@@ -131,10 +131,26 @@ def _observe(prepared: fx.GraphModule, example: Tensor, floating: FloatGraph) ->
     observers = {node: module for node, module in modules.items() if isinstance(module, ActivationObserver)}
     for observer in observers.values():
         observer.histogram = Histogram()
-    seen = floating.observe(prepared, [node.args[0] for node in observers], CountsOf)
+    bounded = _with_bounds(prepared)
+    by_name = {node.name: node for node in bounded.graph.nodes}
+    seen = floating.observe(bounded, [by_name[node.args[0].name] for node in observers], CountsOf)
     for observer, histogram in zip(observers.values(), seen.histograms, strict=True):
         # One observer may stand at several tensors, which then share a range.
         observer.histogram.merge(histogram)
+
+
+def _with_bounds(prepared: fx.GraphModule) -> fx.GraphModule:
+    """A copy that clamps what INT8 will: else the layers behind a lowered ReLU6 would be calibrated on values that never come."""
+    bounded = copy.deepcopy(prepared)
+    for node in list(bounded.graph.nodes):
+        observer = bounded.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(observer, ActivationObserver) and observer.upper_bound < math.inf:
+            with bounded.graph.inserting_before(node):
+                clamped = bounded.graph.call_function(torch.clamp, (node.args[0], observer.lower_bound, observer.upper_bound))
+            node.replace_all_uses_with(clamped)
+            bounded.graph.erase_node(node)
+    bounded.recompile()
+    return bounded
 
 
 def _convert(
