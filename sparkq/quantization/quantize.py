@@ -2,8 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,8 +82,7 @@ def quantize(
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
         warn_once(images, float_outputs)
-    with _fitted_on("fbgemm"):
-        converted = _RECIPES[config.recipe](model, images, preprocess, config)
+    converted = _converted(model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config)
     _check_labels(labels, len(probe.golden.output))
@@ -112,14 +110,13 @@ def quantize(
     return ModelArtifact(manifest, payload)
 
 
-@contextmanager
-def _fitted_on(engine: str) -> Iterator[None]:
+def _converted(model: nn.Module, images: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> nn.Module:
     """Weights and biases are fitted to what torch's current engine computes; which one that is, is not to matter."""
     before = torch.backends.quantized.engine
-    if engine in torch.backends.quantized.supported_engines:
-        torch.backends.quantized.engine = engine
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        torch.backends.quantized.engine = "fbgemm"
     try:
-        yield
+        return _RECIPES[config.recipe](model, images, preprocess, config)
     finally:
         torch.backends.quantized.engine = before
 
