@@ -13,9 +13,9 @@ from models import REFERENCES, digit_files, digits_artifact, digits_net, referen
 from sparkq.artifact import ModelArtifact
 from sparkq.config import QuantizationConfig
 from sparkq.digits import PREPROCESS
-from sparkq.errors import ConfigError, GateError, InputError
+from sparkq.errors import ConfigError, GateError
 from sparkq.gate import (
-    Attempt, GateTarget, Measured, agreement_error, chosen_attempt, drop_error, gate_table, measure_held_out, pass_gate,
+    Attempt, GateTarget, Measured, agreement_error, chosen_attempt, drop_error, gate_table, measure_pixels, pass_gate,
     split_held_out, techniques,
 )
 from sparkq.quantization import quantize
@@ -88,7 +88,7 @@ def test_first_that_reaches_the_target() -> None:
     make = partial(quantize, digits_net(), preprocess=PREPROCESS)
     artifact, attempts = pass_gate(
         lambda config: make(calibration=calibration, config=config),
-        partial(measure_held_out, float_artifact=digits_artifact("none"), items=held_out),
+        partial(measure_pixels, float_artifact=digits_artifact("none"), images=calibration_set(held_out, PREPROCESS).images),
         config=QuantizationConfig(), target=GateTarget(), float_order=lambda _: (),
     )
     assert [attempt.recipe for attempt in attempts] == ["static"]
@@ -107,7 +107,7 @@ def test_walks_to_the_fewest_layers_in_float(shared_data: Path) -> None:
 
     def agreement_of_sqnr(artifact: ModelArtifact) -> Measured:
         """Which labels flip is luck at this size; how much noise there is, is not."""
-        found = measure_held_out(artifact, floating, calibration)
+        found = measure_pixels(artifact, floating, calibration_set(calibration, preprocess).images)
         return Measured(found.images, 100.0 if (found.sqnr_db or 1000) > 36 else 0.0, found.sqnr_db)
 
     artifact, attempts = pass_gate(
@@ -192,13 +192,10 @@ def test_table() -> None:
     assert table[2].split() == ["mixed,", "25", "dB", "10", "-", "-", "100.00", "-", "infinite", "80.00", "15.00", "1000.00"]
 
 
-def test_held_out_images_that_do_not_decode() -> None:
-    """They are left out; when none is left, it is said."""
-    int8, floating = digits_artifact(), digits_artifact("none")
-    files = list(digit_files(12))
-    found = measure_held_out(int8, floating, [b"", *files, b"no image"])
-    assert found == measure_held_out(int8, floating, files) and found.images == 12
+def test_a_model_against_itself() -> None:
+    """All agrees, nothing differs, and of twelve images that is still no certainty."""
+    floating = digits_artifact("none")
+    pixels = calibration_set(digit_files(12), PREPROCESS).images
     error = round(agreement_error(100.0, 12), 3)
-    assert measure_held_out(floating, floating, files) == Measured(12, 100.0, None, standard_error=error)
-    with pytest.raises(InputError):
-        measure_held_out(int8, floating, [b""])
+    assert measure_pixels(floating, floating, pixels) == Measured(12, 100.0, None, standard_error=error)
+    assert (measure_pixels(digits_artifact(), floating, pixels).sqnr_db or 0) > 20

@@ -1,22 +1,18 @@
 """How the gate measures where there are no labels: on images held out from calibration. Runs on the driver."""
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sparkq.artifact import ModelArtifact
-from sparkq.errors import ImageError, InputError
 from sparkq.gate.measured import Measured, agreement_error
 from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_array, preprocess_content
 from sparkq.sqnr import sqnr_of
 
-__all__ = ["measure_held_out", "measure_pixels", "split_held_out"]
+__all__ = ["measure_pixels", "split_held_out"]
 
 _BATCH = 16
 _LEAST_SPLIT = 10
@@ -29,30 +25,6 @@ def split_held_out(items: list[Item]) -> tuple[list[Item], list[Item]]:
     if len(items) < _LEAST_SPLIT:
         return items, items
     return [item for index, item in enumerate(items) if index % 5], items[::5]
-
-
-def measure_held_out(
-    artifact: ModelArtifact, float_artifact: ModelArtifact, items: Sequence[bytes | npt.NDArray[np.uint8]],
-) -> Measured:
-    """Compare an artifact with its float model on images without labels, on this machine.
-
-    Parameters
-    ----------
-    artifact, float_artifact : ModelArtifact
-        With the same preprocessing.
-    items : sequence
-        Encoded images, or decoded ones as uint8 [H, W, 3]; those that do not decode are left out.
-    """
-    preprocess = artifact.manifest.preprocess
-    images = []
-    for item in items:
-        with contextlib.suppress(ImageError):
-            images.append(
-                preprocess_array(item, preprocess) if isinstance(item, np.ndarray) else preprocess_content(item, preprocess)
-            )
-    if not images:
-        raise InputError("calibration: expected a held-out image that decodes; got none.", hint="give more calibration images.")
-    return measure_pixels(artifact, float_artifact, np.stack(images))
 
 
 def measure_pixels(artifact: ModelArtifact, float_artifact: ModelArtifact, images: npt.NDArray[np.uint8]) -> Measured:
