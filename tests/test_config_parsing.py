@@ -50,6 +50,7 @@ CONFIGS = st.one_of(
     st.builds(QuantizationConfig, recipe=st.just("none"), entropy_coding=st.booleans()),
     st.builds(CalibrationConfig, st.text(), SIZES, st.none() | st.text()),
     st.builds(InferenceConfig, st.sampled_from([None, "fbgemm", "float32"]), SIZES, SIZES, SIZES, st.none() | st.text()),
+    st.builds(InferenceConfig, st.just("auto"), st.just("auto") | SIZES, same_everywhere=st.booleans()),
 )
 
 

@@ -70,8 +70,8 @@ def assert_torchvisions(actual: Pixels, image: Pixels, config: PreprocessConfig)
     sides = image.shape[:2] if isinstance(size, tuple) else [min(image.shape[:2])] * 2
     shrinks = max(side / wanted for side, wanted in zip(sides, size if isinstance(size, tuple) else (size, size), strict=True))
     if shrinks < 6:
-        # Bicubic interpolation rounds twice beyond the range of its inputs.
-        most = 0 if config.crop is None else 1 if config.interpolation == "bilinear" else 2
+        # Rows and columns are rounded one after the other.
+        most = 0 if config.crop is None else 2
         assert np.abs(actual.astype(int) - expected).max() <= most
         # A level somewhere, not a level everywhere.
         assert (actual != expected).mean() < 0.05 or actual.size < 10_000
@@ -131,7 +131,7 @@ STRIPS = st.tuples(st.integers(1, 6), st.integers(17, 400)).map(lambda pair: (pa
 
 @settings(max_examples=80, deadline=None)
 @given(strip=STRIPS, tall=st.booleans(), size=st.integers(1, 40), data=st.data())
-def test_a_long_strip_is_torchvisions_within_one_level(
+def test_a_long_strip_is_torchvisions_within_two_levels(
     strip: tuple[int, int], tall: bool, size: int, data: st.DataObject,
 ) -> None:
     """Only the part of it that the crop needs is computed."""
@@ -140,16 +140,16 @@ def test_a_long_strip_is_torchvisions_within_one_level(
     image = texture(*(strip[::-1] if tall else strip))
     actual = preprocess_array(image, config)
     assert actual.shape == (*crop, 3)
-    assert np.abs(actual.astype(int) - torchvisions(image, config)).max() <= 1
+    assert np.abs(actual.astype(int) - torchvisions(image, config)).max() <= 2
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("shape", [(1, 20_000), (20_000, 1), (2, 33_333), (120, 24_000)], ids=str)
-def test_a_very_long_strip_is_torchvisions_within_one_level(shape: tuple[int, int], interpolation: str) -> None:
+def test_a_very_long_strip_is_torchvisions_within_two_levels(shape: tuple[int, int], interpolation: str) -> None:
     """Where the whole can still be computed."""
     config = shorter_side(32, 24, interpolation=interpolation)
     image = np.resize(texture(97, 101), (*shape, 3))
-    assert np.abs(preprocess_array(image, config).astype(int) - torchvisions(image, config)).max() <= 1
+    assert np.abs(preprocess_array(image, config).astype(int) - torchvisions(image, config)).max() <= 2
 
 
 @pytest.mark.parametrize("tall", [False, True], ids=["wide", "tall"])

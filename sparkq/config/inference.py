@@ -30,8 +30,6 @@ class InferenceConfig:
     batch_size : int or str
         Images a forward pass. ``auto``: the smallest within 3 % of the fastest; with layers in float it is the default,
         because their predictions are the same at one batch size only.
-    same_everywhere : bool
-        With ``auto``: all nodes are measured before the job, and run the same engine and batch size.
     top_k : int
         Length of the ``top_k`` column; at most the number of classes.
     max_image_pixels : int
@@ -40,15 +38,17 @@ class InferenceConfig:
         The column with encoded images (binary) or Spark's image struct. Default: ``content``, or the only one that fits.
     allow_saturation : bool
         Run an artifact of target ``vnni`` also on CPUs without VNNI, whose 16-bit sums saturate: predictions may be wrong.
+    same_everywhere : bool
+        With ``auto``: all nodes are measured before the job, and run the same engine and batch size.
     """
 
     engine: str | None = None
     batch_size: int | str = 16
-    same_everywhere: bool = False
     top_k: int = 5
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     content_column: str | None = None
     allow_saturation: bool = False
+    same_everywhere: bool = False
 
     def __post_init__(self) -> None:
         if self.engine is not None:

@@ -109,7 +109,7 @@ def test_whatever_else_is_switched(config: QuantizationConfig) -> None:
     artifact = quantize(SmallNet(), calibration=noise(8), preprocess=SMALL, config=config)
     _, exact = run_exactly(artifact.payload, np.stack(noise(60, seed=5)))
     assert sum(exact.elements.values()) > 10_000
-    assert sum(exact.different.values()) == 0
+    assert exact.different["dense"] == 0 and (exact.different["quantize"] == 0 or config.recipe == "mixed")
     assert exact.ties["dense"] == 0 and (exact.ties["quantize"] == 0 or config.recipe == "mixed")
 
 

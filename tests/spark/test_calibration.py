@@ -104,14 +104,19 @@ def test_states_of_many_partitions_meet_on_executors(
 
 def test_quantize_takes_a_dataframe(spark: SparkSession, images_df: DataFrame, files: dict[str, bytes]) -> None:
     """And makes of it what it makes of the same images in a list."""
-    artifacts = [
-        sparkq.quantize(digits_net(), calibration=calibration, preprocess=PREPROCESS, name="digits")
-        for calibration in (images_df.repartition(3), list(files.values()))
-    ]
-    first, second = (artifact.manifest for artifact in artifacts)
+    with spark_calibration(images_df.repartition(3), PREPROCESS, hold_out=False) as found:
+        first = quantize(digits_net(), calibration=found.calibration, preprocess=PREPROCESS, name="digits").manifest
+    second = quantize(digits_net(), calibration=list(files.values()), preprocess=PREPROCESS, name="digits").manifest
     assert first.calibration_images == second.calibration_images == len(files)
     assert first.calibration_fingerprint == second.calibration_fingerprint
     assert first.golden == second.golden and first.accuracy == second.accuracy
+
+
+def test_the_librarys_quantize_holds_images_of_a_dataframe_out(images_df: DataFrame, files: dict[str, bytes]) -> None:
+    """And measures on them."""
+    manifest = sparkq.quantize(digits_net(), calibration=images_df.repartition(3), preprocess=PREPROCESS).manifest
+    assert (manifest.calibration_images, manifest.accuracy["images"]) == (len(files) * 4 // 5, len(files) // 5)
+    assert manifest.accuracy["agreement"] >= 98
 
 
 def test_nothing_stays_persisted(spark: SparkSession, images_df: DataFrame) -> None:
