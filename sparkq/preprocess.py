@@ -1,9 +1,9 @@
 """From an image of any size to the model's input size, in 8-bit pixels with Pillow.
 
-The same pixels as torchvision's transforms on Pillow images (``Resize``, ``CenterCrop``): to the bit without a crop, a level
-off here and there with one, because only what the crop shows is computed. Images that shrink to less than a sixth are first averaged
-over whole blocks, JPEGs by the decoder; these may differ by more. Normalization is not done here: it is the first thing in
-the payload's graph.
+The same pixels as torchvision's transforms on Pillow images (``Resize``, ``CenterCrop``): to the bit without a crop, a
+level off here and there with one, because only what the crop shows is computed. Images that shrink to less than a sixth
+are first averaged over whole blocks, JPEGs by the decoder; these may differ by more. Normalization is not done here: it
+is the first thing in the payload's graph.
 """
 from __future__ import annotations
 
