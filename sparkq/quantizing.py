@@ -11,6 +11,7 @@ from torch import nn
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.errors import InputError
 from sparkq.gate import Attempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
 from sparkq.quantization import quantize as quantize_ungated
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
@@ -79,9 +80,10 @@ def quantize(
     hold_out = labelled is None and config.recipe != "none"
     if not _is_dataframe(calibration):
         items = list(calibration)
-        calibrated, held_out = split_held_out(items) if hold_out else (items, items[:1])
-        pixels = calibration_set(held_out, preprocess).images if hold_out else None
-        return make(calibration_set(calibrated, preprocess), held_out=pixels)[0]
+        if not hold_out:
+            return make(calibration_set(items, preprocess))[0]
+        calibrated, held_out = split_held_out(items)
+        return make(calibration_set(calibrated, preprocess), held_out=calibration_set(held_out, preprocess).images)[0]
     # Only who has a DataFrame has pyspark.
     from sparkq.spark.calibration import spark_calibration
 
@@ -90,7 +92,6 @@ def quantize(
 
 
 def _labelled(evaluation: Any, labels: str | None) -> _Labelled:
-    from sparkq.errors import InputError
     from sparkq.spark.measuring import labelled_measure
 
     if labels is None or not _is_dataframe(evaluation):

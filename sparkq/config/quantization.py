@@ -42,7 +42,8 @@ class QuantizationConfig:
     high_bias_absorption : bool
         Move what a channel never falls below into the next layer's bias (Nagel et al. 2019).
     weight_scales : str
-        ``mse``: least squared error a channel; ``max``: the largest weight.
+        ``mse``: least squared error a channel; ``max``: the largest weight. Counts where `rounding` is ``nearest``: least
+        squares searches scales of its own.
     rounding : str
         ``least_squares``: each layer's weights fitted to the float model's outputs (GPTQ); ``nearest``.
     bias_correction : bool
