@@ -24,7 +24,7 @@ RANKS = {
     "sparkq.exported": 3, "sparkq.float_model": 3, "sparkq.graph_building": 3, "sparkq.onnx_import": 3, "sparkq.weights": 3,
     "sparkq.engines": 4, "sparkq.quantization": 4,
     "sparkq.predictor": 5,
-    "sparkq.engine_choice": 6, "sparkq.observed_model_cache": 6, "sparkq.predictor_cache": 6,
+    "sparkq.engine_choice": 6, "sparkq.engine_measuring": 6, "sparkq.observed_model_cache": 6, "sparkq.predictor_cache": 6,
     "sparkq.digits": 7, "sparkq.drift": 7, "sparkq.drift_partition": 7, "sparkq.gate": 7, "sparkq.evaluation": 7,
     "sparkq.partition": 7, "sparkq.prediction_columns": 7,
     "sparkq.spark": 8,

@@ -15,14 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from models import SMALL, SmallNet, digits_artifact, float_artifact, noise
 
 from sparkq import engines
 from sparkq.artifact import ModelArtifact
 from sparkq.config import QuantizationConfig
-from sparkq.engine_choice import EngineChoice, choose_engine, settled_batch_size, smallest_near_best
+from sparkq.engine_choice import EngineChoice, choose_engine, settled_batch_size
 from sparkq.engines import Engine, LoadOptions
 from sparkq.errors import EngineError
 from sparkq.quantization import quantize
@@ -67,8 +65,14 @@ class TestMeasured:
     def test_batch_sizes_of_the_fastest(self, int8: ModelArtifact) -> None:
         choice = choose_engine(int8)
         sizes = {one.batch_size: one.images_per_second for one in choice.measurements if one.engine == choice.engine}
-        assert set(sizes) == {1, 4, 8, 16, 32}
+        assert {1, 4} <= set(sizes) <= {1, 4, 8, 16, 32}
         assert sizes[choice.batch_size] >= 0.97 * max(sizes.values())
+
+    @pytest.mark.skipif(not OPENVINO, reason="openvino, an optional extra, is not installed")
+    def test_batch_sizes_of_a_compiled_engine(self, int8: ModelArtifact) -> None:
+        choice = choose_engine(int8, engine="openvino")
+        sizes = {one.batch_size: one.images_per_second for one in choice.measurements}
+        assert {1, 4} <= set(sizes) and choice.batch_size in sizes and not choice.refused
 
     def test_batch_sizes_of_one_engine(self, int8: ModelArtifact) -> None:
         choice = choose_engine(int8, engine="fbgemm")
@@ -220,12 +224,3 @@ def _chosen(data: bytes) -> tuple[int, EngineChoice]:
     # So that the other process gets the other task.
     time.sleep(1)
     return os.getpid(), choice
-
-
-@given(st.dictionaries(st.integers(1, 64), st.floats(0.1, 1e4), min_size=1))
-def test_smallest_batch_near_the_best(rates: dict[int, float]) -> None:
-    """Within 3 % of the best, and every smaller one is further off."""
-    chosen = smallest_near_best(rates)
-    limit = 0.97 * max(rates.values())
-    assert rates[chosen] >= limit
-    assert all(rate < limit for size, rate in rates.items() if size < chosen)

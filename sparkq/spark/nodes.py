@@ -12,7 +12,8 @@ from pyspark import SparkContext
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
-from sparkq.engine_choice import EngineChoice, choose_engine, settled_batch_size, smallest_near_best
+from sparkq.engine_choice import EngineChoice, choose_engine, settled_batch_size
+from sparkq.engine_measuring import smallest_near_best
 from sparkq.engines import engine_for
 from sparkq.errors import EngineError
 from sparkq.node import cpu_model

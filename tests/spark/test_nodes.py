@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame, SparkSession
 import sparkq
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
-from sparkq.engine_choice import EngineChoice, Measurement
+from sparkq.engine_choice import EngineChoice
+from sparkq.engine_measuring import Measurement
 from sparkq.errors import ConfigError, EngineError
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
