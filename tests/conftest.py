@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,6 +20,12 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests without a JVM first: they fail within seconds."""
     items.sort(key=lambda item: "spark" in getattr(item, "fixturenames", ()) or item.get_closest_marker("jvm") is not None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Models that a test or its fixtures make have the same random weights in every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,6 +14,7 @@ import torch
 from sparkq.artifact import sha256_digest
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.blob_cache import BlobCache
+from sparkq.engines.torchscript import packing_for
 from sparkq.errors import EngineError
 from sparkq.node import cpu_features, describe_node, return_freed_memory
 
@@ -122,7 +123,8 @@ def _openvino() -> ModuleType:
 
 
 def _converted(payload: bytes, shape: list[int], openvino: Any) -> Any:
-    with warnings.catch_warnings():
+    # Of all that torch packs weights for, qnnpack keeps them as they are: the least work, for weights that are unpacked again.
+    with packing_for("qnnpack"), warnings.catch_warnings():
         # torch.jit is deprecated upstream; OpenVINO reads the unfrozen archive and refuses a frozen one.
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from sparkq.errors import EngineError
 from sparkq.node import describe_node
 
-__all__ = ["TorchScriptEngine", "load_packed"]
+__all__ = ["TorchScriptEngine", "load_packed", "packing_for"]
 
 
 class TorchScriptEngine:
@@ -70,11 +72,19 @@ def load_packed(payload: bytes, name: str, hint: str, *, images_a_pass: int | No
             f"{', '.join(torch.backends.quantized.supported_engines)}.",
             hint=hint,
         )
-    # Weights are packed for the engine that is current while the archive loads, and each call then runs what was packed.
-    # The setting is the process's, so it is put back for whatever else runs here.
+    with packing_for(name):
+        return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
+
+
+@contextmanager
+def packing_for(name: str) -> Iterator[None]:
+    """Weights are packed for the engine that is current while an archive loads, and each call then runs what was packed.
+
+    The setting is the process's, so it is put back for whatever else runs here.
+    """
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
     try:
-        return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
+        yield
     finally:
         torch.backends.quantized.engine = before
