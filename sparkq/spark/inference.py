@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from pyspark import RDD
+from pyspark import RDD, SparkContext
 from pyspark.sql import DataFrame
 
 from sparkq.artifact import ModelArtifact
@@ -15,9 +15,10 @@ from sparkq.config import InferenceConfig
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.errors import InputError
 from sparkq.partition import predict_partition
+from sparkq.spark.connect import is_connect
 from sparkq.spark.nodes import choose_for_all
 from sparkq.spark.schemas import find_content_column, output_schema
-from sparkq.spark.shipping import ShippedModel, ship_model
+from sparkq.spark.shipping import ShippedModel, ship_in_session, ship_model
 
 __all__ = ["predict", "predict_rdd"]
 
@@ -55,25 +56,28 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     config = config or InferenceConfig()
     content_column = find_content_column(images_df.schema, config.content_column)
     schema = output_schema(images_df.schema, content_column)
-    context = _context(images_df)
-    if config.same_everywhere:
-        config, _ = choose_for_all(context, artifact, config)
-    model = ship_model(
-        context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
-    )
+    session = images_df.sparkSession
+    model = _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
     task = partial(_predict_batches, model=model, content_column=content_column, config=config)
     return images_df.mapInArrow(task, schema)
 
 
-def _context(images_df: DataFrame) -> Any:
-    try:
-        return images_df.sparkSession.sparkContext
-    # Spark Connect has no driver-side JVM: it says so with an error of its own, which differs from version to version.
-    except Exception as error:
+def _ship(context: SparkContext, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    if config.same_everywhere:
+        config, _ = choose_for_all(context, artifact, config)
+    return ship_model(
+        context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+    )
+
+
+def _ship_in_session(session: Any, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    if config.same_everywhere:
         raise InputError(
-            "images: expected a DataFrame of a classic Spark session; got one of Spark Connect, which has no broadcast.",
-            hint="run in spark-submit, a notebook kernel or SparkSession.builder.master(...).",
-        ) from error
+            "same_everywhere: expected a classic Spark session, whose nodes can be measured before the job; got one of Spark "
+            "Connect.",
+            hint="name the engine and the batch size, or let each node choose.",
+        )
+    return ship_in_session(session, artifact, config)
 
 
 def _predict_batches(
@@ -100,11 +104,7 @@ def predict_rdd(
         The columns that `predict` adds, by name.
     """
     config = config or InferenceConfig()
-    if config.same_everywhere:
-        config, _ = choose_for_all(rdd.context, artifact, config)
-    model = ship_model(
-        rdd.context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
-    )
+    model = _ship(rdd.context, artifact, config)
     return rdd.mapPartitions(partial(_predict_pairs, model=model, config=config), preservesPartitioning=True)
 
 

@@ -1,4 +1,4 @@
-"""How an artifact comes to the Python workers: broadcast once, loaded once a worker."""
+"""How an artifact comes to the Python workers: sent once, loaded once a worker."""
 from __future__ import annotations
 
 import hashlib
@@ -9,14 +9,15 @@ from typing import Any
 from pyspark import SparkContext
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import AUTO
+from sparkq.config import AUTO, InferenceConfig
 from sparkq.engine_choice import settled_batch_size
 from sparkq.engines import engine_for
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.predictor import Predictor
 from sparkq.predictor_cache import PredictorKey, cached_predictor
+from sparkq.spark.connect import add_to_session
 
-__all__ = ["ShippedModel", "ship_model"]
+__all__ = ["ShippedModel", "ship_in_session", "ship_model"]
 
 _MAX_BROADCASTS = 8
 _broadcasts: OrderedDict[tuple[str, str], Any] = OrderedDict()
@@ -24,29 +25,29 @@ _broadcasts: OrderedDict[tuple[str, str], Any] = OrderedDict()
 
 @dataclass(frozen=True)
 class ShippedModel:
-    """A broadcast artifact, as a task's closure holds it.
+    """An artifact on its way, as a task's closure holds it.
 
     Parameters
     ----------
-    broadcast : Broadcast of bytes
+    sent : Broadcast of bytes or SessionFile
         The whole ``.sparkq`` file.
     key : PredictorKey
         Which cached predictor it is.
     """
 
-    broadcast: Any
+    sent: Any
     key: PredictorKey
 
     def predictor(self) -> Predictor:
-        """The worker's predictor; the broadcast is only read when there is none yet. On a Python worker."""
+        """The worker's predictor; it is only read when there is none yet. On a Python worker."""
         return cached_predictor(self.key, self.artifact)
 
     def artifact(self) -> ModelArtifact:
         """The artifact, read and checked; no copy of its bytes is kept. On a Python worker."""
-        artifact = ModelArtifact.loads(self.broadcast.value, place="broadcast artifact")
+        artifact = ModelArtifact.loads(self.sent.value, place="broadcast artifact")
         # pyspark keeps what it has read, for the life of the worker; it reads its file again if it is asked again.
-        if getattr(self.broadcast, "_path", None) is not None:
-            vars(self.broadcast).pop("_value", None)
+        if getattr(self.sent, "_path", None) is not None:
+            vars(self.sent).pop("_value", None)
         return artifact
 
 
@@ -63,16 +64,35 @@ def ship_model(
     EngineError
         If `engine` does not fit the artifact's recipe.
     """
-    engine = engine if engine == AUTO else engine_for(artifact, engine)
-    batch_size = settled_batch_size(artifact.manifest, batch_size)
-    data = artifact.dumps()
-    file_sha256 = hashlib.sha256(data).hexdigest()
-    key = (str(context.applicationId), file_sha256)
-    if key not in _broadcasts:
-        _broadcasts[key] = context.broadcast(data)
-    _broadcasts.move_to_end(key)
+    task_cpus = context.getConf().get("spark.task.cpus", "1")
+    data, key = _file_and_key(artifact, engine, task_cpus, allow_saturation, batch_size)
+    place = (str(context.applicationId), key.file_sha256)
+    if place not in _broadcasts:
+        _broadcasts[place] = context.broadcast(data)
+    _broadcasts.move_to_end(place)
     while len(_broadcasts) > _MAX_BROADCASTS:
         # Forgotten, not destroyed: a lazy DataFrame may still need it, and Spark frees what nobody holds.
         _broadcasts.popitem(last=False)
-    threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
-    return ShippedModel(_broadcasts[key], PredictorKey(file_sha256, engine, threads, allow_saturation, batch_size))
+    return ShippedModel(_broadcasts[place], key)
+
+
+def ship_in_session(session: Any, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    """The same for a session of Spark Connect, once a session. On the client.
+
+    Raises
+    ------
+    EngineError
+        If the engine does not fit the artifact's recipe.
+    """
+    task_cpus = session.conf.get("spark.task.cpus", "1")
+    data, key = _file_and_key(artifact, config.engine, task_cpus, config.allow_saturation, config.batch_size)
+    return ShippedModel(add_to_session(session, data, key.file_sha256), key)
+
+
+def _file_and_key(
+    artifact: ModelArtifact, engine: str | None, task_cpus: str | None, allow_saturation: bool, batch_size: int | str,
+) -> tuple[bytes, PredictorKey]:
+    engine = engine if engine == AUTO else engine_for(artifact, engine)
+    batch_size = settled_batch_size(artifact.manifest, batch_size)
+    data = artifact.dumps()
+    return data, PredictorKey(hashlib.sha256(data).hexdigest(), engine, int(task_cpus or 1), allow_saturation, batch_size)

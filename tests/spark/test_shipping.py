@@ -23,9 +23,9 @@ def test_broadcast_once_an_application(spark: SparkSession, artifact: ModelArtif
     """Asking again gives the same broadcast; another artifact gets its own, also if only its manifest differs."""
     first, again = ship_model(spark.sparkContext, artifact, None), ship_model(spark.sparkContext, artifact, "fbgemm")
     other = ship_model(spark.sparkContext, _renamed(artifact, "other"), None)
-    assert first.broadcast is again.broadcast and first.key == again.key
-    assert other.broadcast is not first.broadcast and other.key != first.key
-    assert ModelArtifact.loads(first.broadcast.value).dumps() == artifact.dumps()
+    assert first.sent is again.sent and first.key == again.key
+    assert other.sent is not first.sent and other.key != first.key
+    assert ModelArtifact.loads(first.sent.value).dumps() == artifact.dumps()
 
 
 def test_tasks_do_not_carry_the_model(spark: SparkSession, artifact: ModelArtifact) -> None:
@@ -40,7 +40,7 @@ def test_a_worker_keeps_no_copy(spark: SparkSession, artifact: ModelArtifact) ->
     shipped = ship_model(spark.sparkContext, artifact, None)
 
     def read(rows: object) -> list[tuple[str, bool]]:
-        return [(shipped.artifact().digest, "_value" in vars(shipped.broadcast)) for _ in range(2)]
+        return [(shipped.artifact().digest, "_value" in vars(shipped.sent)) for _ in range(2)]
 
     assert spark.sparkContext.parallelize([0], 1).mapPartitions(read).collect() == [(artifact.digest, False)] * 2
 

@@ -1,0 +1,53 @@
+"""Spark Connect: no broadcast, no JVM on the client, the same rows."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparkq.artifact import ModelArtifact
+
+from .local import COLUMNS
+
+pytestmark = pytest.mark.jvm
+
+
+@pytest.fixture(scope="module")
+def found(artifact: ModelArtifact, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One run of ``connect_job.py``."""
+    work = tmp_path_factory.mktemp("connect")
+    artifact.save(str(work / "model.sparkq"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment["PYSPARK_PYTHON"] = sys.executable
+    script = Path(__file__).with_name("connect_job.py")
+    done = subprocess.run(
+        [sys.executable, script, work / "model.sparkq", folder, work / "found.json"], env=environment, cwd=work,
+        capture_output=True, text=True, timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    result: dict[str, Any] = json.loads((work / "found.json").read_text())
+    return result
+
+
+def test_rows_are_those_of_one_image_at_a_time(found: dict[str, Any], expected: dict[str, dict[str, Any]]) -> None:
+    """Every file once, and each says what the model says of it alone."""
+    assert found["session"].startswith("pyspark.sql.connect.")
+    assert found["columns"] == ["path", "modificationTime", "length", *COLUMNS]
+    rows = {Path(row["path"]).name: {name: row[name] for name in COLUMNS} for row in found["rows"]}
+    assert len(found["rows"]) == len(rows) and rows.keys() == expected.keys()
+    for name, row in rows.items():
+        assert {**row, "score": pytest.approx(row["score"]), "top_k": None} == {**expected[name], "top_k": None}
+
+
+def test_two_models_of_one_session(found: dict[str, Any]) -> None:
+    assert found["engines"] == ["fbgemm", "onednn"]
+
+
+def test_what_needs_a_classic_session_says_so(found: dict[str, Any]) -> None:
+    assert "Connect" in found["same_everywhere"] and "same_everywhere" in found["same_everywhere"]
+    assert "Hint" in found["same_everywhere"] and "\n" not in found["same_everywhere"]
