@@ -15,8 +15,9 @@ from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.spark.drift import measure_drift
 from sparkq.spark.inference import predict_reporting
+from sparkq.spark.inventory import take_inventory
 from sparkq.spark.nodes import NodeChoice, settle
-from sparkq.spark.planning import with_planned_partitions
+from sparkq.spark.planning import planned_images
 from sparkq.spark.quarantine import quarantine_failures
 from sparkq.spark.resume import remaining_images
 from sparkq.spark.runs import Attempt, committed_run, new_run_id, output_folder, start_attempt

@@ -39,11 +39,15 @@ EXIT_CODES = (
 )
 
 
-def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool) -> int:
+def run_command(
+    run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool,
+    failure: Callable[[dict[str, Any]], SparkqError | None] = lambda result: None,
+) -> int:
     """Run a command and print its result.
 
     While it runs, whatever writes to standard output (the user's model code, Java) is sent to standard error, so that
-    standard output holds the result alone: with `as_json` exactly one JSON document, also when the command fails.
+    standard output holds the result alone: with `as_json` exactly one JSON document, also when the command fails. A result
+    of which `failure` says what is wrong is printed as well.
 
     Returns
     -------
@@ -58,6 +62,9 @@ def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, 
             print(json.dumps(result, ensure_ascii=False), file=stdout)
         elif "error" not in result or code == ErrorBudgetError.exit_code:
             print(show(result), file=stdout)
+        error = failure(result) if code == 0 else None
+        if error is not None:
+            code = _tell(error)
     return code
 
 
@@ -65,11 +72,8 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     try:
         return 0, run()
     except SparkqError as error:
-        print(f"sparkq: error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"Hint: {error.hint}", file=sys.stderr)
         done = error.result if isinstance(error, ErrorBudgetError) else {}
-        return error.exit_code, {**done, **_failure(type(error).__name__, error.message, error.hint)}
+        return _tell(error), {**done, **_failure(type(error).__name__, error.message, error.hint)}
     except KeyboardInterrupt:
         print("sparkq: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED, _failure("Interrupted", "interrupted", None)
@@ -95,6 +99,13 @@ def _terminable() -> Iterator[None]:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _tell(error: SparkqError) -> int:
+    print(f"sparkq: error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"Hint: {error.hint}", file=sys.stderr)
+    return error.exit_code
 
 
 def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:
