@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import AUTO, PredictionJob
+from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config_parsing import to_mapping
 from sparkq.drift import Drift, required_profile
 from sparkq.engines import engine_for
@@ -21,8 +21,10 @@ from sparkq.spark.planning import planned_images
 from sparkq.spark.quarantine import quarantine_failures
 from sparkq.spark.resume import remaining_images
 from sparkq.spark.runs import Attempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.schemas import find_uri_column
 from sparkq.spark.sinks import check_partition_columns, write_attempt
-from sparkq.spark.sources import comparable_path, count_images, read_images, spark_path
+from sparkq.spark.sources import comparable_path, read_images, spark_path
+from sparkq.spark.worker_reads import choose_reads
 from sparkq.spark.workers import WorkerReports
 from sparkq.storage import shown
 
@@ -77,30 +79,42 @@ def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
 
 def _run(spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt) -> dict[str, Any]:
     images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
-    count = listed = count_images(images, job.input)
+    config = job.inference()
+    if job.input_format == "uri":
+        config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, job.uri_column))
+    images, config = choose_reads(images, config, read=job.read)
+    _require_places(job, images.columns, config)
+    inventory = take_inventory(images, job.input)
+    listed = inventory.images
     if job.resume:
         images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
+        inventory = inventory.part(count)
         _logger.info("resume: %d of %d images are left", count, listed)
-    if job.quarantine_bytes and "path" not in images.columns:
+    drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None
+    settled, nodes = settle(spark.sparkContext, artifact, config)
+    reports = WorkerReports(spark.sparkContext)
+    with planned_images(images, inventory, artifact, config=settled, nodes=nodes) as planned:
+        predictions = predict_reporting(planned, artifact, config=settled, reports=reports)
+        check_partition_columns(predictions.schema, job.partition_columns)
+        return write_attempt(
+            predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=inventory.images,
+            describe=_described(
+                job, artifact, drift, nodes, reports, skipped=listed - inventory.images, uri_column=config.uri_column,
+            ),
+        )
+
+
+def _require_places(job: PredictionJob, columns: Sequence[str], config: InferenceConfig) -> None:
+    if job.quarantine_bytes and config.uri_column is None and "path" not in columns:
         raise InputError(
-            f"quarantine_bytes: expected images with a path to read them from; got the columns {', '.join(images.columns)}.",
+            f"quarantine_bytes: expected images with a path to read them from; got the columns {', '.join(columns)}.",
             hint="leave --quarantine-bytes out: the table itself holds the bytes.",
         )
-    drift = _measured_drift(images, artifact, job) if job.drift_sample and count else None
-    config, nodes = settle(spark.sparkContext, artifact, job.inference())
-    reports = WorkerReports(spark.sparkContext)
-    planned = with_planned_partitions(images, images=count)
-    predictions = predict_reporting(planned, artifact, config=config, reports=reports)
-    check_partition_columns(predictions.schema, job.partition_columns)
-    return write_attempt(
-        predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=count,
-        describe=_described(job, artifact, drift, nodes, reports, skipped=listed - count),
-    )
 
 
 def _described(
     job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
-    skipped: int,
+    skipped: int, uri_column: str | None,
 ) -> Callable[[], dict[str, Any]]:
     """What the manifest says beside the counts; asked when the job has run."""
     def described() -> dict[str, Any]:
@@ -108,6 +122,7 @@ def _described(
         return {
             "skipped": skipped,
             "input": shown(job.input),
+            "uri_column": uri_column,
             "output": shown(job.output),
             "model": artifact.manifest.name,
             "model_digest": artifact.digest,
@@ -129,9 +144,9 @@ def _settings(job: PredictionJob) -> dict[str, Any]:
     return {key: shown(value) if isinstance(value, str) else value for key, value in to_mapping(job).items()}
 
 
-def _measured_drift(images: Any, artifact: ModelArtifact, job: PredictionJob) -> Drift:
+def _measured_drift(images: Any, artifact: ModelArtifact, job: PredictionJob, config: InferenceConfig) -> Drift:
     """Drift of a sample of `images`, with a warning where there is any."""
-    drift = measure_drift(images, artifact, sample=job.drift_sample, config=job.inference())
+    drift = measure_drift(images, artifact, sample=job.drift_sample, config=config)
     for reason in drift.reasons:
         _logger.warning("drift: %s", reason)
     if drift.recalibrate:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import INPUT_FORMATS, InferenceConfig, check_choice
+from sparkq.config import INPUT_FORMATS, READS, InferenceConfig, check_choice
 from sparkq.config.checks import check_positive
 from sparkq.config_parsing import path_field
 from sparkq.errors import ConfigError
@@ -34,7 +34,9 @@ class PlanOptions:
         Images a forward pass; auto: the smallest within 3 % of the fastest.
     content_column : str, optional
         Column with the images, where there are several that could be.
-    input_format : str
+    uri_column : str, optional
+        With input format uri: the column with uris, where there are several that could be.
+    input_format, read : str
         As for sparkq predict.
     glob : str, optional
         Only files whose name matches, e.g. *.jpg.
@@ -53,7 +55,9 @@ class PlanOptions:
     engine: str | None = None
     batch_size: int | str = 16
     content_column: str | None = None
+    uri_column: str | None = None
     input_format: str = "auto"
+    read: str = "auto"
     glob: str | None = None
     allow_saturation: bool = False
     instance: str | None = None
@@ -62,6 +66,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_choice("read", self.read, READS)
         if self.nodes is not None:
             check_positive("nodes", self.nodes)
             if self.instance is None:
@@ -80,15 +85,21 @@ def _run(options: PlanOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.planning.instances import instance_named
     from sparkq.spark.forecast import forecast_job
+    from sparkq.spark.schemas import find_uri_column
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import read_images
+    from sparkq.spark.worker_reads import choose_reads
 
     artifact = ModelArtifact.load(options.model)
     instance = None if options.instance is None else instance_named(options.instance)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
+        config = options.inference()
+        if options.input_format == "uri":
+            config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, options.uri_column))
+        images, config = choose_reads(images, config, read=options.read)
         forecast = forecast_job(
-            images, artifact, config=options.inference(), place=options.input, instance=instance, nodes=options.nodes or 1,
+            images, artifact, config=config, place=options.input, instance=instance, nodes=options.nodes or 1,
         )
     return {"input": shown(options.input), "model": artifact.manifest.name, **_document(forecast)}
 

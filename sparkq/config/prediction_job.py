@@ -4,7 +4,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparkq.config.checks import check_choice, check_run_id, check_share
-from sparkq.config.inference import DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig
+from sparkq.config.inference import (
+    DEFAULT_MAX_DECODE_BYTES, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, READS, InferenceConfig,
+)
 from sparkq.config_parsing import path_field
 from sparkq.errors import ConfigError
 
@@ -20,7 +22,7 @@ class PredictionJob:
     model : str
         Artifact, path or uri.
     input : str
-        Directory of images (searched recursively), one image, or Parquet with a binary column.
+        Directory of images (searched recursively), one image, Parquet with a binary column, or a list of uris.
     output : str
         Folder of runs: this one goes to OUTPUT/run_id=ID/, and is there once OUTPUT/_sparkq/ID.json is.
     run_id : str, optional
@@ -49,10 +51,18 @@ class PredictionJob:
         Length of the top_k column.
     content_column : str, optional
         Column with the images, where there are several that could be.
+    uri_column : str, optional
+        With input format uri: the column with uris, where there are several that could be.
     max_image_pixels : int
         Images with more pixels become error rows.
+    max_image_bytes : int
+        Files with more bytes become error rows.
+    max_decode_bytes : int
+        Images whose decoding takes more memory, by their header, become error rows.
     input_format : str
-        auto, images or parquet.
+        auto, images, parquet, or uri: a text file with one uri a line, or Parquet with a column of them.
+    read : str
+        Who opens the files of a directory: workers, spark, or auto (workers, if they can as far as the driver can tell).
     glob : str, optional
         Only files whose name matches, e.g. *.jpg; without it every file counts as an image.
     drift_sample : float
@@ -76,14 +86,21 @@ class PredictionJob:
     same_everywhere: bool = False
     top_k: int = 5
     content_column: str | None = None
+    uri_column: str | None = None
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES
+    max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
     input_format: str = "auto"
+    read: str = "auto"
     glob: str | None = None
     drift_sample: float = 0.0
     allow_saturation: bool = False
 
     def __post_init__(self) -> None:
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_choice("read", self.read, READS)
+        if self.uri_column is not None and self.input_format != "uri":
+            raise ConfigError("uri_column: expected input_format uri with it; got another.", hint="--input-format uri.")
         check_share("drift_sample", self.drift_sample)
         check_share("max_error_rate", self.max_error_rate)
         self.inference()
@@ -98,7 +115,8 @@ class PredictionJob:
         """The part that is about inference, checked."""
         return InferenceConfig(
             engine=self.engine, batch_size=self.batch_size, top_k=self.top_k, max_image_pixels=self.max_image_pixels,
-            content_column=self.content_column, allow_saturation=self.allow_saturation, same_everywhere=self.same_everywhere,
+            max_image_bytes=self.max_image_bytes, max_decode_bytes=self.max_decode_bytes, content_column=self.content_column,
+            uri_column=self.uri_column, allow_saturation=self.allow_saturation, same_everywhere=self.same_everywhere,
         )
 
     @property

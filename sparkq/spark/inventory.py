@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import DataFrame
@@ -48,6 +48,11 @@ class Inventory:
     def mean_bytes(self) -> float | None:
         """Of an image."""
         return None if self.bytes is None else self.bytes / max(self.images, 1)
+
+    def part(self, images: int) -> Inventory:
+        """Of so many of its images, whichever they are."""
+        mean = self.mean_bytes
+        return replace(self, images=images, bytes=None if mean is None else round(mean * images))
 
 
 def take_inventory(images_df: DataFrame, place: str) -> Inventory:

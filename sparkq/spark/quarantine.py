@@ -38,7 +38,7 @@ def quarantine_failures(folder: HadoopFolder, manifest: Mapping[str, Any], desti
     destination : str
         Folder, path or uri.
     with_bytes : bool
-        Add ``content``, which a worker reads at ``path``, and ``content_error``, which says why there is none.
+        Add ``content``, which a worker reads at the row's path or uri, and ``content_error``, which says why there is none.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def quarantine_failures(folder: HadoopFolder, manifest: Mapping[str, Any], desti
     kept = [column for column in rows.columns if column not in (*PREDICTION_FIELDS.names, "run_id")]
     failed = rows.where("status = 'error'").select(*kept, *_TOLD)
     if with_bytes:
-        failed = _with_bytes(failed)
+        failed = _with_bytes(failed, str(manifest.get("uri_column") or "path"))
     staged = f"_sparkq/staging/{manifest['run_id']}-{secrets.token_hex(4)}"
     try:
         run_action(partial(failed.write.parquet, target.at(staged)))
@@ -74,23 +74,24 @@ def _publish(target: HadoopFolder, staged: str, name: str) -> None:
         target.move_file(entry.path, f"{name}/{entry.path.removeprefix(f'{staged}/')}")
 
 
-def _with_bytes(failed: DataFrame) -> DataFrame:
-    if "path" not in failed.columns:
+def _with_bytes(failed: DataFrame, place_column: str) -> DataFrame:
+    if place_column not in failed.columns:
         raise InputError(
             f"quarantine_bytes: expected images with a path to read them from; got the columns {', '.join(failed.columns)}.",
             hint="leave --quarantine-bytes out: the table itself holds the bytes.",
         )
-    return failed.mapInArrow(_read_batches, StructType([*failed.schema, *_READ_FIELDS]))
+    read = partial(_read_batches, place_column=place_column)
+    return failed.mapInArrow(read, StructType([*failed.schema, *_READ_FIELDS]))
 
 
-def _read_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _read_batches(batches: Iterable[pa.RecordBatch], *, place_column: str) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         for start in range(0, batch.num_rows, _ROWS_A_BATCH):
-            yield _read(batch.slice(start, _ROWS_A_BATCH))
+            yield _read(batch.slice(start, _ROWS_A_BATCH), place_column)
 
 
-def _read(batch: pa.RecordBatch) -> pa.RecordBatch:
-    read = [_bytes_at(path) for path in batch.column("path").to_pylist()]
+def _read(batch: pa.RecordBatch, place_column: str) -> pa.RecordBatch:
+    read = [_bytes_at(path) for path in batch.column(place_column).to_pylist()]
     columns = [pa.array([content for content, _ in read], pa.binary()), pa.array([error for _, error in read], pa.string())]
     names = [*batch.schema.names, *(field.name for field in _READ_FIELDS)]
     return pa.RecordBatch.from_arrays([*batch.columns, *columns], names=names)
@@ -98,7 +99,7 @@ def _read(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _bytes_at(path: str | None) -> tuple[bytes | None, str | None]:
     if path is None:
-        return None, "the row has no path"
+        return None, "the row has no path or uri"
     try:
         # Spark writes a local path as a uri and quotes nothing: what follows a "?" in a file's name is no query.
         return read_file(comparable_path(path), what="image"), None

@@ -14,6 +14,7 @@ from sparkq.config_parsing import to_mapping
 from sparkq.errors import InputError
 from sparkq.spark.actions import run_action
 from sparkq.spark.hadoop import HadoopFolder
+from sparkq.spark.inventory import holds_bytes
 from sparkq.spark.predictions import rows_of
 from sparkq.spark.runs import committed_runs
 from sparkq.spark.sources import is_file_source, read_listed
@@ -78,7 +79,9 @@ def remaining_images(
         for same in {_same_limit(run, max_image_pixels) for run in runs}
     ])
     if not is_file_source(images_df):
-        remaining = images_df.join(F.broadcast(done), list(IMAGE_KEY), "left_anti")
+        # Images are never shuffled; rows that only say where they are may be.
+        keys = F.broadcast(done) if holds_bytes(images_df) else done
+        remaining = images_df.join(keys, list(IMAGE_KEY), "left_anti")
         return remaining, run_action(remaining.count)
     listed = images_df.select(*IMAGE_KEY).join(done, list(IMAGE_KEY), "left_anti")
     return read_listed(listed.select("path"), images_df)

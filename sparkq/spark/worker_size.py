@@ -133,7 +133,7 @@ def _measure(request: dict[str, Any]) -> WorkerMeasurement:
     start_seconds = time.time() - request["started"]
     golden = artifact.manifest.golden.input(artifact.manifest.input_size)
     batches = predict_partition(
-        _arrow_batches(golden), predictor=lambda: predictor, content_column="content", config=InferenceConfig(),
+        _arrow_batches(golden), predictor=lambda: predictor, image_column="content", config=InferenceConfig(),
     )
     for _ in islice(batches, _PASSES):
         pass
