@@ -3,11 +3,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import platform
 import socket
 from pathlib import Path
 
-__all__ = ["cpu_features", "cpu_model", "describe_node", "has_vnni", "return_freed_memory"]
+__all__ = ["available_cores", "cpu_features", "cpu_model", "describe_node", "has_vnni", "instruction_sets", "return_freed_memory"]
+
+# What the kernels of the engines are chosen by; a CPU names some hundred more.
+_DECISIVE = (
+    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "amx_tile", "asimddp", "i8mm", "bf16",
+    "sve", "sve2",
+)
 
 
 def describe_node() -> str:
@@ -23,6 +30,17 @@ def has_vnni() -> bool:
 def cpu_features() -> str:
     """CPU model and instruction sets, as the kernel lists them: what code compiled here depends on."""
     return f"{cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those that engines choose their kernels by, as Linux names them."""
+    features = set(cpu_features().split())
+    return tuple(name for name in _DECISIVE if name in features)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_model() -> str:

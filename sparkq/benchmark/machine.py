@@ -5,31 +5,20 @@ import importlib.metadata
 import os
 from typing import Any
 
-from sparkq.node import cpu_features, describe_node
+from sparkq.node import available_cores, describe_node, instruction_sets
 from sparkq.version import __version__
 
-__all__ = ["available_cores", "describe_machine"]
+__all__ = ["describe_machine"]
 
-# What the kernels of the engines are chosen by; a CPU names some hundred more.
-_DECISIVE = (
-    "avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "amx_tile", "asimddp", "i8mm", "bf16",
-    "sve", "sve2",
-)
 _PACKAGES = ("torch", "openvino", "pyspark", "pyarrow", "pillow")
 _ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "FBGEMM_NO_AVX512")
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def describe_machine() -> dict[str, Any]:
     """CPU model, instruction sets, cores, load, versions, and limits on instruction sets that the environment sets."""
-    features = set(cpu_features().split())
     return {
         "node": describe_node(),
-        "isa": [name for name in _DECISIVE if name in features],
+        "isa": list(instruction_sets()),
         "isa_limits": {name: os.environ[name] for name in _ISA_LIMITS if name in os.environ},
         "cores": available_cores(),
         "load_average": round(os.getloadavg()[0], 2),

@@ -120,7 +120,7 @@ class BenchmarkOptions:
 
     def plan(self) -> Plan:
         """What is measured, checked; reads the prices."""
-        from sparkq.benchmark.machine import available_cores
+        from sparkq.node import available_cores
         from sparkq.benchmark.prices import read_prices
         from sparkq.benchmark.run import Plan
 

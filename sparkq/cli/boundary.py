@@ -19,11 +19,15 @@ __all__ = ["run_command"]
 EXIT_EXPECTED, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 1, 3, 130
 
 
-def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool) -> int:
+def run_command(
+    run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool,
+    failure: Callable[[dict[str, Any]], SparkqError | None] = lambda result: None,
+) -> int:
     """Run a command and print its result.
 
     While it runs, whatever writes to standard output (the user's model code, Java) is sent to standard error, so that
-    standard output holds the result alone: with `as_json` exactly one JSON document, also when the command fails.
+    standard output holds the result alone: with `as_json` exactly one JSON document, also when the command fails. A result
+    of which `failure` says what is wrong is printed as well.
 
     Returns
     -------
@@ -38,6 +42,9 @@ def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, 
             print(json.dumps(result, ensure_ascii=False), file=stdout)
         elif code == 0:
             print(show(result), file=stdout)
+        error = failure(result) if code == 0 else None
+        if error is not None:
+            code = _tell(error)
     return code
 
 
@@ -45,10 +52,7 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     try:
         return 0, run()
     except SparkqError as error:
-        print(f"sparkq: error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"Hint: {error.hint}", file=sys.stderr)
-        return EXIT_EXPECTED, _failure(type(error).__name__, error.message, error.hint)
+        return _tell(error), _failure(type(error).__name__, error.message, error.hint)
     except KeyboardInterrupt:
         print("sparkq: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED, _failure("Interrupted", "interrupted", None)
@@ -57,6 +61,13 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
         message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(f"sparkq: unexpected error: {message}\nHint: the traceback is in {log}; please report it.", file=sys.stderr)
         return EXIT_UNEXPECTED, _failure("UnexpectedError", message, f"traceback in {log}")
+
+
+def _tell(error: SparkqError) -> int:
+    print(f"sparkq: error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"Hint: {error.hint}", file=sys.stderr)
+    return EXIT_EXPECTED
 
 
 def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sparkq.errors import SparkqError
+
 __all__ = ["Command"]
 
 
@@ -24,6 +26,8 @@ class Command:
         One line.
     example : str
         One command line.
+    failure : callable
+        That mapping to what is wrong all the same: the result is printed, and the command fails.
     """
 
     options: type
@@ -31,3 +35,4 @@ class Command:
     show: Callable[[dict[str, Any]], str]
     summary: str
     example: str
+    failure: Callable[[dict[str, Any]], SparkqError | None] = lambda result: None

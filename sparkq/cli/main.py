@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sparkq.cli import benchmark, convert, demo, evaluate, inspect, predict, quantize
+from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize
 from sparkq.cli.boundary import run_command
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
@@ -14,6 +14,8 @@ __all__ = ["main"]
 _COMMANDS = {
     "quantize": quantize.COMMAND,
     "convert": convert.COMMAND,
+    "plan": plan.COMMAND,
+    "doctor": doctor.COMMAND,
     "predict": predict.COMMAND,
     "evaluate": evaluate.COMMAND,
     "inspect": inspect.COMMAND,
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = _COMMANDS[arguments.command]
     return run_command(
         lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
+        failure=command.failure,
     )
 
 

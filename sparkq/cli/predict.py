@@ -100,12 +100,13 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.drift import required_profile
     from sparkq.engines import engine_for
     from sparkq.spark.inference import predict
+    from sparkq.spark.inventory import take_inventory
     from sparkq.spark.nodes import settle
-    from sparkq.spark.planning import with_planned_partitions
+    from sparkq.spark.planning import planned_images
     from sparkq.spark.runs import write_run
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
-    from sparkq.spark.sources import count_images, read_images
+    from sparkq.spark.sources import read_images
 
     if options.overwrite:
         _require_apart(options)
@@ -117,11 +118,12 @@ def _run(options: PredictOptions) -> dict[str, Any]:
         required_profile(artifact.manifest)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
-        planned = with_planned_partitions(images, images=count_images(images, options.input))
+        inventory = take_inventory(images, options.input)
         drift = _measured_drift(images, artifact, options) if options.drift_sample else None
         config, nodes = settle(spark.sparkContext, artifact, config)
-        predictions = predict(planned, artifact, config=config)
-        written = write_predictions(predictions, options.output, overwrite=options.overwrite)
+        with planned_images(images, inventory, artifact, config=config, nodes=nodes) as planned:
+            predictions = predict(planned, artifact, config=config)
+            written = write_predictions(predictions, options.output, overwrite=options.overwrite)
         result = _document(options, artifact, written, drift, nodes)
         write_run(spark, options.output, result["run_id"], {**result, "settings": _settings(options)})
     return result

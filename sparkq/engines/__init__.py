@@ -1,7 +1,10 @@
 """What runs a payload: one module an engine, behind the protocol in `sparkq.engines.base`."""
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
+
+import torch
 
 from sparkq.artifact import ModelArtifact
 from sparkq.engines.base import Engine, LoadOptions
@@ -14,7 +17,9 @@ from sparkq.engines.openvino import load_openvino
 from sparkq.engines.x86 import load_x86
 from sparkq.errors import EngineError
 
-__all__ = ["Engine", "LoadOptions", "Observation", "engine_for", "fitting_engines", "load_engine", "observe"]
+__all__ = [
+    "Engine", "LoadOptions", "Observation", "absent_engines", "engine_for", "fitting_engines", "load_engine", "observe",
+]
 
 _LOADERS: dict[str, Callable[[bytes, LoadOptions], Engine]] = {
     "fbgemm": load_fbgemm, "x86": load_x86, "onednn": load_onednn, "openvino": load_openvino, "float32": load_float32,
@@ -31,6 +36,16 @@ _FITS = {
 def fitting_engines(recipe: str) -> tuple[str, ...]:
     """Names of the engines for a recipe's artifacts, the default first."""
     return _FITS[recipe]
+
+
+def absent_engines() -> dict[str, str]:
+    """Engines that no artifact runs on here, and what is missing for them: a package, or a torch that offers them."""
+    offered = torch.backends.quantized.supported_engines
+    reason = f"torch {torch.__version__} does not offer it here"
+    absent = {name: reason for name in ("fbgemm", "x86", "onednn") if name not in offered}
+    if importlib.util.find_spec("openvino") is None:
+        absent["openvino"] = "the package openvino is not installed"
+    return absent
 
 
 def engine_for(artifact: ModelArtifact, engine: str | None = None) -> str:

@@ -3,8 +3,7 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,14 +16,10 @@ from sparkq.engine_measuring import smallest_near_best
 from sparkq.engines import engine_for
 from sparkq.errors import EngineError
 from sparkq.node import cpu_model
-from sparkq.spark.actions import run_action
-from sparkq.spark.failures import expected_failure
+from sparkq.spark.executors import on_every_executor
 from sparkq.spark.shipping import ShippedModel, ship_model
 
-__all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "one_for_all", "settle", "table_of"]
-
-_HELD_SECONDS = 1.0
-"""A task keeps its core so long, also if it has nothing to measure: else a quick executor would take the others' tasks."""
+__all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "one_for_all", "seconds_per_image", "settle", "table_of"]
 
 _logger = logging.getLogger(__name__)
 
@@ -47,10 +42,9 @@ class NodeChoice:
 
 
 def measure_nodes(context: SparkContext, artifact: ModelArtifact, config: InferenceConfig) -> tuple[NodeChoice, ...]:
-    """Measure engines, or batch sizes, on every node that Spark gives a task now. Runs a job of one task a core.
+    """Measure engines, or batch sizes, on every node that has an executor now. On the driver.
 
-    Barrier tasks would be sure to run at once, but Spark refuses them with dynamic allocation. Nodes that join later
-    measure when they load the model. On the driver.
+    Nodes that join later measure when they load the model.
 
     Parameters
     ----------
@@ -74,26 +68,18 @@ def measure_nodes(context: SparkContext, artifact: ModelArtifact, config: Infere
     model = ship_model(
         context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
-    tasks = max(context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1") or 1), 1)
-    cores = context.parallelize(range(tasks), tasks).mapPartitions(partial(_measure, model=model))
-    try:
-        found = run_action(cores.collect)
-    # Of an RDD's action it is py4j's error, which differs from version to version.
-    except Exception as error:
-        raise expected_failure(error) or error from error
-    # Of one host's workers any says the same: one of them measured.
+    found = [answer.result for answer in on_every_executor(context, partial(_measure, model))]
+    # Of one host's executors any says the same: one of them measured.
     return tuple(one for _, one in sorted({one.host: one for one in found}.items()))
 
 
-def _measure(_: Iterable[int], *, model: ShippedModel) -> Iterator[NodeChoice]:
-    started = time.monotonic()
+def _measure(model: ShippedModel) -> NodeChoice:
     key = model.key
     choice = choose_engine(
         model.artifact(), engine=key.engine, batch_size=key.batch_size, threads=key.threads,
         allow_saturation=key.allow_saturation,
     )
-    time.sleep(max(_HELD_SECONDS - (time.monotonic() - started), 0))
-    yield NodeChoice(socket.gethostname(), cpu_model(), choice)
+    return NodeChoice(socket.gethostname(), cpu_model(), choice)
 
 
 def settle(
@@ -148,6 +134,18 @@ def choose_for_all(
         nodes = nodes or sized
     _logger.info("all nodes run engine %s with batch size %s\n%s", config.engine, config.batch_size, table_of(nodes))
     return config, nodes
+
+
+def seconds_per_image(nodes: Sequence[NodeChoice], engine: str) -> float | None:
+    """Forward pass of one image, the mean of all nodes: each with what it chose, or with `engine` where that is settled.
+
+    None where nothing was measured.
+    """
+    rates = []
+    for node in nodes:
+        ran = node.choice.engine if engine == AUTO else engine
+        rates += [max((one.images_per_second for one in node.choice.measurements if one.engine == ran), default=0.0)]
+    return len(rates) / sum(rates) if sum(rates) else None
 
 
 def one_for_all(nodes: Sequence[NodeChoice]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sparkq.benchmark.machine import available_cores
+from sparkq.node import available_cores
 
 from .conftest import TRACEBACK, Command, run_process
 

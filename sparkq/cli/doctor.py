@@ -1,0 +1,102 @@
+"""``sparkq doctor``: what the executors are, and whether they run a model rightly."""
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from sparkq.cli.command import Command
+from sparkq.config import ENGINES, check_choice
+from sparkq.config_parsing import path_field
+from sparkq.errors import ConfigError, EngineError, SparkqError
+from sparkq.storage import shown
+
+__all__ = ["COMMAND", "DoctorOptions"]
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """Options of ``sparkq doctor``.
+
+    Parameters
+    ----------
+    model : str, optional
+        Artifact, path or uri: every executor loads it and runs its golden input.
+    engine : str, optional
+        The engine that the job will run; default: fbgemm or float32.
+    allow_saturation : bool
+        Run an artifact of target vnni also on CPUs without VNNI.
+    master : str, optional
+        Spark master where no session exists; default local[*].
+    """
+
+    model: str | None = path_field(default=None)
+    engine: str | None = None
+    allow_saturation: bool = False
+    master: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            check_choice("engine", self.engine, ENGINES)
+            if self.model is None:
+                raise ConfigError("engine: expected a model to run on it; got none.", hint="--model FILE.sparkq.")
+
+
+def _run(options: DoctorOptions) -> dict[str, Any]:
+    from sparkq.artifact import ModelArtifact
+    from sparkq.node_report import mixed_instruction_sets
+    from sparkq.spark.doctor import examine_executors
+    from sparkq.spark.executors import registered_executors
+    from sparkq.spark.session import session_for
+
+    artifact = None if options.model is None else ModelArtifact.load(options.model)
+    with session_for(options.master) as spark:
+        context = spark.sparkContext
+        answers = examine_executors(context, artifact, engine=options.engine, allow_saturation=options.allow_saturation)
+        registered = registered_executors(context)
+    mixed = mixed_instruction_sets([answer.result for answer in answers])
+    warnings = [] if mixed is None else [mixed]
+    if len(answers) < registered:
+        warnings.append(f"only {len(answers)} of {registered} executors answered: other jobs hold the rest")
+    return {
+        "model": None if options.model is None else shown(options.model),
+        "executors": [{"executor": answer.executor, **dataclasses.asdict(answer.result)} for answer in answers],
+        "registered": registered,
+        "warnings": warnings,
+    }
+
+
+def _show(result: dict[str, Any]) -> str:
+    from sparkq.node_report import isa_of
+
+    header = f"{'host':24} {'instruction sets':28} {'cores':>5} {'torch':14} {'load':>7} {'golden':>8}  engines"
+    lines = [header]
+    for row in result["executors"]:
+        load = "-" if row["load_seconds"] is None else f"{row['load_seconds']:.2f} s"
+        golden = "-" if row["golden_db"] is None else f"{row['golden_db']:.1f} dB"
+        lines += [
+            f"{row['host']:24} {isa_of(row['isa']):28} {row['cores']:5} {row['torch']:14} {load:>7} {golden:>8}  "
+            f"{', '.join(row['engines']) or 'none'}",
+            f"    {row['cpu']}",
+        ]
+        lines += [f"    {name}={value}" for name, value in row["environment"].items()]
+        lines += [f"    no {name}: {reason}" for name, reason in row["refused"].items()]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in result["warnings"])])
+
+
+def _failure(result: dict[str, Any]) -> SparkqError | None:
+    failed = [row for row in result["executors"] if row["failure"] is not None]
+    if not failed:
+        return None
+    return EngineError(
+        f"doctor: expected every executor to run the job; {len(failed)} of {len(result['executors'])} do not: "
+        f"{failed[0]['failure']}",
+        hint="take those nodes out of the cluster, or choose another engine.",
+    )
+
+
+COMMAND = Command(
+    DoctorOptions, _run, _show,
+    summary="Run a small task on every executor, and print what they are and whether they run a model rightly.",
+    example="sparkq doctor --model model.sparkq", failure=_failure,
+)

@@ -1,0 +1,59 @@
+"""What the machines of a cloud have: ``instances.yaml``."""
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from dataclasses import dataclass
+
+import yaml
+
+from sparkq.errors import ConfigError
+
+__all__ = ["Instance", "instance_named"]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One instance type.
+
+    Parameters
+    ----------
+    name : str
+        As AWS names it.
+    vcpus : int
+        Virtual CPUs: hyperthreads, two a core, on x86; cores on Graviton.
+    memory_mb : int
+        MiB in all.
+    cpu : str
+        Generation.
+    isa : tuple of str
+        Instruction sets, as Linux names them, that every such instance has.
+    """
+
+    name: str
+    vcpus: int
+    memory_mb: int
+    cpu: str
+    isa: tuple[str, ...]
+
+
+def instance_named(name: str) -> Instance:
+    """The instance type of that name.
+
+    Raises
+    ------
+    ConfigError
+        If it is not in the table.
+    """
+    families = yaml.safe_load(importlib.resources.files("sparkq.planning").joinpath("instances.yaml").read_text("utf-8"))
+    family, _, size = name.partition(".")
+    if family not in families or size not in families[family]["sizes"]:
+        known = [f"{family}.{size}" for family, facts in families.items() for size in facts["sizes"]]
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ConfigError(
+            f"instance: expected one of the families {', '.join(families)}; got {name!r}.",
+            hint=f"did you mean {close[0]}?" if close else "plan with --master on a cluster that has it.",
+        )
+    facts = families[family]
+    vcpus = int(facts["sizes"][size])
+    return Instance(name, vcpus, vcpus * int(facts["memory_gib_per_vcpu"]) * 1024, facts["cpu"], tuple(facts["isa"]))

@@ -1,0 +1,123 @@
+"""How many tasks, how large a batch, how many output files, and how long."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = [
+    "ARROW_BATCH_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
+    "scan_settings",
+]
+
+TASK_SECONDS, SHORTEST_TASK_SECONDS = 40.0, 20.0
+"""A task shall compute for 20 to 60 s: long beside the tenths of a second that starting it takes, short if it is repeated."""
+_TASKS_PER_SLOT = 2
+
+ARROW_BATCH_BYTES = 64 * 2**20
+_LARGEST_ARROW_BATCH_BYTES = 2**30
+"""Of the largest images alone: Arrow's binary arrays end at 2 GiB, and Spark sorts files by size, so large ones come together."""
+_ARROW_BATCH_ROWS = 10_000
+"""Spark's own default of rows a batch."""
+
+_FILE_BYTES = 128 * 2**20
+_ROW_BYTES = 120
+"""Of a classification's row in Parquet, snappy: 118 bytes with a path of 60 characters and a top_k of 5 (100 000 rows of
+ResNet-20 on CIFAR-10, 11.8 MB)."""
+
+_FIXED_DECODE_SECONDS, _DECODE_SECONDS_PER_BYTE = 0.0001, 29e-9
+"""Decode, resize and crop on one core of an EPYC of the Zen 4 generation: 3.2 ms for JPEGs of 110 kB (photos_jpeg, 224 x 224),
+0.12 ms for JPEGs of 0.9 kB (cifar10, 32 x 32)."""
+_INFERENCE_SECONDS = 1 / 41
+"""Where nothing was measured: ResNet-50 INT8 in engine fbgemm on one core of a Xeon (DESIGN, "The artifact")."""
+
+_UNITS_A_TASK = 4
+
+
+@dataclass(frozen=True)
+class ImageCost:
+    """What one image costs a worker.
+
+    Parameters
+    ----------
+    inference_seconds : float
+        The forward pass.
+    mean_bytes : float
+        Of the encoded image; decoding is estimated by it.
+    """
+
+    inference_seconds: float = _INFERENCE_SECONDS
+    mean_bytes: float = 100_000.0
+
+    @property
+    def decode_seconds(self) -> float:
+        """Decode, resize and crop."""
+        return _FIXED_DECODE_SECONDS + _DECODE_SECONDS_PER_BYTE * self.mean_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Both."""
+        return self.inference_seconds + self.decode_seconds
+
+    @property
+    def fixed_cost_bytes(self) -> int:
+        """What does not depend on the bytes, counted in bytes that take as long to decode."""
+        return max(round((self.inference_seconds + _FIXED_DECODE_SECONDS) / _DECODE_SECONDS_PER_BYTE), 1)
+
+
+def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
+    """How many tasks a job is cut into.
+
+    Parameters
+    ----------
+    images : int
+        How many there are.
+    seconds_per_image : float
+        What one costs a worker.
+    slots : int
+        Tasks that run at once.
+
+    Returns
+    -------
+    int
+        Tasks of 20 to 60 s where there is so much work, at least two a slot, never more than images, at least 1. Where it
+        leaves tasks long enough, whole rounds: one task left over would keep a cluster waiting.
+    """
+    seconds = images * seconds_per_image
+    tasks = max(math.ceil(seconds / TASK_SECONDS), _TASKS_PER_SLOT * slots)
+    rounds = math.ceil(tasks / slots) * slots
+    if seconds / rounds >= SHORTEST_TASK_SECONDS:
+        tasks = rounds
+    return max(min(tasks, images), 1)
+
+
+def expected_seconds(
+    images: int, *, seconds_per_image: float, tasks: int, slots: int, start_seconds: float,
+) -> float:
+    """From the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
+    return start_seconds + math.ceil(tasks / slots) * (images / tasks) * seconds_per_image
+
+
+def expected_files(images: int, *, tasks: int) -> int:
+    """Parquet files of about 128 MB, or one a task where that is fewer."""
+    return max(min(tasks, math.ceil(images * _ROW_BYTES / _FILE_BYTES)), 1)
+
+
+def images_an_arrow_batch(*, mean_bytes: float, largest_bytes: float) -> int:
+    """Rows a batch: about 64 MiB of them, and at most 1 GiB if all were as large as the largest one."""
+    rows = min(ARROW_BATCH_BYTES / max(mean_bytes, 1.0), _LARGEST_ARROW_BATCH_BYTES / max(largest_bytes, 1.0))
+    return max(min(int(rows), _ARROW_BATCH_ROWS), 1)
+
+
+def scan_settings(tasks: int, *, file_cost_bytes: int) -> dict[str, str]:
+    """Spark settings by which a file scan has at least about `tasks` partitions, all of about the same cost.
+
+    Spark adds files, largest first, to a partition until their bytes and `file_cost_bytes` for each exceed
+    ``max(openCostInBytes, total / minPartitionNum)`` (``FilePartition.maxSplitBytes``). Finer than wanted: to join
+    neighbours costs nothing, to part them would.
+    """
+    return {
+        "spark.sql.files.minPartitionNum": str(_UNITS_A_TASK * tasks),
+        "spark.sql.files.openCostInBytes": str(file_cost_bytes),
+        # Out of the way: else it parts what is larger than 128 MB.
+        "spark.sql.files.maxPartitionBytes": str(2**62),
+    }

@@ -1,0 +1,185 @@
+"""What a job will take: its input listed, one worker measured, the cluster asked. No image is opened."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from pyspark import SparkContext
+from pyspark.sql import DataFrame
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import AUTO, InferenceConfig
+from sparkq.node import cpu_model
+from sparkq.node_report import mixed_instruction_sets
+from sparkq.planning.advice import JobFacts, job_warnings, setting_warnings
+from sparkq.planning.executors import ExecutorShape, Memory, driver_memory_mb, executor_memory, shape_on, submit_options
+from sparkq.planning.instances import Instance
+from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
+from sparkq.spark.doctor import examine_executors
+from sparkq.spark.executors import is_dynamic, is_local, max_executors, registered_executors, task_cpus, task_slots
+from sparkq.spark.inventory import Inventory, holds_bytes, take_inventory
+from sparkq.spark.nodes import seconds_per_image, settle
+from sparkq.spark.planning import JobPlan, plan_job
+from sparkq.spark.schemas import find_content_column
+from sparkq.spark.worker_size import WorkerMeasurement, measure_worker
+
+__all__ = ["Forecast", "forecast_job"]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a job will take.
+
+    Parameters
+    ----------
+    inventory : Inventory
+        Its input.
+    plan : JobPlan
+        How it is cut.
+    worker : WorkerMeasurement
+        One worker, measured on the driver.
+    shape : ExecutorShape
+        The cluster's executors.
+    memory : Memory
+        That one of them needs.
+    task_cpus : int
+        Cores of a task.
+    warnings : tuple of str
+        What to look at before it costs anything.
+    """
+
+    inventory: Inventory
+    plan: JobPlan
+    worker: WorkerMeasurement
+    shape: ExecutorShape
+    memory: Memory
+    task_cpus: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def partitions(self) -> int:
+        """Tasks that have images."""
+        return min(self.plan.tasks, self.plan.row_groups or self.plan.tasks)
+
+    @property
+    def slots(self) -> int:
+        """Tasks that run at once."""
+        return self.plan.slots
+
+    @property
+    def cost(self) -> ImageCost:
+        """What an image costs."""
+        return self.plan.cost
+
+    @property
+    def output_files(self) -> int:
+        """That the job will write."""
+        return expected_files(self.inventory.images, tasks=self.partitions)
+
+    @property
+    def seconds(self) -> float:
+        """From the first task to the last."""
+        return expected_seconds(
+            self.inventory.images, seconds_per_image=self.cost.seconds, tasks=self.partitions, slots=self.slots,
+            start_seconds=self.worker.start_seconds,
+        )
+
+    @property
+    def submit(self) -> dict[str, str]:
+        """Settings for spark-submit."""
+        driver_mb = driver_memory_mb(self.inventory.files)
+        return submit_options(self.shape, self.memory, task_cpus=self.task_cpus, driver_mb=driver_mb, tasks=self.partitions)
+
+
+def forecast_job(
+    images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig, place: str, instance: Instance | None = None,
+    nodes: int = 1,
+) -> Forecast:
+    """Say what a job will take. On the driver; with ``auto`` the executors measure their engines.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        As `sparkq.read_images` gives it.
+    artifact, config
+        As for `sparkq.predict`.
+    place : str
+        The input's path, for messages.
+    instance : Instance, optional
+        Plan for so many nodes of this type, not for the session's cluster.
+    nodes : int
+        How many.
+
+    Raises
+    ------
+    InputError
+        If there are no images, or no column that holds them.
+    EngineError
+        If neither the executors nor the driver can run the model.
+    """
+    jvm_reads = holds_bytes(images_df)
+    if jvm_reads:
+        find_content_column(images_df.schema, config.content_column)
+    context = images_df.sparkSession.sparkContext
+    inventory, cpus, measured = take_inventory(images_df, place), task_cpus(context), None
+    if AUTO in (config.engine, config.batch_size) and instance is None:
+        config, choices = settle(context, artifact, config)
+        measured = seconds_per_image(choices, config.engine or "")
+    worker = measure_worker(artifact, config, threads=cpus)
+    a_worker = {
+        "worker_bytes": worker.resident_bytes, "largest_bytes": inventory.largest_bytes or 0, "jvm_reads": jvm_reads,
+    }
+    shape = _session_shape(context) if instance is None else shape_on(instance, nodes, task_cpus=cpus, **a_worker)
+    memory = executor_memory(workers=max(shape.cores // cpus, 1), **a_worker)
+    slots = task_slots(context) if instance is None else shape.executors * memory.workers
+    cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes)
+    forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus)
+    found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
+    return replace(forecast, warnings=(*_warnings(forecast, artifact), *found))
+
+
+def _session_shape(context: SparkContext) -> ExecutorShape:
+    """Of the cluster that the session has, or may come to have."""
+    conf, slots = context.getConf(), task_slots(context)
+    cpus = task_cpus(context)
+    if is_local(context):
+        return ExecutorShape(1, slots * cpus)
+    executors = (max_executors(context) if is_dynamic(context) else int(conf.get("spark.executor.instances", "0") or 0)) or 0
+    executors = max(executors, registered_executors(context))
+    return ExecutorShape(executors, int(conf.get("spark.executor.cores", "0") or 0) or max(slots * cpus // executors, 1))
+
+
+def _warnings(forecast: Forecast, artifact: ModelArtifact) -> list[str]:
+    plan, inventory = forecast.plan, forecast.inventory
+    warnings = job_warnings(JobFacts(
+        inventory.images, plan.tasks, plan.slots, plan.cost, forecast.worker.start_seconds, inventory.largest_bytes,
+        plan.row_groups,
+    ))
+    if artifact.manifest.quantization.recipe != "none" and not artifact.manifest.accuracy:
+        warnings.append("the artifact says nothing of its accuracy: measure it with sparkq evaluate")
+    return warnings
+
+
+def _session_warnings(forecast: Forecast, context: SparkContext) -> list[str]:
+    mixed = mixed_instruction_sets([answer.result for answer in examine_executors(context)])
+    worker = forecast.worker
+    return ([] if mixed is None else [mixed]) + setting_warnings(
+        dict(context.getConf().getAll()), memory=forecast.memory, cores=forecast.shape.cores,
+        address_space_bytes=worker.address_space_bytes, start_seconds=worker.start_seconds, tasks=forecast.partitions,
+        driver_mb=driver_memory_mb(forecast.inventory.files),
+    )
+
+
+def _instance_warnings(forecast: Forecast, artifact: ModelArtifact, instance: Instance) -> list[str]:
+    quantization = artifact.manifest.quantization
+    warnings = [f"seconds are those of this machine ({cpu_model()}), not of {instance.name} ({instance.cpu})"]
+    if quantization.recipe != "none" and "avx2" not in instance.isa:
+        warnings.append(f"{instance.name} ({instance.cpu}) has no AVX2, which INT8 needs here")
+    elif quantization.recipe != "none" and quantization.target == "vnni" and "avx512_vnni" not in instance.isa:
+        warnings.append(
+            f"{instance.name} may be a {instance.cpu}: without AVX-512 VNNI its workers refuse an artifact of target vnni; "
+            "quantize with target avx2",
+        )
+    limit = forecast.shape.memory_limit_mb
+    if limit is not None and limit < forecast.memory.total_mb:
+        warnings.append(f"an executor needs {forecast.memory.total_mb} MB, and {instance.name} has {limit} MB for it")
+    return warnings

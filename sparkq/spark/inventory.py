@@ -1,0 +1,121 @@
+"""What there is to do: how many images, how many bytes, in how many files. From metadata; no image is opened."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType, StructType
+
+from sparkq.errors import InputError
+from sparkq.planning.tasks import scan_settings
+from sparkq.spark.actions import run_action
+from sparkq.spark.executors import task_slots
+from sparkq.spark.settings import session_settings
+
+__all__ = ["Inventory", "holds_bytes", "is_listing", "row_groups", "take_inventory"]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An input, counted.
+
+    Parameters
+    ----------
+    images : int
+        Rows.
+    bytes : int, optional
+        Of the encoded images; of a table, of its files. None where only uris are known.
+    largest_bytes : int, optional
+        The largest image, where each image's length is known.
+    files : int
+        That Spark lists: image files, or those of a table; 0 where there are none.
+    are_files : bool
+        Whether each image is a file of its own.
+    """
+
+    images: int
+    bytes: int | None
+    largest_bytes: int | None
+    files: int
+    are_files: bool
+
+    @property
+    def mean_bytes(self) -> float | None:
+        """Of an image."""
+        return None if self.bytes is None else self.bytes / max(self.images, 1)
+
+
+def take_inventory(images_df: DataFrame, place: str) -> Inventory:
+    """Count an input. Spark lists files and reads lengths, or the row counts of Parquet's footers. On the driver.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        As `sparkq.read_images` gives it.
+    place : str
+        Its path, for the message.
+
+    Raises
+    ------
+    InputError
+        If there is no image.
+    """
+    relation, are_files = _file_relation(images_df), is_listing(images_df)
+    lengths = [F.sum("length"), F.max("length")] if are_files else [F.lit(None), F.lit(None)]
+    # Few tasks: each only counts.
+    settings = scan_settings(task_slots(images_df.sparkSession.sparkContext), file_cost_bytes=1)
+    with session_settings(images_df.sparkSession, settings):
+        [(images, total, largest)] = run_action(images_df.agg(F.count(F.lit(1)), *lengths).collect)
+    if images == 0:
+        raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
+    if relation is None:
+        return Inventory(images, total, largest, 0, are_files)
+    if total is None and holds_bytes(images_df):
+        total = int(relation.location().sizeInBytes())
+    return Inventory(images, total, largest, len(relation.location().inputFiles()), are_files)
+
+
+def holds_bytes(df: DataFrame) -> bool:
+    """Whether rows bring image bytes along; if not, workers read the images at their uris."""
+    kinds = [field.dataType for field in df.schema.fields]
+    return any(isinstance(kind, BinaryType) or (isinstance(kind, StructType) and "data" in kind.names) for kind in kinds)
+
+
+def is_listing(df: DataFrame) -> bool:
+    """Whether each row of `df` is a file that Spark has listed."""
+    relation = _file_relation(df)
+    return relation is not None and relation.toString() == "binaryFile"
+
+
+def row_groups(df: DataFrame, *, at_most_files: int) -> int | None:
+    """Row groups of a Parquet input, which Spark never parts; None for other inputs and where there are more files."""
+    relation = _file_relation(df)
+    if relation is None or relation.fileFormat().toString() != "Parquet":
+        return None
+    paths = list(relation.location().inputFiles())
+    if len(paths) > at_most_files:
+        return None
+    context = df.sparkSession.sparkContext
+    hadoop: Any = context._jvm.org.apache  # type: ignore[union-attr]
+    configuration = context._jsc.hadoopConfiguration()
+    groups = 0
+    for path in paths:
+        location = hadoop.hadoop.fs.Path(context._jvm.java.net.URI(path))  # type: ignore[union-attr]
+        file = hadoop.parquet.hadoop.util.HadoopInputFile.fromPath(location, configuration)
+        reader = hadoop.parquet.hadoop.ParquetFileReader.open(file)
+        try:
+            groups += int(reader.getRowGroups().size())
+        finally:
+            reader.close()
+    return groups
+
+
+def _file_relation(df: DataFrame) -> Any:
+    """The only ``HadoopFsRelation`` that `df` reads, or None."""
+    leaves = df._jdf.queryExecution().analyzed().collectLeaves()
+    nodes = [leaves.apply(number) for number in range(leaves.size())]
+    found = [node.relation() for node in nodes if node.nodeName() == "LogicalRelation"]
+    is_files = [relation for relation in found if relation.getClass().getSimpleName() == "HadoopFsRelation"]
+    return is_files[0] if len(is_files) == 1 else None
