@@ -80,7 +80,8 @@ def examine_node(
     """
     refused = absent_engines()
     loads: dict[str, tuple[float, float]] = {}
-    names, main = ENGINES, None
+    names: tuple[str, ...] = ENGINES
+    main = None
     if artifact is not None:
         names, main = fitting_engines(artifact.manifest.quantization.recipe), engine_for(artifact, engine)
         for name in names:

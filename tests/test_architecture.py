@@ -26,7 +26,7 @@ RANKS = {
     "sparkq.predictor": 5,
     "sparkq.engine_choice": 6, "sparkq.engine_measuring": 6, "sparkq.observed_model_cache": 6, "sparkq.predictor_cache": 6,
     "sparkq.digits": 7, "sparkq.drift": 7, "sparkq.drift_partition": 7, "sparkq.gate": 7, "sparkq.evaluation": 7,
-    "sparkq.partition": 7, "sparkq.planning": 7, "sparkq.prediction_columns": 7,
+    "sparkq.node_report": 7, "sparkq.partition": 7, "sparkq.planning": 7, "sparkq.prediction_columns": 7,
     "sparkq.spark": 8,
     "sparkq.benchmark": 9, "sparkq.quantizing": 9, "sparkq.report": 9,
     "sparkq.cli": 10,

@@ -134,8 +134,8 @@ def _memory_warnings(
         verdict = "workers will fail" if a_worker < address_space_bytes / _MB else "leave it out"
         warnings.append(
             f"spark.executor.pyspark.memory {limit} limits each worker's address space to {a_worker:.0f} MB, of which it "
-            f"needs {address_space_bytes / _MB:.0f} MB though it uses far less memory: {verdict}; spark.executor.memoryOverhead is "
-            "for it",
+            f"needs {address_space_bytes / _MB:.0f} MB though it uses far less memory: {verdict}; "
+            "spark.executor.memoryOverhead is for it",
         )
     driver = _megabytes(conf.get("spark.driver.memory", "1g"))
     if driver < driver_mb:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sparkq.planning.instances import Instance
 from sparkq.planning.tasks import ARROW_BATCH_BYTES
 
-__all__ = ["ExecutorShape", "Memory", "driver_memory_mb", "executor_memory", "shape_on", "submit_options"]
+__all__ = ["ExecutorShape", "Memory", "WorkerNeeds", "driver_memory_mb", "executor_memory", "shape_on", "submit_options"]
 
 _MB = 2**20
 _STEP_MB = 256
@@ -25,6 +25,25 @@ _MOST_CORES = 10
 """More cores an executor share one JVM's garbage collector and one daemon that starts the workers."""
 _NODE_SHARE, _MOST_NODE_MB = 0.25, 8192
 """Memory that a node keeps for itself. EMR's defaults for YARN leave 12 of 16 GiB, 56 of 64 GiB."""
+
+
+@dataclass(frozen=True)
+class WorkerNeeds:
+    """What the memory of an executor is computed from.
+
+    Parameters
+    ----------
+    resident_bytes : int
+        Peak resident memory of one Python worker, measured.
+    largest_bytes : int
+        Of the largest encoded image.
+    jvm_reads : bool
+        Whether image bytes pass through the JVM; otherwise the workers read them themselves.
+    """
+
+    resident_bytes: int
+    largest_bytes: int
+    jvm_reads: bool
 
 
 @dataclass(frozen=True)
@@ -70,24 +89,12 @@ class ExecutorShape:
     memory_limit_mb: int | None = None
 
 
-def executor_memory(*, workers: int, worker_bytes: int, largest_bytes: int, jvm_reads: bool) -> Memory:
-    """Memory of an executor with so many workers.
-
-    Parameters
-    ----------
-    workers : int
-        Python workers that run at once: cores over ``spark.task.cpus``.
-    worker_bytes : int
-        Peak resident memory of one, measured.
-    largest_bytes : int
-        Of the largest encoded image.
-    jvm_reads : bool
-        Whether image bytes pass through the JVM; otherwise the workers read them themselves.
-    """
-    batch = (_BATCHES_IN_HEAP * ARROW_BATCH_BYTES + 2 * largest_bytes) if jvm_reads else 0
+def executor_memory(workers: int, needs: WorkerNeeds) -> Memory:
+    """Memory of an executor with so many Python workers at once (cores over ``spark.task.cpus``)."""
+    batch = (_BATCHES_IN_HEAP * ARROW_BATCH_BYTES + 2 * needs.largest_bytes) if needs.jvm_reads else 0
     heap_mb = _rounded(_BASE_HEAP_MB + workers * batch / _MB)
     own_mb = max(_LEAST_OVERHEAD_MB, _OVERHEAD_SHARE * heap_mb)
-    return Memory(heap_mb, _rounded(own_mb + workers * worker_bytes / _MB), workers)
+    return Memory(heap_mb, _rounded(own_mb + workers * needs.resident_bytes / _MB), workers)
 
 
 def driver_memory_mb(files: int) -> int:
@@ -95,9 +102,7 @@ def driver_memory_mb(files: int) -> int:
     return _rounded(_BASE_DRIVER_MB + files * _DRIVER_KB_PER_FILE / 1024)
 
 
-def shape_on(
-    instance: Instance, nodes: int, *, worker_bytes: int, largest_bytes: int, jvm_reads: bool, task_cpus: int,
-) -> ExecutorShape:
+def shape_on(instance: Instance, nodes: int, needs: WorkerNeeds, *, task_cpus: int) -> ExecutorShape:
     """Executors on nodes of one type: as many cores in use as the memory allows, one vCPU of a node left to its own.
 
     Of equally good ones the largest executors, with at most 10 cores.
@@ -106,9 +111,7 @@ def shape_on(
     usable_mb = instance.memory_mb - min(_MOST_NODE_MB, round(_NODE_SHARE * instance.memory_mb))
     best = (0, 0, 0)
     for cores in range(task_cpus, max(min(usable_cores, _MOST_CORES), task_cpus) + 1, task_cpus):
-        memory = executor_memory(
-            workers=cores // task_cpus, worker_bytes=worker_bytes, largest_bytes=largest_bytes, jvm_reads=jvm_reads,
-        )
+        memory = executor_memory(cores // task_cpus, needs)
         a_node = min(usable_cores // cores, usable_mb // memory.total_mb)
         best = max(best, (a_node * cores, cores, a_node))
     _, cores, a_node = best

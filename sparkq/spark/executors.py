@@ -19,7 +19,9 @@ from pyspark import SparkContext
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 
-__all__ = ["Answer", "is_dynamic", "is_local", "max_executors", "on_every_executor", "registered_executors", "task_cpus", "task_slots"]
+__all__ = [
+    "Answer", "is_dynamic", "is_local", "max_executors", "on_every_executor", "registered_executors", "task_cpus", "task_slots",
+]
 
 _HELD_SECONDS = (1.0, 3.0, 9.0)
 """A task keeps its slot so long, also if it has nothing to do: else a quick executor would take the others' tasks."""

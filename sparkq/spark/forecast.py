@@ -11,7 +11,9 @@ from sparkq.config import AUTO, InferenceConfig
 from sparkq.node import cpu_model
 from sparkq.node_report import mixed_instruction_sets
 from sparkq.planning.advice import JobFacts, job_warnings, setting_warnings
-from sparkq.planning.executors import ExecutorShape, Memory, driver_memory_mb, executor_memory, shape_on, submit_options
+from sparkq.planning.executors import (
+    ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options,
+)
 from sparkq.planning.instances import Instance
 from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
 from sparkq.spark.doctor import examine_executors
@@ -125,11 +127,9 @@ def forecast_job(
         config, choices = settle(context, artifact, config)
         measured = seconds_per_image(choices, config.engine or "")
     worker = measure_worker(artifact, config, threads=cpus)
-    a_worker = {
-        "worker_bytes": worker.resident_bytes, "largest_bytes": inventory.largest_bytes or 0, "jvm_reads": jvm_reads,
-    }
-    shape = _session_shape(context) if instance is None else shape_on(instance, nodes, task_cpus=cpus, **a_worker)
-    memory = executor_memory(workers=max(shape.cores // cpus, 1), **a_worker)
+    needs = WorkerNeeds(worker.resident_bytes, inventory.largest_bytes or 0, jvm_reads)
+    shape = _session_shape(context) if instance is None else shape_on(instance, nodes, needs, task_cpus=cpus)
+    memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
     cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes)
     forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus)
