@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType, StructType
 
 from sparkq.errors import InputError
@@ -13,6 +12,7 @@ from sparkq.planning.tasks import scan_settings
 from sparkq.spark.actions import run_action
 from sparkq.spark.executors import task_slots
 from sparkq.spark.settings import session_settings
+from sparkq.spark.sources import is_file_source
 
 __all__ = ["Inventory", "holds_bytes", "is_listing", "row_groups", "take_inventory"]
 
@@ -48,7 +48,7 @@ class Inventory:
 
 
 def take_inventory(images_df: DataFrame, place: str) -> Inventory:
-    """Count an input. Spark lists files and reads lengths, or the row counts of Parquet's footers. On the driver.
+    """Count an input: files as Spark has listed them, without a request for each; rows of a table. On the driver.
 
     Parameters
     ----------
@@ -62,19 +62,39 @@ def take_inventory(images_df: DataFrame, place: str) -> Inventory:
     InputError
         If there is no image.
     """
-    relation, are_files = _file_relation(images_df), is_listing(images_df)
-    lengths = [F.sum("length"), F.max("length")] if are_files else [F.lit(None), F.lit(None)]
+    inventory = _of_listing(images_df) if is_file_source(images_df) else _of_rows(images_df)
+    if inventory.images == 0:
+        raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
+    return inventory
+
+
+def _of_listing(images_df: DataFrame) -> Inventory:
+    files, largest = 0, 0
+    # In few partitions, which the driver makes in any case: a job would ask the storage for each file once more.
+    with session_settings(images_df.sparkSession, scan_settings(1, file_cost_bytes=1)):
+        leaves = images_df.select("path")._jdf.queryExecution().executedPlan().collectLeaves()
+        for leaf in (leaves.apply(number) for number in range(leaves.size())):
+            if leaf.getClass().getSimpleName() != "FileSourceScanExec":
+                # Files of zero bytes, which the driver made rows of.
+                files += int(leaf.rdd().count())
+                continue
+            partitions = leaf.inputRDD().filePartitions()
+            sizes = [len(partitions.apply(number).files()) for number in range(partitions.size())]
+            files += sum(sizes)
+            # Spark sorts them by size.
+            largest = int(partitions.apply(0).files()[0].length()) if sizes else 0
+    return Inventory(files, int(_file_relation(images_df).location().sizeInBytes()), largest, files, are_files=True)
+
+
+def _of_rows(images_df: DataFrame) -> Inventory:
+    relation = _file_relation(images_df)
     # Few tasks: each only counts.
     settings = scan_settings(task_slots(images_df.sparkSession.sparkContext), file_cost_bytes=1)
     with session_settings(images_df.sparkSession, settings):
-        [(images, total, largest)] = run_action(images_df.agg(F.count(F.lit(1)), *lengths).collect)
-    if images == 0:
-        raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
-    if relation is None:
-        return Inventory(images, total, largest, 0, are_files)
-    if total is None and holds_bytes(images_df):
-        total = int(relation.location().sizeInBytes())
-    return Inventory(images, total, largest, len(relation.location().inputFiles()), are_files)
+        images = run_action(images_df.count)
+    total = int(relation.location().sizeInBytes()) if relation is not None and holds_bytes(images_df) else None
+    files = 0 if relation is None else len(relation.location().inputFiles())
+    return Inventory(images, total, None, files, is_listing(images_df))
 
 
 def holds_bytes(df: DataFrame) -> bool:
