@@ -21,6 +21,8 @@ from sparkq.predictor import Predictor
 
 __all__ = ["NodeReport", "examine_node", "isa_of", "mixed_instruction_sets"]
 
+_EQUAL_DB = 200.0
+"""More than numbers of 32 bits can show."""
 _THREAD_SETTINGS = re.compile(r"(OMP|KMP|GOMP|MKL|DNNL|ONEDNN|ATEN|FBGEMM|OPENBLAS)_\w+|LD_PRELOAD")
 
 
@@ -45,7 +47,8 @@ class NodeReport:
     engine : str, optional
         What the model was examined with, for the following.
     load_seconds, golden_db : float, optional
-        To load the model, and how near its golden output was. None without a model, and where it failed.
+        To load the model, and how near its golden output was (200 dB where it was the same). None without a model, and
+        where it failed.
     failure : str, optional
         Why this node must not run the job.
     """
@@ -111,7 +114,8 @@ def _loaded(load: Callable[[], Predictor]) -> tuple[float, float] | str:
         return (str(error).strip() or type(error).__name__).splitlines()[-1]
     finally:
         return_freed_memory()
-    return round(time.perf_counter() - started, 3), round(golden_db, 1)
+    # Equal outputs are infinitely near, which JSON cannot say.
+    return round(time.perf_counter() - started, 3), round(min(golden_db, _EQUAL_DB), 1)
 
 
 def _failure(engine: str | None, refused: dict[str, str]) -> str | None:

@@ -1,7 +1,6 @@
 """What the machines of a cloud have: ``instances.yaml``."""
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 from dataclasses import dataclass
 
@@ -48,11 +47,10 @@ def instance_named(name: str) -> Instance:
     families = yaml.safe_load(importlib.resources.files("sparkq.planning").joinpath("instances.yaml").read_text("utf-8"))
     family, _, size = name.partition(".")
     if family not in families or size not in families[family]["sizes"]:
-        known = [f"{family}.{size}" for family, facts in families.items() for size in facts["sizes"]]
-        close = difflib.get_close_matches(name, known, n=1)
+        known = family in families
         raise ConfigError(
-            f"instance: expected one of the families {', '.join(families)}; got {name!r}.",
-            hint=f"did you mean {close[0]}?" if close else "plan with --master on a cluster that has it.",
+            f"instance: expected a type of the families {', '.join(families)}; got {name!r}.",
+            hint=f"sizes of {family}: {', '.join(families[family]['sizes'])}." if known else "plan on a cluster that has it.",
         )
     facts = families[family]
     vcpus = int(facts["sizes"][size])

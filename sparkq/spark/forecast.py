@@ -176,8 +176,8 @@ def _instance_warnings(forecast: Forecast, artifact: ModelArtifact, instance: In
         warnings.append(f"{instance.name} ({instance.cpu}) has no AVX2, which INT8 needs here")
     elif quantization.recipe != "none" and quantization.target == "vnni" and "avx512_vnni" not in instance.isa:
         warnings.append(
-            f"{instance.name} may be a {instance.cpu}: without AVX-512 VNNI its workers refuse an artifact of target vnni; "
-            "quantize with target avx2",
+            f"{instance.name} ({instance.cpu}) may come without AVX-512 VNNI, and its workers would then refuse this artifact of "
+            "target vnni; quantize with target avx2",
         )
     limit = forecast.shape.memory_limit_mb
     if limit is not None and limit < forecast.memory.total_mb:
