@@ -22,7 +22,8 @@ from statistics import median
 from typing import Any
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import InferenceConfig
+from sparkq.config import AUTO, InferenceConfig
+from sparkq.engines import engine_for
 from sparkq.engines.blob_cache import BlobCache
 from sparkq.errors import EngineError
 from sparkq.node import cpu_features, describe_node
@@ -81,15 +82,17 @@ def measure_worker(artifact: ModelArtifact, config: InferenceConfig, *, threads:
     Raises
     ------
     EngineError
-        If this machine cannot run it.
+        If the engine does not fit the artifact, or this machine cannot run it.
     """
-    key = (__version__, cpu_features(), *map(_version, ("torch", "openvino", "pyspark", "pyarrow")), config, threads)
-    described = hashlib.sha256(repr(key).encode()).hexdigest()
+    engine = config.engine if config.engine == AUTO else engine_for(artifact, config.engine)
+    versions = map(_version, ("torch", "openvino", "pyspark", "pyarrow"))
+    key = (__version__, cpu_features(), *versions, engine, config.batch_size, threads)
+    described = hashlib.sha256(artifact.dumps() + repr(key).encode()).hexdigest()
     cache = BlobCache(f"{artifact.digest[:16]}-{described[:16]}.worker")
     try:
         return WorkerMeasurement(**json.loads(cache.read() or b""))
     except (ValueError, TypeError):
-        found = _child(artifact, config, threads)
+        found = _child(artifact, {"engine": engine, "batch_size": config.batch_size, "threads": threads})
     cache.write(json.dumps(asdict(found)).encode())
     return found
 
@@ -101,14 +104,13 @@ def _version(package: str) -> str:
         return ""
 
 
-def _child(artifact: ModelArtifact, config: InferenceConfig, threads: int) -> WorkerMeasurement:
+def _child(artifact: ModelArtifact, asked: dict[str, Any]) -> WorkerMeasurement:
     with tempfile.TemporaryDirectory() as folder:
         model, request = os.path.join(folder, "model.sparkq"), os.path.join(folder, "request.json")
         artifact.save(model)
-        asked = {"model": model, "engine": config.engine, "batch_size": config.batch_size, "threads": threads}
-        Path(request).write_text(json.dumps({**asked, "started": time.time()}))
+        Path(request).write_text(json.dumps({**asked, "model": model, "started": time.time()}))
         command = [sys.executable, "-m", "sparkq.spark.worker_size", request]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(asked["threads"])}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1].removeprefix("sparkq.errors.EngineError: ")
@@ -122,13 +124,11 @@ def _measure(request: dict[str, Any]) -> WorkerMeasurement:
     # What every worker holds before it has any task.
     import pyspark.worker  # noqa: F401
 
-    from sparkq.engines import engine_for
     from sparkq.partition import predict_partition
     from sparkq.predictor_cache import PredictorKey, cached_predictor
 
     artifact = ModelArtifact.load(request["model"])
-    engine = request["engine"] if request["engine"] == "auto" else engine_for(artifact, request["engine"])
-    key = PredictorKey("", engine, request["threads"], True, request["batch_size"])
+    key = PredictorKey("", request["engine"], request["threads"], True, request["batch_size"])
     predictor = cached_predictor(key, lambda: artifact)
     start_seconds = time.time() - request["started"]
     golden = artifact.manifest.golden.input(artifact.manifest.input_size)

@@ -10,7 +10,9 @@ from sparkq.planning.executors import Memory
 from sparkq.planning.tasks import ImageCost
 
 GOOD = JobFacts(100_000, 200, 100, ImageCost(0.02, 100_000), 2.0, 5_000_000)
-CONF = {"spark.master": "yarn", "spark.executor.memory": "2g", "spark.executor.memoryOverhead": "4096", "spark.driver.memory": "2g"}
+CONF = {
+    "spark.master": "yarn", "spark.executor.memory": "2g", "spark.executor.memoryOverhead": "4096", "spark.driver.memory": "2g",
+}
 
 
 def _settings(**conf: str) -> list[str]:
@@ -65,11 +67,11 @@ def test_limited_allocation_is_fine() -> None:
 
 def test_what_spark_adds_by_itself_is_counted() -> None:
     """A tenth of the heap, at least 384 MB, or another factor."""
-    conf = {key: value for key, value in CONF.items() if key != "spark.executor.memoryOverhead"} | {"spark.executor.memory": "20g"}
+    conf = {"spark.master": "yarn", "spark.executor.memory": "20g", "spark.driver.memory": "2g"}
     for factor, fits in (("0.1", False), ("0.25", True)):
         found = setting_warnings(
-            {**conf, "spark.executor.memoryOverheadFactor": factor}, memory=Memory(2048, 4096, 4), cores=4, address_space_bytes=0,
-            start_seconds=1.0, tasks=1, driver_mb=0,
+            {**conf, "spark.executor.memoryOverheadFactor": factor}, memory=Memory(2048, 4096, 4), cores=4,
+            address_space_bytes=0, start_seconds=1.0, tasks=1, driver_mb=0,
         )
         assert (found == []) is fits
 

@@ -62,7 +62,8 @@ def test_the_driver_holds_the_list_of_files() -> None:
 
 
 @pytest.mark.parametrize(("name", "vcpus", "gib"), [
-    ("c5.18xlarge", 72, 144), ("m5.24xlarge", 96, 384), ("c6i.4xlarge", 16, 32), ("c7i.48xlarge", 192, 384), ("c7g.16xlarge", 64, 128),
+    ("c5.18xlarge", 72, 144), ("m5.24xlarge", 96, 384), ("c6i.4xlarge", 16, 32), ("c7i.48xlarge", 192, 384),
+    ("c7g.16xlarge", 64, 128),
 ])
 def test_instances(name: str, vcpus: int, gib: int) -> None:
     """As AWS's tables have them."""

@@ -1,0 +1,64 @@
+"""``sparkq plan``: a table or one JSON document, and no image opened."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from .conftest import IMAGES, Command
+
+
+def test_document(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:
+    """What the job would take on this session, and what it would be submitted with."""
+    found = sparkq("plan", "--model", model, "--input", images, "--json")
+    assert found.code == 0, found.err
+    document = found.document
+    sizes = [path.stat().st_size for path in images.iterdir()]
+    assert (document["images"], document["bytes"], document["largest_bytes"]) == (IMAGES, sum(sizes), max(sizes))
+    assert (document["partitions"], document["images_per_task"], document["output_files"], document["slots"]) == (4, 10, 1, 2)
+    worker, executor, submit = document["worker"], document["executor"], document["submit"]
+    assert (worker["engine"], executor["executors"], executor["cores"], executor["workers"]) == ("fbgemm", 1, 2, 2)
+    assert executor["total_mb"] * 2**20 > 2 * worker["resident_bytes"] > 2 * 64 * 2**20
+    assert submit["spark.executor.memoryOverhead"] == f"{executor['overhead_mb']}m"
+    assert document["seconds"] > worker["start_seconds"]
+    assert any("too few images" in warning for warning in document["warnings"])
+
+
+def test_no_image_is_opened(spark: SparkSession, sparkq: Command, model: Path, tmp_path: Path) -> None:
+    """Files that nobody may read, and longer than Spark reads: it says so, and what else there is to say."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(9):
+        path = folder / f"{number}.jpg"
+        path.touch()
+        os.truncate(path, 3 * 2**30)
+        path.chmod(0)
+    found = sparkq("plan", "--model", model, "--input", folder)
+    assert found.code == 0, found.err
+    for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "decoding takes about 100 %"):
+        assert text in found.out
+
+
+def test_instances(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:
+    """Ten nodes that this session does not have; the artifact is of target vnni, which not every c5 can run."""
+    arguments = ["plan", "--model", model, "--input", images, "--nodes", 10, "--json", "--instance"]
+    document = sparkq(*arguments, "c5.18xlarge").document
+    assert document["slots"] == document["executor"]["executors"] * document["executor"]["cores"] == 700
+    assert document["partitions"] == IMAGES
+    for words in (["too few images", "700 cores"], ["Cascade Lake", "target avx2"], ["this machine"]):
+        assert any(all(word in warning for word in words) for warning in document["warnings"])
+    assert not any("vnni" in warning for warning in sparkq(*arguments, "c6i.4xlarge").document["warnings"])
+    assert any("no AVX2" in warning for warning in sparkq(*arguments, "c7g.4xlarge").document["warnings"])
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--instance", "c5.huge"], ["c5.huge", "18xlarge"]),
+    (["--nodes", "3"], ["nodes", "--instance"]),
+    (["--engine", "float32"], ["float32"]),
+    (["--glob", "*.gif"], ["expected images", "none"]),
+], ids=["instance", "nodes", "engine", "no_images"])
+def test_refused(spark: SparkSession, sparkq: Command, images: Path, model: Path, arguments: list[str], words: list[str]) -> None:
+    """One sentence each."""
+    sparkq("plan", "--model", model, "--input", images, *arguments).assert_refused(*words)
