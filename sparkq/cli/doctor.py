@@ -46,22 +46,22 @@ def _run(options: DoctorOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.node_report import mixed_instruction_sets
     from sparkq.spark.doctor import examine_executors
-    from sparkq.spark.executors import registered_executors
+    from sparkq.spark.executors import asked_executors, registered_executors
     from sparkq.spark.session import session_for
 
     artifact = None if options.model is None else ModelArtifact.load(options.model)
     with session_for(options.master) as spark:
         context = spark.sparkContext
         answers = examine_executors(context, artifact, engine=options.engine, allow_saturation=options.allow_saturation)
-        registered = registered_executors(context)
+        expected = max(registered_executors(context), asked_executors(context))
     mixed = mixed_instruction_sets([answer.result for answer in answers])
     warnings = [] if mixed is None else [mixed]
-    if len(answers) < registered:
-        warnings.append(f"only {len(answers)} of {registered} executors answered: other jobs hold the rest")
+    if len(answers) < expected:
+        warnings.append(f"only {len(answers)} of {expected} executors answered: the rest did not start, or other jobs hold them")
     return {
         "model": None if options.model is None else shown(options.model),
         "executors": [{"executor": answer.executor, **dataclasses.asdict(answer.result)} for answer in answers],
-        "registered": registered,
+        "expected": expected,
         "warnings": warnings,
     }
 

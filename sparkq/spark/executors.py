@@ -20,11 +20,14 @@ from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 
 __all__ = [
-    "Answer", "is_dynamic", "is_local", "max_executors", "on_every_executor", "registered_executors", "task_cpus", "task_slots",
+    "Answer", "asked_executors", "is_dynamic", "is_local", "max_executors", "on_every_executor", "registered_executors",
+    "task_cpus", "task_slots",
 ]
 
 _HELD_SECONDS = (1.0, 3.0, 9.0)
 """A task keeps its slot so long, also if it has nothing to do: else a quick executor would take the others' tasks."""
+_PATIENCE_SECONDS = 30.0
+"""So long Spark, too, waits by default for the executors that it asked for."""
 
 Result = TypeVar("Result")
 
@@ -58,7 +61,7 @@ def task_slots(context: SparkContext, *, growing: bool = True) -> int:
     if is_dynamic(context):
         executors = max_executors(context) if growing else None
     else:
-        executors = int(conf.get("spark.executor.instances", "0") or 0)
+        executors = _instances(context)
     if is_local(context):
         executors = None
     return max(now, (executors or 0) * (int(conf.get("spark.executor.cores", "1") or 1) // task_cpus(context)), 1)
@@ -85,8 +88,20 @@ def registered_executors(context: SparkContext) -> int:
     return max(len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1, 1)
 
 
+def asked_executors(context: SparkContext) -> int:
+    """Executors that Spark was asked to start; 1 where nobody said how many, and with dynamic allocation."""
+    simulated = re.match(r"local-cluster\[\s*(\d+)", str(context.master))
+    if simulated:
+        return int(simulated.group(1))
+    return 1 if is_dynamic(context) or is_local(context) else max(_instances(context), 1)
+
+
+def _instances(context: SparkContext) -> int:
+    return int(context.getConf().get("spark.executor.instances", "0") or 0)
+
+
 def on_every_executor(context: SparkContext, function: Callable[[], Result]) -> tuple[Answer[Result], ...]:
-    """Run `function` once on every executor that is there. On the driver.
+    """Run `function` once on every executor that is there, when those that were asked for have come. On the driver.
 
     Barrier tasks would be sure to run at once, but Spark refuses them with dynamic allocation. So as many tasks as there are
     slots take all of them, and hold them for a while; if an executor had none, they do it again and hold them longer.
@@ -108,6 +123,9 @@ def on_every_executor(context: SparkContext, function: Callable[[], Result]) -> 
     SparkqError
         What `function` raised of it.
     """
+    patience = time.monotonic() + _PATIENCE_SECONDS
+    while registered_executors(context) < asked_executors(context) and time.monotonic() < patience:
+        time.sleep(0.1)
     answers: dict[str, Answer[Result]] = {}
     for seconds in _HELD_SECONDS:
         slots = task_slots(context, growing=False)

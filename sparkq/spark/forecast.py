@@ -17,7 +17,9 @@ from sparkq.planning.executors import (
 from sparkq.planning.instances import Instance
 from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
 from sparkq.spark.doctor import examine_executors
-from sparkq.spark.executors import is_dynamic, is_local, max_executors, registered_executors, task_cpus, task_slots
+from sparkq.spark.executors import (
+    asked_executors, is_dynamic, is_local, max_executors, registered_executors, task_cpus, task_slots,
+)
 from sparkq.spark.inventory import Inventory, holds_bytes, take_inventory
 from sparkq.spark.nodes import seconds_per_image, settle
 from sparkq.spark.planning import JobPlan, plan_job
@@ -131,7 +133,7 @@ def forecast_job(
     shape = _session_shape(context) if instance is None else shape_on(instance, nodes, needs, task_cpus=cpus)
     memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
-    cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes)
+    cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes, jvm_reads)
     forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus)
     found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
     return replace(forecast, warnings=(*_warnings(forecast, artifact), *found))
@@ -143,8 +145,8 @@ def _session_shape(context: SparkContext) -> ExecutorShape:
     cpus = task_cpus(context)
     if is_local(context):
         return ExecutorShape(1, slots * cpus)
-    executors = (max_executors(context) if is_dynamic(context) else int(conf.get("spark.executor.instances", "0") or 0)) or 0
-    executors = max(executors, registered_executors(context))
+    asked = max_executors(context) if is_dynamic(context) else asked_executors(context)
+    executors = max(asked or 1, registered_executors(context))
     return ExecutorShape(executors, int(conf.get("spark.executor.cores", "0") or 0) or max(slots * cpus // executors, 1))
 
 

@@ -86,7 +86,7 @@ def with_planned_partitions(
 
 def image_cost(
     artifact: ModelArtifact, config: InferenceConfig, nodes: Sequence[NodeChoice], inventory: Inventory, *, slots: int,
-    threads: int,
+    threads: int, jvm_reads: bool = False,
 ) -> ImageCost:
     """What an image costs: as the nodes measured it, else one worker on the driver, unless there is too little to do for that.
 
@@ -100,6 +100,8 @@ def image_cost(
         Of the input.
     slots, threads : int
         Tasks that run at once, and ``spark.task.cpus``.
+    jvm_reads : bool
+        Whether Spark reads the images, and not the workers.
     """
     mean_bytes = ImageCost().mean_bytes if inventory.mean_bytes is None else inventory.mean_bytes
     measured = seconds_per_image(nodes, config.engine or "")
@@ -109,7 +111,7 @@ def image_cost(
         except EngineError as error:
             # The driver may be another kind of machine than the executors.
             _logger.warning("tasks are planned for an ordinary model, because it does not run on the driver: %s", error.message)
-    return ImageCost(ImageCost().inference_seconds if measured is None else measured, mean_bytes)
+    return ImageCost(ImageCost().inference_seconds if measured is None else measured, mean_bytes, jvm_reads)
 
 
 def plan_job(images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slots: int) -> JobPlan:
@@ -152,7 +154,8 @@ def planned_images(
     """
     context = images_df.sparkSession.sparkContext
     slots = task_slots(context)
-    cost = image_cost(artifact, config, nodes, inventory, slots=slots, threads=task_cpus(context))
+    threads, jvm_reads = task_cpus(context), holds_bytes(images_df)
+    cost = image_cost(artifact, config, nodes, inventory, slots=slots, threads=threads, jvm_reads=jvm_reads)
     plan = plan_job(images_df, inventory, cost, slots=slots)
     if plan.row_groups is not None and plan.row_groups < plan.tasks:
         _logger.warning("%s", few_row_groups(plan.row_groups, plan.tasks))

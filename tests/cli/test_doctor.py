@@ -20,7 +20,7 @@ def test_document(spark: SparkSession, sparkq: Command, model: Path) -> None:
     assert found.code == 0, found.err
     document = found.document
     [row] = document["executors"]
-    assert document["registered"] == 1 and document["warnings"] == []
+    assert document["expected"] == 1 and document["warnings"] == []
     assert (row["engine"], row["failure"]) == ("fbgemm", None) and "avx2" in row["isa"]
     assert set(row["engines"]) == {"fbgemm", "x86", "onednn", "openvino"}
     assert row["golden_db"] > 25 and row["load_seconds"] > 0
@@ -61,5 +61,5 @@ def test_every_executor_of_a_cluster(console_script: str, environment: dict[str,
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads(done.stdout)
     rows = document["executors"]
-    assert document["registered"] == len(rows) == len({row["executor"] for row in rows}) == 2
+    assert document["expected"] == len(rows) == len({row["executor"] for row in rows}) == 2
     assert all(row["golden_db"] > 25 and row["executor"].startswith(os.uname().nodename) for row in rows)

@@ -37,7 +37,7 @@ def test_no_image_is_opened(spark: SparkSession, sparkq: Command, model: Path, t
         path.chmod(0)
     found = sparkq("plan", "--model", model, "--input", folder)
     assert found.code == 0, found.err
-    for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "decoding takes about 100 %"):
+    for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "decoding takes about"):
         assert text in found.out
 
 
