@@ -45,15 +45,16 @@ class DoctorOptions:
 def _run(options: DoctorOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.node_report import mixed_instruction_sets
+    from sparkq.planning.cluster import asked_executors
     from sparkq.spark.doctor import examine_executors
-    from sparkq.spark.executors import asked_executors, registered_executors
+    from sparkq.spark.executors import registered_executors, settings_of
     from sparkq.spark.session import session_for
 
     artifact = None if options.model is None else ModelArtifact.load(options.model)
     with session_for(options.master) as spark:
         context = spark.sparkContext
         answers = examine_executors(context, artifact, engine=options.engine, allow_saturation=options.allow_saturation)
-        expected = max(registered_executors(context), asked_executors(context))
+        expected = max(registered_executors(context), asked_executors(settings_of(context)))
     mixed = mixed_instruction_sets([answer.result for answer in answers])
     warnings = [] if mixed is None else [mixed]
     if len(answers) < expected:

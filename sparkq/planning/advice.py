@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sparkq.planning.cluster import is_dynamic, is_local, max_executors, task_cpus
 from sparkq.planning.executors import Memory
 from sparkq.planning.tasks import ImageCost
 
@@ -106,7 +107,7 @@ def setting_warnings(
         warnings.append(
             "spark.speculation is on: slow tasks are computed twice and paid for twice (no row is doubled); set it to false",
         )
-    if conf.get("spark.dynamicAllocation.enabled") == "true" and not _is_limited(conf):
+    if is_dynamic(conf) and max_executors(conf) is None:
         warnings.append(
             "spark.dynamicAllocation has no limit: Spark asks for an executor for every few tasks, and tasks are planned for the "
             "executors of now; set spark.dynamicAllocation.maxExecutors",
@@ -116,10 +117,10 @@ def setting_warnings(
             f"spark.python.worker.reuse is off: each of {tasks} tasks loads the model, {start_seconds:.1f} s every time",
         )
     warnings += _memory_warnings(conf, memory, cores, address_space_bytes, driver_mb)
-    threads, cpus = conf.get("spark.executorEnv.OMP_NUM_THREADS"), conf.get("spark.task.cpus", "1")
-    if threads is not None and threads != cpus:
+    threads, cpus = conf.get("spark.executorEnv.OMP_NUM_THREADS"), task_cpus(conf)
+    if threads is not None and threads != str(cpus):
         warnings.append(f"spark.executorEnv.OMP_NUM_THREADS is {threads}, spark.task.cpus {cpus}: leave the former out")
-    if cpus != "1":
+    if cpus > 1:
         warnings.append(f"spark.task.cpus is {cpus}: one worker a core, one thread each, runs more images per second")
     return warnings
 
@@ -140,7 +141,7 @@ def _memory_warnings(
     driver = _megabytes(conf.get("spark.driver.memory", "1g"))
     if driver < driver_mb:
         warnings.append(f"spark.driver.memory is {driver:.0f} MB, the list of files needs {driver_mb} MB")
-    if conf.get("spark.master", "").startswith("local["):
+    if is_local(conf):
         # The driver is the executor, and the workers are limited by nothing but the machine.
         return warnings
     heap = _megabytes(conf.get("spark.executor.memory", "1g"))
@@ -155,11 +156,6 @@ def _memory_warnings(
             f"{memory.overhead_mb} MB: YARN and Kubernetes kill an executor that takes more",
         )
     return warnings
-
-
-def _is_limited(conf: Mapping[str, str]) -> bool:
-    limit = conf.get("spark.dynamicAllocation.maxExecutors", "")
-    return limit.isdigit() and int(limit) < 2**31 - 1
 
 
 def _megabytes(text: str, *, unit: str = "b") -> float:

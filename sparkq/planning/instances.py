@@ -1,8 +1,10 @@
 """What the machines of a cloud have: ``instances.yaml``."""
 from __future__ import annotations
 
+import functools
 import importlib.resources
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -44,7 +46,7 @@ def instance_named(name: str) -> Instance:
     ConfigError
         If it is not in the table.
     """
-    families = yaml.safe_load(importlib.resources.files("sparkq.planning").joinpath("instances.yaml").read_text("utf-8"))
+    families = _families()
     family, _, size = name.partition(".")
     if family not in families or size not in families[family]["sizes"]:
         known = family in families
@@ -55,3 +57,11 @@ def instance_named(name: str) -> Instance:
     facts = families[family]
     vcpus = int(facts["sizes"][size])
     return Instance(name, vcpus, vcpus * int(facts["memory_gib_per_vcpu"]) * 1024, facts["cpu"], tuple(facts["isa"]))
+
+
+@functools.cache
+def _families() -> dict[str, Any]:
+    families: dict[str, Any] = yaml.safe_load(
+        importlib.resources.files("sparkq.planning").joinpath("instances.yaml").read_text("utf-8"),
+    )
+    return families

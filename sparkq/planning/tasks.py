@@ -9,7 +9,7 @@ __all__ = [
     "scan_settings",
 ]
 
-TASK_SECONDS, SHORTEST_TASK_SECONDS = 40.0, 20.0
+_TASK_SECONDS, _SHORTEST_TASK_SECONDS = 40.0, 20.0
 """A task shall compute for 20 to 60 s: long beside the tenths of a second that starting it takes, short if it is repeated."""
 _TASKS_PER_SLOT = 2
 
@@ -90,9 +90,9 @@ def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
         leaves tasks long enough, whole rounds: one task left over would keep a cluster waiting.
     """
     seconds = images * seconds_per_image
-    tasks = max(math.ceil(seconds / TASK_SECONDS), _TASKS_PER_SLOT * slots)
+    tasks = max(math.ceil(seconds / _TASK_SECONDS), _TASKS_PER_SLOT * slots)
     rounds = math.ceil(tasks / slots) * slots
-    if seconds / rounds >= SHORTEST_TASK_SECONDS:
+    if seconds / rounds >= _SHORTEST_TASK_SECONDS:
         tasks = rounds
     return max(min(tasks, images), 1)
 

@@ -7,7 +7,8 @@ from pyspark import SparkContext
 
 from sparkq.artifact import ModelArtifact
 from sparkq.node_report import NodeReport, examine_node
-from sparkq.spark.executors import Answer, on_every_executor, task_cpus
+from sparkq.planning.cluster import task_cpus
+from sparkq.spark.executors import Answer, on_every_executor, settings_of
 from sparkq.spark.shipping import ShippedModel, ship_model
 
 __all__ = ["examine_executors"]
@@ -39,7 +40,7 @@ def examine_executors(
     EngineError
         If `engine` does not fit the artifact's recipe.
     """
-    threads = task_cpus(context)
+    threads = task_cpus(settings_of(context))
     if artifact is None:
         return on_every_executor(context, partial(examine_node, None, threads=threads))
     model = ship_model(context, artifact, engine, allow_saturation=allow_saturation)

@@ -5,7 +5,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import re
 import socket
 import tempfile
 import time
@@ -16,13 +15,11 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pyspark import SparkContext
 
+from sparkq.planning.cluster import asked_executors, attainable_slots
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 
-__all__ = [
-    "Answer", "asked_executors", "is_dynamic", "is_local", "max_executors", "on_every_executor", "registered_executors",
-    "task_cpus", "task_slots",
-]
+__all__ = ["Answer", "on_every_executor", "registered_executors", "settings_of", "task_slots"]
 
 _HELD_SECONDS = (1.0, 3.0, 9.0)
 """A task keeps its slot so long, also if it has nothing to do: else a quick executor would take the others' tasks."""
@@ -39,9 +36,9 @@ class Answer(NamedTuple, Generic[Result]):
     result: Result
 
 
-def task_cpus(context: SparkContext) -> int:
-    """Cores that a task is given."""
-    return int(context.getConf().get("spark.task.cpus", "1") or 1)
+def settings_of(context: SparkContext) -> dict[str, str]:
+    """Those that were set, as `sparkq.planning.cluster` takes them."""
+    return dict(context.getConf().getAll())
 
 
 def task_slots(context: SparkContext, *, growing: bool = True) -> int:
@@ -56,48 +53,14 @@ def task_slots(context: SparkContext, *, growing: bool = True) -> int:
     growing : bool
         Whether those count, too, that dynamic allocation may add.
     """
-    conf, java_context = context.getConf(), context._jsc.sc()
+    java_context = context._jsc.sc()
     now = int(java_context.maxNumConcurrentTasks(java_context.resourceProfileManager().defaultResourceProfile()))
-    if is_dynamic(context):
-        executors = max_executors(context) if growing else None
-    else:
-        executors = _instances(context)
-    if is_local(context):
-        executors = None
-    return max(now, (executors or 0) * (int(conf.get("spark.executor.cores", "1") or 1) // task_cpus(context)), 1)
-
-
-def is_local(context: SparkContext) -> bool:
-    """Whether the driver is the only executor."""
-    return re.match(r"local(\[|$)", str(context.master)) is not None
-
-
-def is_dynamic(context: SparkContext) -> bool:
-    """Whether Spark adds and removes executors."""
-    return context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
-
-
-def max_executors(context: SparkContext) -> int | None:
-    """The limit of dynamic allocation; None where there is none (Spark's default is ``Int.MaxValue``)."""
-    limit = context.getConf().get("spark.dynamicAllocation.maxExecutors", "") or ""
-    return int(limit) if limit.isdigit() and int(limit) < 2**31 - 1 else None
+    return attainable_slots(settings_of(context), now=now, growing=growing)
 
 
 def registered_executors(context: SparkContext) -> int:
     """Executors that the driver knows of now; a local session is one."""
     return max(len(context._jsc.sc().statusTracker().getExecutorInfos()) - 1, 1)
-
-
-def asked_executors(context: SparkContext) -> int:
-    """Executors that Spark was asked to start; 1 where nobody said how many, and with dynamic allocation."""
-    simulated = re.match(r"local-cluster\[\s*(\d+)", str(context.master))
-    if simulated:
-        return int(simulated.group(1))
-    return 1 if is_dynamic(context) or is_local(context) else max(_instances(context), 1)
-
-
-def _instances(context: SparkContext) -> int:
-    return int(context.getConf().get("spark.executor.instances", "0") or 0)
 
 
 def on_every_executor(context: SparkContext, function: Callable[[], Result]) -> tuple[Answer[Result], ...]:
@@ -124,7 +87,8 @@ def on_every_executor(context: SparkContext, function: Callable[[], Result]) -> 
         What `function` raised of it.
     """
     patience = time.monotonic() + _PATIENCE_SECONDS
-    while registered_executors(context) < asked_executors(context) and time.monotonic() < patience:
+    asked = asked_executors(settings_of(context))
+    while registered_executors(context) < asked and time.monotonic() < patience:
         time.sleep(0.1)
     answers: dict[str, Answer[Result]] = {}
     for seconds in _HELD_SECONDS:

@@ -11,15 +11,14 @@ from sparkq.config import AUTO, InferenceConfig
 from sparkq.node import cpu_model
 from sparkq.node_report import mixed_instruction_sets
 from sparkq.planning.advice import JobFacts, job_warnings, setting_warnings
+from sparkq.planning.cluster import asked_executors, is_dynamic, is_local, max_executors, task_cpus
 from sparkq.planning.executors import (
     ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options,
 )
 from sparkq.planning.instances import Instance
 from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
 from sparkq.spark.doctor import examine_executors
-from sparkq.spark.executors import (
-    asked_executors, is_dynamic, is_local, max_executors, registered_executors, task_cpus, task_slots,
-)
+from sparkq.spark.executors import registered_executors, settings_of, task_slots
 from sparkq.spark.inventory import Inventory, holds_bytes, take_inventory
 from sparkq.spark.nodes import seconds_per_image, settle
 from sparkq.spark.planning import JobPlan, plan_job
@@ -124,7 +123,7 @@ def forecast_job(
     if jvm_reads:
         find_content_column(images_df.schema, config.content_column)
     context = images_df.sparkSession.sparkContext
-    inventory, cpus, measured = take_inventory(images_df, place), task_cpus(context), None
+    inventory, cpus, measured = take_inventory(images_df, place), task_cpus(settings_of(context)), None
     if AUTO in (config.engine, config.batch_size) and instance is None:
         config, choices = settle(context, artifact, config)
         measured = seconds_per_image(choices, config.engine or "")
@@ -141,13 +140,13 @@ def forecast_job(
 
 def _session_shape(context: SparkContext) -> ExecutorShape:
     """Of the cluster that the session has, or may come to have."""
-    conf, slots = context.getConf(), task_slots(context)
-    cpus = task_cpus(context)
-    if is_local(context):
+    conf, slots = settings_of(context), task_slots(context)
+    cpus = task_cpus(conf)
+    if is_local(conf):
         return ExecutorShape(1, slots * cpus)
-    asked = max_executors(context) if is_dynamic(context) else asked_executors(context)
+    asked = max_executors(conf) if is_dynamic(conf) else asked_executors(conf)
     executors = max(asked or 1, registered_executors(context))
-    return ExecutorShape(executors, int(conf.get("spark.executor.cores", "0") or 0) or max(slots * cpus // executors, 1))
+    return ExecutorShape(executors, int(conf.get("spark.executor.cores") or 0) or max(slots * cpus // executors, 1))
 
 
 def _warnings(forecast: Forecast, artifact: ModelArtifact) -> list[str]:
@@ -165,7 +164,7 @@ def _session_warnings(forecast: Forecast, context: SparkContext) -> list[str]:
     mixed = mixed_instruction_sets([answer.result for answer in examine_executors(context)])
     worker = forecast.worker
     return ([] if mixed is None else [mixed]) + setting_warnings(
-        dict(context.getConf().getAll()), memory=forecast.memory, cores=forecast.shape.cores,
+        settings_of(context), memory=forecast.memory, cores=forecast.shape.cores,
         address_space_bytes=worker.address_space_bytes, start_seconds=worker.start_seconds, tasks=forecast.partitions,
         driver_mb=driver_memory_mb(forecast.inventory.files),
     )

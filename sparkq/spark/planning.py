@@ -12,8 +12,9 @@ from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.errors import EngineError
 from sparkq.planning.advice import few_row_groups
+from sparkq.planning.cluster import task_cpus
 from sparkq.planning.tasks import ImageCost, planned_tasks, scan_settings
-from sparkq.spark.executors import task_cpus, task_slots
+from sparkq.spark.executors import settings_of, task_slots
 from sparkq.spark.inventory import Inventory, holds_bytes, is_listing, row_groups
 from sparkq.spark.nodes import NodeChoice, seconds_per_image
 from sparkq.spark.settings import arrow_settings, session_settings
@@ -154,7 +155,7 @@ def planned_images(
     """
     context = images_df.sparkSession.sparkContext
     slots = task_slots(context)
-    threads, jvm_reads = task_cpus(context), holds_bytes(images_df)
+    threads, jvm_reads = task_cpus(settings_of(context)), holds_bytes(images_df)
     cost = image_cost(artifact, config, nodes, inventory, slots=slots, threads=threads, jvm_reads=jvm_reads)
     plan = plan_job(images_df, inventory, cost, slots=slots)
     if plan.row_groups is not None and plan.row_groups < plan.tasks:

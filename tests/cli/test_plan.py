@@ -4,6 +4,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
@@ -39,6 +41,16 @@ def test_no_image_is_opened(spark: SparkSession, sparkq: Command, model: Path, t
     assert found.code == 0, found.err
     for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "decoding takes about"):
         assert text in found.out
+
+
+def test_a_parquet_of_one_row_group(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """Its bytes are the file's; it is one task, whatever was planned, and that is said."""
+    files = sorted(images.iterdir())
+    pq.write_table(pa.table({"content": [path.read_bytes() for path in files]}), tmp_path / "images.parquet")
+    document = sparkq("plan", "--model", model, "--input", tmp_path / "images.parquet", "--json").document
+    assert (document["images"], document["bytes"]) == (IMAGES, (tmp_path / "images.parquet").stat().st_size)
+    assert (document["partitions"], document["images_per_task"]) == (1, IMAGES)
+    assert any("1 row groups" in warning for warning in document["warnings"])
 
 
 def test_instances(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:

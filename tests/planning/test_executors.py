@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.errors import ConfigError
@@ -13,6 +13,7 @@ MB = 2**20
 NEEDS = st.builds(WorkerNeeds, st.integers(100 * MB, 4000 * MB), st.integers(0, 500 * MB), st.booleans())
 
 
+@settings(deadline=None)
 @given(NEEDS, st.integers(1, 64))
 def test_an_executor_holds_its_workers(needs: WorkerNeeds, workers: int) -> None:
     """All of them beside the JVM, which has what Spark itself would add."""
@@ -27,6 +28,7 @@ def test_a_jvm_that_reads_needs_more() -> None:
     assert (listed.heap_mb, reads.heap_mb) == (1024, 2048)
 
 
+@settings(deadline=None)
 @given(NEEDS, st.sampled_from(["c5.large", "c5.18xlarge", "m5.4xlarge", "c7i.48xlarge", "c7g.medium"]), st.integers(1, 50),
        st.integers(1, 4))
 def test_executors_fit_on_their_nodes(needs: WorkerNeeds, name: str, nodes: int, task_cpus: int) -> None:

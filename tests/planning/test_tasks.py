@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.planning.tasks import (
@@ -19,6 +19,7 @@ from sparkq.planning.tasks import (
 COUNTS, SECONDS, SLOTS = st.integers(1, 10**9), st.floats(1e-5, 30), st.integers(1, 10_000)
 
 
+@settings(deadline=None)
 @given(COUNTS, SECONDS, SLOTS)
 def test_tasks_are_neither_too_few_nor_too_many(images: int, seconds: float, slots: int) -> None:
     """At least two a slot, at least an image each, and of 20 to 60 s (more only where one image takes more)."""
@@ -30,6 +31,7 @@ def test_tasks_are_neither_too_few_nor_too_many(images: int, seconds: float, slo
         assert images * seconds / tasks >= 20 or tasks == images or images * seconds / (tasks - 1) > 40
 
 
+@settings(deadline=None)
 @given(COUNTS, SECONDS, SLOTS)
 def test_the_last_round_is_not_a_task_alone(images: int, seconds: float, slots: int) -> None:
     """Where tasks stay long enough, rounds are whole."""
@@ -45,6 +47,7 @@ def test_examples(images: int, seconds: float, slots: int, tasks: int) -> None:
     assert planned_tasks(images, seconds_per_image=seconds, slots=slots) == tasks
 
 
+@settings(deadline=None)
 @given(st.floats(1, 1e9), st.floats(1, 1e10))
 def test_an_arrow_batch_is_bounded(mean: float, ratio: float) -> None:
     """About 64 MiB of ordinary images, 1 GiB of the largest, and always one."""
@@ -60,6 +63,7 @@ def test_batches_of_ordinary_and_of_tiny_images() -> None:
     assert images_an_arrow_batch(mean_bytes=110_000, largest_bytes=2 * 10**9) == 1
 
 
+@settings(deadline=None)
 @given(COUNTS, st.integers(1, 10**6))
 def test_output_files_are_large_or_one_a_task(images: int, tasks: int) -> None:
     """Never more than tasks, never none."""
@@ -71,6 +75,7 @@ def test_a_hundred_thousand_rows_are_one_file() -> None:
     assert expected_files(10**9, tasks=7) == 7
 
 
+@settings(deadline=None)
 @given(COUNTS, SECONDS, SLOTS)
 def test_time_is_at_least_the_work_and_at_most_a_round_more(images: int, seconds: float, slots: int) -> None:
     """All slots busy to the end is the best case; one round of tasks more the worst."""
@@ -80,6 +85,7 @@ def test_time_is_at_least_the_work_and_at_most_a_round_more(images: int, seconds
     assert 3 + work <= found * (1 + 1e-9) and found <= (3 + work + images * seconds / tasks) * (1 + 1e-9)
 
 
+@settings(deadline=None)
 @given(st.floats(1e-5, 10), st.floats(1, 1e9), st.booleans())
 def test_a_files_fixed_cost_is_what_its_bytes_do_not_cost(inference: float, mean: float, jvm_reads: bool) -> None:
     """In bytes: what Spark adds to a file's length, so that its partitions take equally long."""
@@ -90,5 +96,5 @@ def test_a_files_fixed_cost_is_what_its_bytes_do_not_cost(inference: float, mean
 
 
 def test_scans_are_finer_than_tasks() -> None:
-    settings = scan_settings(10, file_cost_bytes=7)
-    assert settings["spark.sql.files.minPartitionNum"] == "40" and settings["spark.sql.files.openCostInBytes"] == "7"
+    found = scan_settings(10, file_cost_bytes=7)
+    assert found["spark.sql.files.minPartitionNum"] == "40" and found["spark.sql.files.openCostInBytes"] == "7"

@@ -5,22 +5,14 @@ import os
 
 from pyspark.sql import SparkSession
 
-from sparkq.spark.executors import (
-    is_dynamic,
-    is_local,
-    max_executors,
-    on_every_executor,
-    registered_executors,
-    task_cpus,
-    task_slots,
-)
+from sparkq.spark.executors import on_every_executor, registered_executors, settings_of, task_slots
 
 
 def test_a_local_session(spark: SparkSession) -> None:
     """One executor, the driver, whatever the default parallelism is said to be."""
     context = spark.sparkContext
-    assert (task_slots(context), task_cpus(context), registered_executors(context)) == (2, 1, 1)
-    assert is_local(context) and not is_dynamic(context) and max_executors(context) is None
+    assert (task_slots(context), registered_executors(context)) == (2, 1)
+    assert settings_of(context)["spark.master"] == "local[2]"
 
 
 def test_each_executor_answers_once(spark: SparkSession) -> None:

@@ -95,6 +95,7 @@ def test_results_are_the_same(
         with planned_images(table, take_inventory(table, "t"), artifact, config=InferenceConfig()) as planned:
             predictions = sparkq.predict(planned, artifact)
             predictions.write.parquet(str(tmp_path / "out"))
+    assert spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch", None) is None
     assert len(list((tmp_path / "out").glob("part-*"))) == 4
     assert by_path(spark.read.parquet(str(tmp_path / "out")).collect()) == expected
 
