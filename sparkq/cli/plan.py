@@ -104,7 +104,7 @@ def _document(forecast: Forecast) -> dict[str, Any]:
         "output_files": forecast.output_files,
         "slots": forecast.slots,
         "milliseconds_per_image": round(1e3 * forecast.cost.seconds, 3),
-        "decode_share": round(forecast.cost.decode_seconds / forecast.cost.seconds, 3),
+        "preparing_share": round(forecast.cost.preparing_share, 3),
         "seconds": round(forecast.seconds, 1),
         "worker": dataclasses.asdict(worker),
         "executor": {**dataclasses.asdict(shape), **dataclasses.asdict(memory), "total_mb": memory.total_mb},
@@ -121,7 +121,7 @@ def _show(result: dict[str, Any]) -> str:
         "partitions": f"{result['partitions']}, {result['images_per_task']} images a task, {result['slots']} tasks at once",
         "output": f"{result['output_files']} Parquet files",
         "time": f"{result['seconds']} s estimated; {result['milliseconds_per_image']} ms an image, "
-        f"{100 * result['decode_share']:.0f} % of it decoding",
+        f"{100 * result['preparing_share']:.0f} % of it reading and decoding",
         "worker": f"{worker['resident_bytes'] / 2**20:.0f} MB measured with engine {worker['engine']}, batch size "
         f"{worker['batch_size']}; {worker['images_per_second']:.1f} images per second without decoding",
         "executor": f"{executor['total_mb']} MB: {executor['workers']} workers and a heap of {executor['heap_mb']} MB",

@@ -16,7 +16,7 @@ _UNITS = {"": 1 / _MB, "b": 1 / _MB, "k": 1 / 1024, "m": 1, "g": 1024, "t": 2**2
 _HUGE_BYTES = 100 * _MB
 _UNREADABLE_BYTES = 2**31 - 1
 """Spark's ``binaryFile`` refuses a longer file, and Arrow's binary arrays hold no more."""
-_MUCH_DECODING = 0.5
+_MUCH_PREPARING = 0.5
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def job_warnings(facts: JobFacts) -> list[str]:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e9:.1f} GB: Spark does not read files beyond 2 GiB")
     elif facts.largest_bytes is not None and facts.largest_bytes > _HUGE_BYTES:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e6:.0f} MB: a worker holds it whole, and its pixels")
-    share = facts.cost.decode_seconds / facts.cost.seconds
-    if share > _MUCH_DECODING:
+    if facts.cost.preparing_share > _MUCH_PREPARING:
         warnings.append(
-            f"decoding takes about {100 * share:.0f} % of the time: smaller images would help more than a faster engine",
+            f"reading and decoding take about {100 * facts.cost.preparing_share:.0f} % of the time: smaller images would help more "
+            "than a faster engine",
         )
     return warnings
 

@@ -65,6 +65,11 @@ class ImageCost:
         return self.inference_seconds + self.decode_seconds + read
 
     @property
+    def preparing_share(self) -> float:
+        """What reading and decoding take of it, 0 to 1."""
+        return 1 - self.inference_seconds / self.seconds
+
+    @property
     def fixed_cost_bytes(self) -> int:
         """What does not depend on the bytes, counted in bytes that take as long to decode."""
         a_byte = _DECODE_SECONDS_PER_BYTE + (_READ_SECONDS_PER_BYTE if self.jvm_reads else 0.0)

@@ -39,7 +39,7 @@ def test_no_image_is_opened(spark: SparkSession, sparkq: Command, model: Path, t
         path.chmod(0)
     found = sparkq("plan", "--model", model, "--input", folder)
     assert found.code == 0, found.err
-    for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "decoding takes about"):
+    for text in ("9, 28991.0 MB", "spark.executor.memory=", "beyond 2 GiB", "reading and decoding take about 100 %"):
         assert text in found.out
 
 

@@ -90,7 +90,7 @@ def test_time_is_at_least_the_work_and_at_most_a_round_more(images: int, seconds
 def test_a_files_fixed_cost_is_what_its_bytes_do_not_cost(inference: float, mean: float, jvm_reads: bool) -> None:
     """In bytes: what Spark adds to a file's length, so that its partitions take equally long."""
     cost = ImageCost(inference, mean, jvm_reads)
-    assert cost.seconds >= inference + cost.decode_seconds and cost.fixed_cost_bytes >= 1
+    assert cost.seconds >= inference + cost.decode_seconds and cost.fixed_cost_bytes >= 1 and 0 < cost.preparing_share < 1
     larger = ImageCost(inference, mean + cost.fixed_cost_bytes, jvm_reads)
     assert larger.seconds - cost.seconds == pytest.approx(ImageCost(inference, 0, jvm_reads).seconds, rel=1e-3, abs=1e-7)
 
