@@ -65,8 +65,8 @@ def job_warnings(facts: JobFacts) -> list[str]:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e6:.0f} MB: a worker holds it whole, and its pixels")
     if facts.cost.preparing_share > _MUCH_PREPARING:
         warnings.append(
-            f"reading and decoding take about {100 * facts.cost.preparing_share:.0f} % of the time: smaller images would help more "
-            "than a faster engine",
+            f"reading and decoding take about {100 * facts.cost.preparing_share:.0f} % of the time: smaller images would help "
+            "more than a faster engine",
         )
     return warnings
 

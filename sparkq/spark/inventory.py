@@ -1,6 +1,7 @@
 """What there is to do: how many images, how many bytes, in how many files. From metadata; no image is opened."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,11 @@ from sparkq.planning.tasks import scan_settings
 from sparkq.spark.actions import run_action
 from sparkq.spark.executors import task_slots
 from sparkq.spark.settings import session_settings
-from sparkq.spark.sources import is_file_source
 
 __all__ = ["Inventory", "holds_bytes", "is_listing", "row_groups", "take_inventory"]
+
+_KEEPS_ROWS = {"LogicalRelation", "LogicalRDD", "Project", "Union"}
+"""Of these a plan is made that `read_images` gives of files; the RDD is the files of zero bytes."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,21 @@ def take_inventory(images_df: DataFrame, place: str) -> Inventory:
     InputError
         If there is no image.
     """
-    inventory = _of_listing(images_df) if is_file_source(images_df) else _of_rows(images_df)
+    inventory = _of_listing(images_df) if _is_whole_listing(images_df) else _of_rows(images_df)
     if inventory.images == 0:
         raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
     return inventory
+
+
+def _is_whole_listing(df: DataFrame) -> bool:
+    """Whether there is a row for each listed file: columns may have gone, no row has."""
+    return is_listing(df) and set(_node_names(df._jdf.queryExecution().analyzed())) <= _KEEPS_ROWS
+
+
+def _node_names(plan: Any) -> Iterator[str]:
+    yield str(plan.nodeName())
+    for number in range(plan.children().size()):
+        yield from _node_names(plan.children().apply(number))
 
 
 def _of_listing(images_df: DataFrame) -> Inventory:

@@ -49,6 +49,7 @@ def test_empty_files_count(spark: SparkSession, folder: Path, tmp_path: Path) ->
     (tmp_path / "one.png").write_bytes(b"abc")
     found = take_inventory(read_images(spark, str(tmp_path)), "images")
     assert found == Inventory(2, 3, 3, 2, are_files=True) and found.mean_bytes == 1.5
+    assert take_inventory(read_images(spark, str(tmp_path)).drop("content"), "images") == found
     (tmp_path / "one.png").unlink()
     assert take_inventory(read_images(spark, str(tmp_path)), "images") == Inventory(1, 0, 0, 1, are_files=True)
 
