@@ -12,6 +12,8 @@
     │   ├── ArtifactProtocolError    written by another protocol of sparkq
     │   └── ArtifactDigestError      its payload is not the one its manifest names
     ├── EngineError              this node cannot run the engine, or runs it wrongly
+    ├── RunTakenError            another attempt of the same run id has committed it; exit code 75
+    ├── ErrorBudgetError         more images failed than allowed; everything is committed; exit code 4
     └── ImageError               one image cannot become pixels; becomes a row, never a failed task
 
 A message says thing, place, what was expected and what was found; ``hint`` says the next action.
@@ -27,10 +29,12 @@ __all__ = [
     "ArtifactProtocolError",
     "ConfigError",
     "EngineError",
+    "ErrorBudgetError",
     "GateError",
     "ImageError",
     "InputError",
     "ModelError",
+    "RunTakenError",
     "SparkqError",
 ]
 
@@ -45,6 +49,9 @@ class SparkqError(Exception):
     hint : str, optional
         The next action, without the word "Hint".
     """
+
+    exit_code = 1
+    """Of a command that ends with it."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -109,6 +116,30 @@ class ArtifactDigestError(ArtifactError):
 
 class EngineError(SparkqError):
     """This node cannot run the engine, or its results are not those of the artifact's golden output."""
+
+
+class RunTakenError(SparkqError):
+    """Another attempt of the same run id committed while this one ran; its result stands, nothing of this one is left."""
+
+    exit_code = 75
+
+
+class ErrorBudgetError(SparkqError):
+    """More images failed than ``max_error_rate`` allows. Raised after the commit: every row is there.
+
+    Parameters
+    ----------
+    message, hint
+        As of `SparkqError`.
+    result : dict
+        What the run did, as of one that is within its budget.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str | None = None, result: dict[str, Any] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result or {}
 
 
 class ImageError(SparkqError):

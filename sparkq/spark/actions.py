@@ -1,6 +1,7 @@
 """Spark actions that Ctrl-C ends cleanly."""
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
@@ -13,18 +14,20 @@ Result = TypeVar("Result")
 
 
 def run_action(action: Callable[[], Result]) -> Result:
-    """Run a blocking Spark action; an interrupt cancels its jobs, waits until they have ended, and goes on.
+    """Run a blocking Spark action; an interrupt cancels its jobs, no others, waits until they have ended, and goes on.
 
     py4j cannot be interrupted while it waits for an answer of the JVM: pyspark's own handler would then talk over the
     very connection that is being read, and break it for everything after. So the action waits in a thread of its own,
-    with the job group and pool of the caller's.
+    with the job group and pool of the caller's, and a tag of its own to cancel by.
     """
     context = SparkContext.getOrCreate()
     java_context: Any = context._jsc.sc()
     properties = java_context.getLocalProperties().clone()
+    tag = f"sparkq-{secrets.token_hex(8)}"
 
     def in_thread() -> Result:
         java_context.setLocalProperties(properties)
+        java_context.addJobTag(tag)
         return action()
 
     with ThreadPoolExecutor(1) as pool:
@@ -34,6 +37,6 @@ def run_action(action: Callable[[], Result]) -> Result:
         except KeyboardInterrupt:
             while not future.done():
                 # Again and again: an action that was just about to start its job has none to cancel yet.
-                context.cancelAllJobs()
+                java_context.cancelJobsWithTag(tag)
                 wait([future], timeout=0.2)
             raise
