@@ -7,7 +7,7 @@ import platform
 import socket
 from pathlib import Path
 
-__all__ = ["cpu_features", "cpu_model", "describe_node", "has_vnni", "return_freed_memory"]
+__all__ = ["cpu_features", "cpu_model", "describe_node", "has_vnni", "peak_memory_bytes", "return_freed_memory"]
 
 
 def describe_node() -> str:
@@ -34,6 +34,16 @@ def return_freed_memory() -> None:
     """Give the operating system what this process has freed; glibc keeps it otherwise. Does nothing on other C libraries."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def peak_memory_bytes() -> int:
+    """The most resident memory that this process ever had; 0 where the kernel does not say (not Linux)."""
+    try:
+        # Not `getrusage`: its figure outlives `exec`, so that a process may report what its parent took.
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
 def _cpu_line(name: str) -> str:

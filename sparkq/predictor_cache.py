@@ -21,11 +21,12 @@ from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.node import describe_node, return_freed_memory
 from sparkq.predictor import Predictor
 
-__all__ = ["PredictorKey", "cached_predictor"]
+__all__ = ["PredictorKey", "cached_predictor", "models_loaded"]
 
 _MAX_PREDICTORS = 2
 _predictors: OrderedDict[PredictorKey, Predictor] = OrderedDict()
 _lock = threading.Lock()
+_loads = 0
 _logger = logging.getLogger("sparkq.worker")
 
 
@@ -60,18 +61,25 @@ def cached_predictor(key: PredictorKey, load: Callable[[], ModelArtifact]) -> Pr
     Two are kept, because an evaluation holds the INT8 model beside the float one; the least recently used one goes.
     ``auto`` is settled here, by measurement. Each load is a line on the executor's standard error, each choice another.
     """
+    global _loads
     with _lock:
         if key in _predictors:
             _predictors.move_to_end(key)
             return _predictors[key]
         _configure_logging()
         predictor = _loaded(key, load())
+        _loads += 1
         _predictors[key] = predictor
         while len(_predictors) > _MAX_PREDICTORS:
             _predictors.popitem(last=False)
         # The file's bytes, and what loading took beside them, would stay in this process for good.
         return_freed_memory()
         return predictor
+
+
+def models_loaded() -> int:
+    """How many models this process has loaded so far."""
+    return _loads
 
 
 def _loaded(key: PredictorKey, artifact: ModelArtifact) -> Predictor:

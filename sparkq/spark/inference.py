@@ -19,8 +19,9 @@ from sparkq.spark.connect import is_connect
 from sparkq.spark.nodes import choose_for_all
 from sparkq.spark.schemas import find_content_column, output_schema
 from sparkq.spark.shipping import ShippedModel, ship_in_session, ship_model
+from sparkq.spark.workers import WorkerReports
 
-__all__ = ["predict", "predict_rdd"]
+__all__ = ["predict", "predict_rdd", "predict_reporting"]
 
 Key = TypeVar("Key")
 
@@ -53,12 +54,18 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     EngineError
         If the engine does not fit the artifact.
     """
-    config = config or InferenceConfig()
+    return predict_reporting(images_df, artifact, config=config or InferenceConfig(), reports=None)
+
+
+def predict_reporting(
+    images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig, reports: WorkerReports | None,
+) -> DataFrame:
+    """`predict`, whose workers also tell `reports` of themselves."""
     content_column = find_content_column(images_df.schema, config.content_column)
     schema = output_schema(images_df.schema, content_column)
     session = images_df.sparkSession
     model = _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
-    task = partial(_predict_batches, model=model, content_column=content_column, config=config)
+    task = partial(_predict_batches, model=model, content_column=content_column, config=config, reports=reports)
     return images_df.mapInArrow(task, schema)
 
 
@@ -82,8 +89,11 @@ def _ship_in_session(session: Any, artifact: ModelArtifact, config: InferenceCon
 
 def _predict_batches(
     batches: Iterable[pa.RecordBatch], *, model: ShippedModel, content_column: str, config: InferenceConfig,
+    reports: WorkerReports | None,
 ) -> Iterator[pa.RecordBatch]:
-    return predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+    yield from predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+    if reports is not None:
+        reports.tell()
 
 
 def predict_rdd(

@@ -1,30 +1,46 @@
 """Predictions to Parquet, and what was really committed."""
 from __future__ import annotations
 
+import datetime
+import math
+import platform
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyspark
+import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
-from sparkq.errors import InputError
+from sparkq.errors import InputError, RunTakenError, SparkqError
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
-from sparkq.spark.hadoop import hadoop_path
-from sparkq.spark.sources import spark_path
+from sparkq.spark.hadoop import FolderEntry
+from sparkq.spark.runs import (
+    Attempt, abandon, commit, committed_run, new_run_id, output_folder, remove_other_runs, start_attempt,
+)
+from sparkq.version import __version__
 
-__all__ = ["WrittenPredictions", "write_predictions"]
+__all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
+
+_FILE_BYTES = 128 * 2**20
+_PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
+_COUNTED = ("status", "error_code", "engine", "model_digest")
 
 
 @dataclass(frozen=True)
 class WrittenPredictions:
-    """What a job wrote, counted from its committed files.
+    """What a run wrote, counted from its committed files.
 
     Parameters
     ----------
+    run_id : str
+        Of the run.
     rows, ok, errors : int
         Rows in all, and by status.
     error_codes : dict of str to int
@@ -33,73 +49,204 @@ class WrittenPredictions:
         Rows an engine.
     seconds : float
         From the start of the write to its commit.
+    files, bytes : int
+        How many Parquet files, and how large in all.
     """
 
+    run_id: str
     rows: int
     ok: int
     errors: int
     error_codes: dict[str, int]
     engines: dict[str, int]
     seconds: float
+    files: int
+    bytes: int
 
     @property
     def images_per_second(self) -> float:
         """Rows over seconds."""
         return self.rows / self.seconds if self.seconds else 0.0
 
-    def summary(self) -> dict[str, Any]:
-        """Plain JSON values, as `sparkq predict` prints them."""
-        return {
-            "rows": self.rows,
-            "ok": self.ok,
-            "errors": self.errors,
-            "error_codes": self.error_codes,
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.images_per_second, 3),
-        }
 
+def write_predictions(
+    predictions: DataFrame, output: str, *, run_id: str | None = None, partition_by: Sequence[str] = (), overwrite: bool = False,
+) -> WrittenPredictions:
+    """Run a lazy `predict` and write it as one run of an output.
 
-def write_predictions(predictions: DataFrame, output: str, *, overwrite: bool = False) -> WrittenPredictions:
-    """Run a lazy `predict` and write it as Parquet.
+    ``OUTPUT/run_id=ID/`` gets the rows, ``OUTPUT/_sparkq/ID.json`` the manifest that makes them visible to
+    `sparkq.read_predictions`. If it fails or is killed, nothing is there to be seen.
 
     Parameters
     ----------
     predictions : DataFrame
         From `sparkq.predict`.
     output : str
-        Folder, path or uri; it must not exist, unless `overwrite`.
+        Folder, path or uri; new, empty, or with earlier runs.
+    run_id : str, optional
+        The same id is the same run: one that is committed already is not computed again. Default: a new one.
+    partition_by : sequence of str
+        Columns that become folders below the run's.
     overwrite : bool
-        Replace what is there.
+        Once this run is committed, delete the others in `output`.
 
     Raises
     ------
+    ConfigError
+        If `run_id` cannot name a folder.
     InputError
-        If the output exists.
+        If the output holds what sparkq did not write, or cannot be written.
     EngineError
         If a worker could not run the model.
+    RunTakenError
+        If another attempt of the same run id committed while this one ran.
     """
-    spark = predictions.sparkSession
-    location = spark_path(output)
-    if not overwrite and _exists(spark, location):
-        raise InputError(
-            f"output {output}: expected a path that does not exist yet; got one that does.",
-            hint="choose another, or --overwrite.",
-        )
-    started = time.perf_counter()
+    check_partition_columns(predictions.schema, partition_by)
+    attempt = start_attempt(output_folder(predictions.sparkSession, output), run_id or new_run_id())
+    manifest = committed_run(attempt.folder, attempt.run_id)
+    if manifest is None:
+        manifest = write_attempt(predictions, attempt, partition_by=partition_by, overwrite=overwrite, describe=lambda: {})
+    return written_by(manifest)
+
+
+def written_by(manifest: Mapping[str, Any]) -> WrittenPredictions:
+    """What the manifest of a run says of its rows."""
+    counted = {key: manifest[key] for key in ("run_id", "rows", "ok", "errors", "error_codes", "seconds")}
+    files = manifest["files"]
+    return WrittenPredictions(
+        **counted, engines=manifest["engine"], files=len(files), bytes=sum(entry["bytes"] for entry in files),
+    )
+
+
+def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> None:
+    """Raise `InputError` unless they are columns of a type that a folder's name can keep."""
+    for name in partition_by:
+        if name not in schema.names or not isinstance(schema[name].dataType, _PARTITION_TYPES):
+            fitting = ", ".join(field.name for field in schema if isinstance(field.dataType, _PARTITION_TYPES))
+            raise InputError(
+                f"partition_by: expected a column of strings, integers, dates or booleans; got {name!r}.", hint=f"one of: {fitting}.",
+            )
+
+
+def write_attempt(
+    predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
+    describe: Callable[[], Mapping[str, Any]], expected_rows: int | None = None,
+) -> dict[str, Any]:
+    """Compute an attempt's rows and commit them; if that fails nothing of it stays.
+
+    Parameters
+    ----------
+    predictions, partition_by, overwrite
+        As for `write_predictions`.
+    attempt : Attempt
+        From `sparkq.spark.runs.start_attempt`.
+    describe : callable
+        What else the manifest shall say, asked after the job.
+    expected_rows : int, optional
+        How many there must be.
+
+    Returns
+    -------
+    dict
+        The manifest that was committed.
+    """
+    started, clock = _now(), time.perf_counter()
     try:
-        run_action(partial(predictions.write.mode("overwrite" if overwrite else "errorifexists").parquet, location))
+        staged, files = _stage(predictions, attempt, partition_by)
+        counts = _count(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
+        if expected_rows not in (None, counts["rows"]):
+            raise InputError(
+                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts['rows']}.",
+                hint="the input changed while it was read: run it again.",
+            )
+        seconds = time.perf_counter() - clock
+        manifest = {
+            "run_id": attempt.run_id, "attempt": attempt.name, **counts, "seconds": round(seconds, 3),
+            "images_per_second": round(counts["rows"] / seconds, 3), **describe(), "started": started, "ended": _now(),
+            "versions": _versions(), "partition_by": list(partition_by), "schema": predictions.schema.jsonValue(),
+            "files": [_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files],
+        }
+        run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
-        if not overwrite and "PATH_ALREADY_EXISTS" not in str(error):
-            # Spark aborts the tasks' files but leaves the folder, which would stop the next attempt. A folder that came
-            # into being since the check above is another job's.
-            _delete(spark, location)
-        raise expected_failure(error) or error from error
-    return _count(spark, location, time.perf_counter() - started)
+        # In a thread of its own: the interrupt may have broken this thread's connection to the JVM.
+        taken = run_action(partial(_given_up, attempt, error))
+        raise taken or _told(error, attempt) or error from error
+    if overwrite:
+        run_action(partial(remove_other_runs, attempt))
+    return manifest
 
 
-def _count(spark: SparkSession, location: str, seconds: float) -> WrittenPredictions:
-    grouped = spark.read.parquet(location).groupBy("status", "error_code", "engine")
-    counted = run_action(grouped.agg(F.count("*").alias("rows")).collect)
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sparkq": __version__, "torch": str(torch.__version__), "spark": pyspark.__version__, "python": platform.python_version(),
+    }
+
+
+def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
+    """Clean up; who commits first deletes what others stage, so that an attempt may fail because it is too late."""
+    try:
+        abandon(attempt)
+        late = isinstance(error, Exception) and not isinstance(error, RunTakenError)
+        if late and committed_run(attempt.folder, attempt.run_id) is not None:
+            return RunTakenError(
+                f"run {attempt.run_id}: expected to commit it; another attempt of the same run id was first, and its result stands."
+            )
+    # The JVM may be gone, or the disk; what happened first is what to tell.
+    except Exception:
+        return None
+    return None
+
+
+def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
+    if "No space left on device" in str(error) and not isinstance(error, SparkqError):
+        return InputError(
+            f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
+            hint="nothing of this run is left there; make room and run it again.",
+        )
+    return expected_failure(error)
+
+
+def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+    """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
+
+    What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
+    """
+    folder = attempt.folder
+    tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
+    _write(predictions, folder.at(tasks))
+    files = folder.files(tasks)
+    wanted = max(math.ceil(sum(entry.bytes for entry in files) / _FILE_BYTES), 1)
+    if len(files) <= wanted and not partition_by:
+        return "tasks", files
+    rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))
+    # A shuffle of rows, that is of labels, not of images; without it every task would write a file a value.
+    few = rows.repartition(wanted, *partition_by) if partition_by and wanted > 1 else rows.coalesce(wanted)
+    _write(few, folder.at(compact), partition_by)
+    folder.delete(tasks)
+    return "compact", folder.files(compact)
+
+
+def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = ()) -> None:
+    writer = rows.write.mode("errorifexists").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    run_action(partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location))
+
+
+def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
+    """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
+    reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
+    return (reader if base is None else reader.option("basePath", base)).parquet(*locations)
+
+
+def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
+    counted = []
+    if files:
+        columns = StructType([predictions.schema[name] for name in _COUNTED])
+        rows = read_strictly(predictions.sparkSession, columns, location)
+        counted = run_action(rows.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
     codes: Counter[str] = Counter()
     engines: Counter[str] = Counter()
     for row in counted:
@@ -107,14 +254,11 @@ def _count(spark: SparkSession, location: str, seconds: float) -> WrittenPredict
         if row["status"] == "error":
             codes[row["error_code"]] += row["rows"]
     rows, errors = engines.total(), codes.total()
-    return WrittenPredictions(rows, rows - errors, errors, dict(sorted(codes.items())), dict(sorted(engines.items())), seconds)
+    return {
+        "rows": rows, "ok": rows - errors, "errors": errors, "error_codes": dict(sorted(codes.items())),
+        "engine": dict(sorted(engines.items())), "model_digests": sorted({row["model_digest"] for row in counted}),
+    }
 
 
-def _exists(spark: SparkSession, location: str) -> bool:
-    path, filesystem = hadoop_path(spark, location)
-    return bool(filesystem.exists(path))
-
-
-def _delete(spark: SparkSession, location: str) -> None:
-    path, filesystem = hadoop_path(spark, location)
-    filesystem.delete(path, True)
+def _named(entry: FolderEntry, staged: str, run_id: str) -> dict[str, Any]:
+    return {"path": f"run_id={run_id}/{entry.path.removeprefix(staged)}", "bytes": entry.bytes}
