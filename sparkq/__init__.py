@@ -13,23 +13,28 @@ if TYPE_CHECKING:
     from sparkq.artifact import ModelArtifact as ModelArtifact
     from sparkq.config import CalibrationConfig as CalibrationConfig
     from sparkq.config import InferenceConfig as InferenceConfig
+    from sparkq.config import PredictionJob as PredictionJob
     from sparkq.config import PreprocessConfig as PreprocessConfig
     from sparkq.config import QuantizationConfig as QuantizationConfig
     from sparkq.config import ResizeConfig as ResizeConfig
     from sparkq.errors import SparkqError as SparkqError
     from sparkq.float_model import load_float_model as load_float_model
     from sparkq.images import decode_image as decode_image
+    from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
     from sparkq.spark.drift import measure_drift as measure_drift
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
     from sparkq.spark.inference import predict_rdd as predict_rdd
+    from sparkq.spark.predictions import read_predictions as read_predictions
+    from sparkq.spark.sinks import write_predictions as write_predictions
     from sparkq.spark.sources import read_images as read_images
 
 _HOMES = {
     "ModelArtifact": "sparkq.artifact",
     "CalibrationConfig": "sparkq.config",
     "InferenceConfig": "sparkq.config",
+    "PredictionJob": "sparkq.config",
     "PreprocessConfig": "sparkq.config",
     "QuantizationConfig": "sparkq.config",
     "ResizeConfig": "sparkq.config",
@@ -42,6 +47,9 @@ _HOMES = {
     "predict": "sparkq.spark.inference",
     "predict_rdd": "sparkq.spark.inference",
     "read_images": "sparkq.spark.sources",
+    "read_predictions": "sparkq.spark.predictions",
+    "run_prediction_job": "sparkq.predicting",
+    "write_predictions": "sparkq.spark.sinks",
 }
 
 __all__ = ["__version__", *_HOMES]

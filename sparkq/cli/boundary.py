@@ -1,22 +1,42 @@
-"""The one place where errors become exit codes, and the one that writes to standard output."""
+"""The one place where errors become exit codes, and the one that writes to standard output.
+
+====  ========================================================================================================
+code
+====  ========================================================================================================
+0     done; also when the run of this id was committed before
+1     expected error: one sentence and a hint, nothing half-written
+2     wrong use of the command line (argparse)
+3     unexpected error: the traceback is in a log file that the message names
+4     done and committed, but more images failed than ``--max-error-rate`` allows
+75    another attempt of the same run id committed while this one ran: its result stands (``EX_TEMPFAIL``: tried again, 0)
+130   interrupted, by Ctrl-C or SIGTERM: the jobs of this command are cancelled, nothing of it is to be seen
+====  ========================================================================================================
+"""
 from __future__ import annotations
 
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from types import FrameType
+from typing import Any, NoReturn, TextIO
 
-from sparkq.errors import SparkqError
+from sparkq.errors import ErrorBudgetError, SparkqError
 
-__all__ = ["run_command"]
+__all__ = ["EXIT_CODES", "run_command"]
 
-EXIT_EXPECTED, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_UNEXPECTED, EXIT_INTERRUPTED = 3, 130
+EXIT_CODES = (
+    "exit codes: 0 done, 1 expected error, 2 wrong use, 3 unexpected error, 4 more images failed than --max-error-rate allows "
+    "(all is committed), 75 another attempt of the same run id committed meanwhile, 130 interrupted (Ctrl-C or SIGTERM)"
+)
 
 
 def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, Any]], str], as_json: bool) -> int:
@@ -31,12 +51,12 @@ def run_command(run: Callable[[], dict[str, Any]], *, show: Callable[[dict[str, 
         Exit code.
     """
     _part_stderr_from_stdout()
-    with _stdout_kept_clean() as stdout:
+    with _stdout_kept_clean() as stdout, _terminable():
         _log_to_stderr()
         code, result = _guarded(run)
         if as_json:
             print(json.dumps(result, ensure_ascii=False), file=stdout)
-        elif code == 0:
+        elif "error" not in result or code == ErrorBudgetError.exit_code:
             print(show(result), file=stdout)
     return code
 
@@ -48,7 +68,8 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
         print(f"sparkq: error: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"Hint: {error.hint}", file=sys.stderr)
-        return EXIT_EXPECTED, _failure(type(error).__name__, error.message, error.hint)
+        done = error.result if isinstance(error, ErrorBudgetError) else {}
+        return error.exit_code, {**done, **_failure(type(error).__name__, error.message, error.hint)}
     except KeyboardInterrupt:
         print("sparkq: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED, _failure("Interrupted", "interrupted", None)
@@ -57,6 +78,23 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
         message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         print(f"sparkq: unexpected error: {message}\nHint: the traceback is in {log}; please report it.", file=sys.stderr)
         return EXIT_UNEXPECTED, _failure("UnexpectedError", message, f"traceback in {log}")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, by which schedulers and containers end a process, does what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 
 from sparkq.cli import benchmark, convert, demo, evaluate, inspect, predict, quantize
-from sparkq.cli.boundary import run_command
+from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
 
@@ -33,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 done; 1 expected error, one sentence on standard error; 3 unexpected error; 130 interrupted. A wrong use ends
-        the process with 2, as argparse does.
+        As `sparkq.cli.boundary` lists them. A wrong use ends the process with 2, as argparse does.
     """
     arguments = _parser().parse_args(argv)
     command = _COMMANDS[arguments.command]
@@ -45,13 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", allow_abbrev=False,
+        prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", epilog=EXIT_CODES,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sparkq {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in _COMMANDS.items():
         subparser = commands.add_parser(
-            name, help=command.summary, description=command.summary, epilog=f"example: {command.example}", allow_abbrev=False,
+            name, help=command.summary, description=command.summary, epilog=f"example: {command.example} -- {EXIT_CODES}",
+            allow_abbrev=False,
         )
         add_options(subparser, command.options)
         subparser.add_argument("--json", action="store_true", help="print one JSON document on standard output")

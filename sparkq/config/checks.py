@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from sparkq.errors import ConfigError
 
-__all__ = ["check_choice", "check_positive", "check_share", "number", "pair", "per_channel"]
+__all__ = ["check_choice", "check_positive", "check_run_id", "check_share", "number", "pair", "per_channel"]
 
 
 def check_choice(place: str, value: object, choices: tuple[str, ...]) -> None:
@@ -19,6 +20,15 @@ def check_positive(place: str, value: object) -> None:
     """Raise `ConfigError` unless `value` is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigError(f"{place}: expected a whole number of at least 1; got {value!r}.")
+
+
+def check_run_id(run_id: str) -> None:
+    """Raise `ConfigError` unless it can name a folder on every filesystem."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", run_id):
+        raise ConfigError(
+            f"run_id: expected up to 200 letters, digits, '.', '_', '+' and '-', the first a letter or digit; got {run_id!r}.",
+            hint="HDFS takes no colon in a name: Airflow's {{ ts_nodash }} has none.",
+        )
 
 
 def check_share(place: str, value: object) -> None:

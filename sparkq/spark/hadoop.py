@@ -106,10 +106,8 @@ class HadoopFolder:
         return sorted(found)
 
     def _entry(self, status: Any) -> FolderEntry:
-        path = str(status.getPath().toUri().getPath())
-        return FolderEntry(
-            path.removeprefix(str(self._root.toUri().getPath()).rstrip("/") + "/"), int(status.getLen()), bool(status.isDirectory()),
-        )
+        path, root = (str(java_path.toUri().getPath()) for java_path in (status.getPath(), self._root))
+        return FolderEntry(path.removeprefix(root.rstrip("/") + "/"), int(status.getLen()), bool(status.isDirectory()))
 
     def read(self, path: str) -> bytes | None:
         """A whole file, or None where there is none."""

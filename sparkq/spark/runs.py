@@ -29,20 +29,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import SparkSession
 
-from sparkq.errors import ConfigError, InputError, RunTakenError
+from sparkq.config import check_run_id
+from sparkq.errors import InputError, RunTakenError
 from sparkq.spark.hadoop import HadoopFolder
 from sparkq.spark.sources import spark_path
 
 __all__ = [
-    "Attempt", "abandon", "check_run_id", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
-    "remove_other_runs", "start_attempt",
+    "Attempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
+    "remove_other_runs", "run_taken", "start_attempt",
 ]
 
 _RUNS = "_sparkq"
@@ -80,15 +80,6 @@ class Attempt:
 def new_run_id() -> str:
     """Now in UTC, and a suffix that two runs of one second do not share."""
     return f"{datetime.datetime.now(datetime.timezone.utc):{_ID_FORMAT}}-{secrets.token_hex(4)}"
-
-
-def check_run_id(run_id: str) -> None:
-    """Raise `ConfigError` if it cannot name a folder on every filesystem."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}", run_id):
-        raise ConfigError(
-            f"run_id: expected up to 200 letters, digits, '.', '_', '+' and '-', the first a letter or digit; got {run_id!r}.",
-            hint="HDFS takes no colon in a name: Airflow's {{ ts_nodash }} has none.",
-        )
 
 
 def output_folder(spark: SparkSession, output: str) -> HadoopFolder:
@@ -177,20 +168,21 @@ def commit(attempt: Attempt, staged: str, manifest: dict[str, Any]) -> None:
     folder, run_id = attempt.folder, attempt.run_id
     data = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
     if committed_run(folder, run_id) is not None:
-        raise _taken(attempt)
+        raise run_taken(attempt)
     if folder.renames_atomically:
         folder.write(f"{attempt.staging}/{staged}/{_MOVED_MANIFEST}", data)
         moved = folder.move_folder(f"{attempt.staging}/{staged}", f"run_id={run_id}")
         _list_moved(folder, run_id)
         if not moved:
-            raise _taken(attempt)
+            raise run_taken(attempt)
     else:
         _commit_copies(attempt, staged, data)
     folder.delete(f"{_STAGING}/{run_id}")
     _sweep(folder)
 
 
-def _taken(attempt: Attempt) -> RunTakenError:
+def run_taken(attempt: Attempt) -> RunTakenError:
+    """What an attempt that came too late raises."""
     return RunTakenError(
         f"run {attempt.run_id}: expected to commit it to {attempt.folder.location}; another attempt of the same run id was "
         "first, and its result stands.",
@@ -219,7 +211,7 @@ def _commit_copies(attempt: Attempt, staged: str, data: bytes) -> None:
     if not won or stands is None or stands["attempt"] != attempt.name:
         for path in moved:
             folder.delete(path)
-        raise _taken(attempt)
+        raise run_taken(attempt)
 
 
 def _sweep(folder: HadoopFolder) -> None:

@@ -22,8 +22,10 @@ from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.hadoop import FolderEntry
 from sparkq.spark.runs import (
-    Attempt, abandon, commit, committed_run, new_run_id, output_folder, remove_other_runs, start_attempt,
+    Attempt, abandon, commit, committed_run, new_run_id, output_folder, remove_other_runs, run_taken,
+    start_attempt,
 )
+from sparkq.storage import shown
 from sparkq.version import __version__
 
 __all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
@@ -105,7 +107,10 @@ def write_predictions(
     attempt = start_attempt(output_folder(predictions.sparkSession, output), run_id or new_run_id())
     manifest = committed_run(attempt.folder, attempt.run_id)
     if manifest is None:
-        manifest = write_attempt(predictions, attempt, partition_by=partition_by, overwrite=overwrite, describe=lambda: {})
+        manifest = write_attempt(
+            predictions, attempt, partition_by=partition_by, overwrite=overwrite,
+            describe=lambda: {"output": shown(output), "model": None, "model_digest": None},
+        )
     return written_by(manifest)
 
 
@@ -124,7 +129,8 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
         if name not in schema.names or not isinstance(schema[name].dataType, _PARTITION_TYPES):
             fitting = ", ".join(field.name for field in schema if isinstance(field.dataType, _PARTITION_TYPES))
             raise InputError(
-                f"partition_by: expected a column of strings, integers, dates or booleans; got {name!r}.", hint=f"one of: {fitting}.",
+                f"partition_by: expected a column of strings, integers, dates or booleans; got {name!r}.",
+                hint=f"one of: {fitting}.",
             )
 
 
@@ -192,9 +198,7 @@ def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
         abandon(attempt)
         late = isinstance(error, Exception) and not isinstance(error, RunTakenError)
         if late and committed_run(attempt.folder, attempt.run_id) is not None:
-            return RunTakenError(
-                f"run {attempt.run_id}: expected to commit it; another attempt of the same run id was first, and its result stands."
-            )
+            return run_taken(attempt)
     # The JVM may be gone, or the disk; what happened first is what to tell.
     except Exception:
         return None
@@ -245,8 +249,8 @@ def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) 
     counted = []
     if files:
         columns = StructType([predictions.schema[name] for name in _COUNTED])
-        rows = read_strictly(predictions.sparkSession, columns, location)
-        counted = run_action(rows.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
+        written = read_strictly(predictions.sparkSession, columns, location)
+        counted = run_action(written.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
     codes: Counter[str] = Counter()
     engines: Counter[str] = Counter()
     for row in counted:

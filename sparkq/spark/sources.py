@@ -17,7 +17,11 @@ from sparkq.spark.failures import root_message
 from sparkq.spark.hadoop import hadoop_path
 from sparkq.storage import is_uri
 
-__all__ = ["comparable_path", "count_images", "is_file_source", "read_files", "read_images", "spark_path"]
+__all__ = [
+    "comparable_path", "count_images", "escaped_path", "is_file_source", "read_files", "read_images", "read_listed", "spark_path",
+]
+
+_GLOB_CHARACTERS = r"([\\{}\[\]*?])"
 
 
 def spark_path(path: str) -> str:
@@ -82,7 +86,23 @@ def read_images(
 
 def read_files(spark: SparkSession, paths: list[str]) -> DataFrame:
     """The files at exactly these paths, which must be there, as ``binaryFile`` rows."""
-    return spark.read.format("binaryFile").load([_escaped(path) for path in paths])
+    return spark.read.format("binaryFile").load([escaped_path(path) for path in paths])
+
+
+def read_listed(paths: DataFrame, images_df: DataFrame) -> tuple[DataFrame, int]:
+    """The files of `images_df` at `paths`, a DataFrame of one column, and how many. Runs it.
+
+    The paths stay in the driver's JVM, which holds the listing of all files anyway: no Python list is made of them.
+    """
+    spark = paths.sparkSession
+    jvm: Any = spark.sparkContext._jvm
+    escaped = paths.select(F.regexp_replace(paths.columns[0], _GLOB_CHARACTERS, r"\\$1"))
+    strings = getattr(escaped._jdf, "as")(jvm.org.apache.spark.sql.Encoders.STRING())
+    listed = run_action(strings.collectAsList)
+    if listed.isEmpty():
+        return images_df.limit(0), 0
+    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")._jreader
+    return with_empty_files(DataFrame(reader.load(jvm.PythonUtils.toSeq(listed)), spark)), int(listed.size())
 
 
 def is_file_source(df: DataFrame) -> bool:
@@ -97,11 +117,12 @@ def is_file_source(df: DataFrame) -> bool:
 def _literal(spark: SparkSession, location: str) -> str:
     """Spark takes every path for a glob pattern; one that is there as it stands is no pattern."""
     path, filesystem = hadoop_path(spark, location)
-    return _escaped(location) if filesystem.exists(path) else location
+    return escaped_path(location) if filesystem.exists(path) else location
 
 
-def _escaped(location: str) -> str:
-    return re.sub(r"([\\{}\[\]*?])", r"\\\1", location)
+def escaped_path(location: str) -> str:
+    """`location` as a glob pattern that matches nothing else."""
+    return re.sub(_GLOB_CHARACTERS, r"\\\1", location)
 
 
 def _is_parquet(spark: SparkSession, path: str, location: str) -> bool:

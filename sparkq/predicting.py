@@ -1,0 +1,167 @@
+"""`run_prediction_job`: what ``sparkq predict``, a scheduler and a notebook all call. On the driver."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sparkq.artifact import ModelArtifact
+from sparkq.config import AUTO, PredictionJob
+from sparkq.config_parsing import to_mapping
+from sparkq.drift import Drift, required_profile
+from sparkq.engines import engine_for
+from sparkq.errors import ErrorBudgetError, InputError
+from sparkq.spark.drift import measure_drift
+from sparkq.spark.inference import predict_reporting
+from sparkq.spark.nodes import NodeChoice, settle
+from sparkq.spark.planning import with_planned_partitions
+from sparkq.spark.quarantine import quarantine_failures
+from sparkq.spark.resume import remaining_images
+from sparkq.spark.runs import Attempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.sinks import check_partition_columns, write_attempt
+from sparkq.spark.sources import comparable_path, count_images, read_images, spark_path
+from sparkq.spark.workers import WorkerReports
+from sparkq.storage import shown
+
+__all__ = ["run_prediction_job"]
+
+_logger = logging.getLogger(__name__)
+
+
+def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
+    """Predict every image of an input and commit the rows as one run.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A classic session.
+    job : PredictionJob
+        What to do.
+
+    Returns
+    -------
+    dict
+        The run's manifest, plain JSON values, with ``already_committed``: whether an earlier attempt had done it all.
+
+    Raises
+    ------
+    ErrorBudgetError
+        If more images failed than ``max_error_rate``; everything is committed, and ``result`` is what would be returned.
+    RunTakenError
+        If another attempt of the same run id committed while this one ran.
+    SparkqError
+        For whatever cannot be read, run or written; nothing of the run is there then.
+    """
+    _require_apart(job)
+    artifact = ModelArtifact.load(job.model)
+    if job.engine != AUTO:
+        engine_for(artifact, job.engine)
+    if job.drift_sample:
+        required_profile(artifact.manifest)
+    attempt = start_attempt(output_folder(spark, job.output), job.run_id or new_run_id())
+    manifest = committed_run(attempt.folder, attempt.run_id)
+    already = manifest is not None
+    if manifest is None:
+        manifest = _run(spark, job, artifact, attempt)
+    else:
+        _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
+    if job.quarantine is not None:
+        quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
+    result = {**manifest, "already_committed": already}
+    _require_budget(job, result)
+    return result
+
+
+def _run(spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt) -> dict[str, Any]:
+    images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
+    count = listed = count_images(images, job.input)
+    if job.resume:
+        images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
+        _logger.info("resume: %d of %d images are left", count, listed)
+    if job.quarantine_bytes and "path" not in images.columns:
+        raise InputError(
+            f"quarantine_bytes: expected images with a path to read them from; got the columns {', '.join(images.columns)}.",
+            hint="leave --quarantine-bytes out: the table itself holds the bytes.",
+        )
+    drift = _measured_drift(images, artifact, job) if job.drift_sample and count else None
+    config, nodes = settle(spark.sparkContext, artifact, job.inference())
+    reports = WorkerReports(spark.sparkContext)
+    planned = with_planned_partitions(images, images=count)
+    predictions = predict_reporting(planned, artifact, config=config, reports=reports)
+    check_partition_columns(predictions.schema, job.partition_columns)
+    return write_attempt(
+        predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=count,
+        describe=_described(job, artifact, drift, nodes, reports, skipped=listed - count),
+    )
+
+
+def _described(
+    job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
+    skipped: int,
+) -> Callable[[], dict[str, Any]]:
+    """What the manifest says beside the counts; asked when the job has run."""
+    def described() -> dict[str, Any]:
+        workers = reports.summary()
+        return {
+            "skipped": skipped,
+            "input": shown(job.input),
+            "output": shown(job.output),
+            "model": artifact.manifest.name,
+            "model_digest": artifact.digest,
+            "preprocess": to_mapping(artifact.manifest.preprocess),
+            "workers": {
+                **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
+            },
+            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
+            "drift": None if drift is None else dataclasses.asdict(drift),
+            "recalibrate": None if drift is None else drift.recalibrate,
+            "settings": _settings(job),
+        }
+
+    return described
+
+
+def _settings(job: PredictionJob) -> dict[str, Any]:
+    """Every option, without the credentials that a uri may carry."""
+    return {key: shown(value) if isinstance(value, str) else value for key, value in to_mapping(job).items()}
+
+
+def _measured_drift(images: Any, artifact: ModelArtifact, job: PredictionJob) -> Drift:
+    """Drift of a sample of `images`, with a warning where there is any."""
+    drift = measure_drift(images, artifact, sample=job.drift_sample, config=job.inference())
+    for reason in drift.reasons:
+        _logger.warning("drift: %s", reason)
+    if drift.recalibrate:
+        _logger.warning("drift: recalibrate: quantize again with images of this input, and find out what changed in it")
+    return drift
+
+
+def _require_budget(job: PredictionJob, result: dict[str, Any]) -> None:
+    rate = result["errors"] / max(result["rows"], 1)
+    if rate > job.max_error_rate:
+        codes = ", ".join(f"{count} {code}" for code, count in result["error_codes"].items())
+        raise ErrorBudgetError(
+            f"run {result['run_id']}: expected at most {100 * job.max_error_rate:g} % of the images to fail; got "
+            f"{100 * rate:.3g} % ({codes}).",
+            hint="every row is committed; the failed ones say why: SELECT path, error_message WHERE status = 'error'.",
+            result=result,
+        )
+
+
+def _require_apart(job: PredictionJob) -> None:
+    """An output inside the input would be the next job's input."""
+    output = _place(job.output)
+    for what, path in (("input", job.input), ("quarantine", job.quarantine)):
+        source = None if path is None else _place(path)
+        if source is not None and (f"{source}/".startswith(f"{output}/") or f"{output}/".startswith(f"{source}/")):
+            raise InputError(
+                f"output {shown(job.output)}: expected a path apart from the {what}; got {what} {shown(str(path))}.",
+                hint="write to a folder of its own.",
+            )
+
+
+def _place(path: str) -> str:
+    place = str(comparable_path(spark_path(path))).rstrip("/")
+    return os.path.realpath(place) if place.startswith("/") else place
