@@ -159,16 +159,13 @@ class HadoopFolder:
         """Rename a folder in one step; False, and nothing done, where the target exists. Only where `renames_atomically`."""
         if self._filesystem.getUri().getScheme() == "file":
             return _move_local(_local(self.at(source)), _local(self.at(target)))
-        jvm = self.spark.sparkContext._jvm
+        context: Any = self.spark.sparkContext
+        java = context._jvm.org.apache.hadoop.fs
         # `FileSystem.rename` would move into a target that exists.
-        none = self.spark.sparkContext._gateway.new_array(  # type: ignore[union-attr]
-            getattr(jvm.org.apache.hadoop.fs, "Options$Rename"), 0,  # type: ignore[union-attr]
-        )
-        files = jvm.org.apache.hadoop.fs.FileContext.getFileContext(  # type: ignore[union-attr]
-            self._root.toUri(), self.spark.sparkContext._jsc.hadoopConfiguration(),
-        )
+        no_options = context._gateway.new_array(getattr(java, "Options$Rename"), 0)
         try:
-            files.rename(self._path(source), self._path(target), none)
+            files = java.FileContext.getFileContext(self._root.toUri(), context._jsc.hadoopConfiguration())
+            files.rename(self._path(source), self._path(target), no_options)
         except Py4JJavaError as error:
             if self.exists(target):
                 return False

@@ -14,7 +14,6 @@ from sparkq.errors import InputError
 from sparkq.spark.hadoop import HadoopFolder
 from sparkq.spark.runs import committed_runs, output_folder
 from sparkq.spark.sinks import read_strictly
-from sparkq.spark.sources import escaped_path
 
 __all__ = ["read_predictions", "rows_of"]
 
@@ -78,10 +77,10 @@ def rows_of(folder: HadoopFolder, runs: Sequence[Mapping[str, Any]]) -> DataFram
 def _read(folder: HadoopFolder, runs: Sequence[Mapping[str, Any]]) -> DataFrame:
     columns = StructType.fromJson(dict(runs[0]["schema"]))
     schema = StructType([*columns, StructField("run_id", StringType())])
-    files = [escaped_path(folder.at(entry["path"])) for run in runs for entry in run["files"]]
+    files = [folder.at(entry["path"]) for run in runs for entry in run["files"]]
     if not files:
         return folder.spark.createDataFrame([], schema)
-    return read_strictly(folder.spark, schema, *files, base=escaped_path(folder.location)).select(*schema.names)
+    return read_strictly(folder.spark, schema, *files, base=folder.location).select(*schema.names)
 
 
 def _newest(rows: DataFrame, runs: Sequence[Mapping[str, Any]], key: str) -> DataFrame:

@@ -25,6 +25,7 @@ from sparkq.spark.runs import (
     Attempt, abandon, commit, committed_run, new_run_id, output_folder, remove_other_runs, run_taken,
     start_attempt,
 )
+from sparkq.spark.sources import escaped_path
 from sparkq.storage import shown
 from sparkq.version import __version__
 
@@ -242,7 +243,8 @@ def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = ()) -> 
 def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
     """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
     reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
-    return (reader if base is None else reader.option("basePath", base)).parquet(*locations)
+    reader = reader if base is None else reader.option("basePath", base)
+    return reader.parquet(*map(escaped_path, locations))
 
 
 def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
