@@ -175,9 +175,7 @@ def write_attempt(
         }
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
-        # In a thread of its own: the interrupt may have broken this thread's connection to the JVM.
-        taken = run_action(partial(_given_up, attempt, error))
-        raise taken or _told(error, attempt) or error from error
+        raise _given_up(attempt, error) or _told(error, attempt) or error from error
     if overwrite:
         run_action(partial(remove_other_runs, attempt))
     return manifest
@@ -195,15 +193,17 @@ def _versions() -> dict[str, str]:
 
 def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
     """Clean up; who commits first deletes what others stage, so that an attempt may fail because it is too late."""
-    try:
+    def clean() -> bool:
         abandon(attempt)
-        late = isinstance(error, Exception) and not isinstance(error, RunTakenError)
-        if late and committed_run(attempt.folder, attempt.run_id) is not None:
-            return run_taken(attempt)
+        return committed_run(attempt.folder, attempt.run_id) is not None
+
+    try:
+        # In a thread of its own: an interrupt may have broken this thread's connection to the JVM.
+        committed = run_action(clean)
     # The JVM may be gone, or the disk; what happened first is what to tell.
     except Exception:
         return None
-    return None
+    return run_taken(attempt) if committed and isinstance(error, Exception) else None
 
 
 def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
@@ -236,7 +236,9 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
 
 
 def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = ()) -> None:
-    writer = rows.write.mode("errorifexists").option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
+    committer = {"mapreduce.fileoutputcommitter.algorithm.version": "1", "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false"}
+    writer = rows.write.mode("errorifexists").options(**committer)
     run_action(partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location))
 
 

@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import tempfile
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ import pytest
 from sparkq import __version__
 from sparkq.cli import main
 from sparkq.cli.boundary import run_command
-from sparkq.errors import EngineError, SparkqError
+from sparkq.errors import EngineError, ErrorBudgetError, RunTakenError, SparkqError
 
 from .conftest import TRACEBACK, Command, Outcome, run_process
 
@@ -77,6 +80,46 @@ def test_interrupt(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     found = _run(capsys, KeyboardInterrupt(), as_json=as_json)
     assert (found.code, found.err) == (130, "sparkq: interrupted\n")
     assert found.out == "" if not as_json else found.document["error"]["type"] == "Interrupted"
+
+
+def test_sigterm(capsys: pytest.CaptureFixture[str]) -> None:
+    """As Ctrl-C; whoever calls the command has its own handler again afterwards."""
+    def command() -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+        return {}
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command(command, show=str, as_json=False) == 130
+    assert capsys.readouterr().err == "sparkq: interrupted\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_over_budget(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    """4: what was done, on standard output, and that it is not enough."""
+    error = ErrorBudgetError("Too many failed.", hint="look.", result={"rows": 3})
+    found = _run(capsys, error, as_json=as_json)
+    assert (found.code, found.err) == (4, "sparkq: error: Too many failed.\nHint: look.\n")
+    if as_json:
+        assert found.document["rows"] == 3 and found.document["error"]["type"] == "ErrorBudgetError"
+    else:
+        assert found.out == "3 rows\n"
+
+
+def test_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    """75, which tells a scheduler to try again."""
+    assert _run(capsys, RunTakenError("It is taken.")) == Outcome(75, "", "sparkq: error: It is taken.\n")
+
+
+def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the command and of its subcommands."""
+    for arguments in (["--help"], ["predict", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        told = " ".join(capsys.readouterr().out.split())
+        for code in ("0 done", "1 expected error", "2 wrong use", "3 unexpected", "4 more images", "75 another", "130 interrupted"):
+            assert code in told
 
 
 @pytest.mark.parametrize(
