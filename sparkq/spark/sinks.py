@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
-from sparkq.errors import InputError, RunTakenError, SparkqError
+from sparkq.errors import InputError, SparkqError
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.hadoop import FolderEntry
@@ -237,8 +237,10 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
 
 def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = ()) -> None:
     # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
-    committer = {"mapreduce.fileoutputcommitter.algorithm.version": "1", "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false"}
-    writer = rows.write.mode("errorifexists").options(**committer)
+    committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
+    writer = rows.write.mode("errorifexists").options(
+        **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
+    )
     run_action(partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location))
 
 

@@ -143,7 +143,7 @@ def test_text_stays_text() -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
-        (PredictOptions, {"modle": "m"}, ["c.yaml", "'modle'", "did you mean 'model'", "model, input, output, engine"]),
+        (PredictOptions, {"modle": "m"}, ["c.yaml", "'modle'", "did you mean 'model'", "model, input, output, run_id"]),
         (QuantizeOptions, {**QUANTIZE, "calibration": {"input": "p", "count": 3}}, ["calibration", "'count'", "input, images"]),
         (
             QuantizeOptions, {**QUANTIZE, "preprocess": {"resize": {"mod": "squash"}}},
