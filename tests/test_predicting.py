@@ -152,6 +152,18 @@ def test_budget_and_quarantine(spark: SparkSession, job: sparkq.PredictionJob, t
     assert {path.name for path in (tmp_path / "bad").iterdir()} == {"run_id=nightly"}
 
 
+def test_bytes_of_a_table_are_not_read_again(spark: SparkSession, job: sparkq.PredictionJob, tmp_path: Path) -> None:
+    """Where there is no path to read them at; refused before the job. The rows alone are set aside, with their own columns."""
+    table = dataclasses.replace(job, input=str(tmp_path / "table"), quarantine=str(tmp_path / "bad"))
+    sparkq.read_images(spark, job.input).selectExpr("length AS shop_id", "content").write.parquet(table.input)
+    with pytest.raises(InputError, match="quarantine_bytes: expected images with a path"):
+        sparkq.run_prediction_job(spark, dataclasses.replace(table, quarantine_bytes=True))
+    assert not Path(job.output).exists()
+    sparkq.run_prediction_job(spark, table)
+    failed = spark.read.parquet(str(tmp_path / "bad")).collect()
+    assert {row["shop_id"]: row["error_code"] for row in failed} == {0: "empty_content", 8: "not_an_image"}
+
+
 def test_manifest(spark: SparkSession, job: sparkq.PredictionJob) -> None:
     """Each worker loaded one model, and took memory; seconds, rate and versions are there."""
     result = sparkq.run_prediction_job(spark, dataclasses.replace(job, run_id="nightly", glob="*[0-9].png"))

@@ -112,9 +112,12 @@ class HadoopFolder:
     def read(self, path: str) -> bytes | None:
         """A whole file, or None where there is none."""
         with self._told(path, "a file that can be read"):
-            if not self.exists(path):
-                return None
-            stream = self._filesystem.open(self._path(path))
+            try:
+                stream = self._filesystem.open(self._path(path))
+            except Py4JJavaError as error:
+                if "java.io.FileNotFoundException" in str(error.java_exception.getClass()):
+                    return None
+                raise
             try:
                 return bytes(stream.readAllBytes())
             finally:

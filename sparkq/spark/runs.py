@@ -30,7 +30,9 @@ from __future__ import annotations
 import datetime
 import json
 import secrets
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -49,6 +51,7 @@ _RUNS = "_sparkq"
 _STAGING = f"{_RUNS}/staging"
 _MOVED_MANIFEST = "_manifest.json"
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
+_READS_AT_ONCE = 16
 _STALE = datetime.timedelta(days=7)
 
 
@@ -98,22 +101,39 @@ def start_attempt(folder: HadoopFolder, run_id: str) -> Attempt:
         If the output holds what sparkq did not write.
     """
     check_run_id(run_id)
-    exists = folder.exists()
-    foreign = [entry for entry in folder.entries() if not _is_ours(entry.path, is_folder=entry.is_folder)]
+    entries = folder.entries()
+    foreign = [entry for entry in entries if not _is_ours(entry.path, is_folder=entry.is_folder)]
     if foreign:
         raise InputError(
             f"output {folder.location}: expected a folder that does not exist, is empty or holds runs of sparkq; got "
             f"{foreign[0].path or 'a file'} there.",
             hint="choose another.",
         )
-    for entry in folder.entries():
-        if entry.path.startswith("run_id="):
-            _list_moved(folder, entry.path.removeprefix("run_id="))
-    return Attempt(folder, run_id, new_run_id(), made_output=not exists)
+    # One listing, not a question for each run: there may be hundreds, and an object store takes its time.
+    for unlisted in {entry.path.removeprefix("run_id=") for entry in entries if not _is_hidden(entry.path)} - _listed_ids(folder):
+        _list_moved(folder, unlisted)
+    _require_listed(folder, run_id)
+    return Attempt(folder, run_id, new_run_id(), made_output=not folder.exists())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
 
 
 def _is_ours(name: str, *, is_folder: bool) -> bool:
-    return name.startswith(("_", ".")) or (is_folder and name.startswith("run_id="))
+    return _is_hidden(name) or (is_folder and name.startswith("run_id="))
+
+
+def _require_listed(folder: HadoopFolder, run_id: str) -> None:
+    """Where only whole runs are moved into place, files that no manifest lists are of unknown origin."""
+    if not folder.renames_atomically or not folder.entries(f"run_id={run_id}"):
+        return
+    _list_moved(folder, run_id)
+    if not folder.exists(_manifest_path(run_id)):
+        raise InputError(
+            f"{folder.at(f'run_id={run_id}')}: expected nothing there yet; got files that no manifest lists.",
+            hint="delete that folder, or choose another run id.",
+        )
 
 
 def _manifest_path(run_id: str) -> str:
@@ -140,10 +160,15 @@ def committed_run(folder: HadoopFolder, run_id: str) -> dict[str, Any] | None:
 
 def committed_runs(folder: HadoopFolder) -> list[dict[str, Any]]:
     """The manifests of all committed runs, in the order of their commits."""
-    names = [entry.path.rpartition("/")[2] for entry in folder.entries(_RUNS) if not entry.is_folder]
-    ids = [name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith(".")]
-    manifests = [manifest for run_id in ids if (manifest := committed_run(folder, run_id)) is not None]
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        read = pool.map(partial(committed_run, folder), _listed_ids(folder))
+        manifests = [manifest for manifest in read if manifest is not None]
     return sorted(manifests, key=lambda manifest: (manifest["ended"], manifest["run_id"]))
+
+
+def _listed_ids(folder: HadoopFolder) -> set[str]:
+    names = [entry.path.rpartition("/")[2] for entry in folder.entries(_RUNS) if not entry.is_folder]
+    return {name.removesuffix(".json") for name in names if name.endswith(".json") and not _is_hidden(name)}
 
 
 def commit(attempt: Attempt, staged: str, manifest: dict[str, Any]) -> None:
@@ -172,7 +197,7 @@ def commit(attempt: Attempt, staged: str, manifest: dict[str, Any]) -> None:
     if folder.renames_atomically:
         folder.write(f"{attempt.staging}/{staged}/{_MOVED_MANIFEST}", data)
         moved = folder.move_folder(f"{attempt.staging}/{staged}", f"run_id={run_id}")
-        _list_moved(folder, run_id)
+        _require_listed(folder, run_id)
         if not moved:
             raise run_taken(attempt)
     else:

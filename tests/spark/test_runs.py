@@ -263,6 +263,17 @@ def test_what_sparkq_did_not_write_is_left_alone(spark: SparkSession, tmp_path: 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_files_that_no_manifest_lists(spark: SparkSession, tmp_path: Path) -> None:
+    """Half of a run that somebody deleted, say: whoever computes it again shall know before, not after."""
+    (tmp_path / "run_id=nightly").mkdir()
+    start_attempt(output_folder(spark, str(tmp_path)), "nightly")
+    (tmp_path / "run_id=nightly" / "part.parquet").touch()
+    start_attempt(output_folder(spark, str(tmp_path)), "another")
+    with pytest.raises(InputError) as caught:
+        start_attempt(output_folder(spark, str(tmp_path)), "nightly")
+    assert_clear(caught.value, "run_id=nightly", "no manifest lists", "Hint: delete")
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"rows": 3}'], ids=["empty", "broken", "list", "of_an_earlier_version"])
 def test_manifests_that_are_none(spark: SparkSession, tmp_path: Path, data: bytes) -> None:
     """Said, not skipped: else an image would be predicted twice."""
