@@ -17,7 +17,7 @@ from models import digits_artifact
 from sparkq import predictor_cache
 from sparkq.artifact import ModelArtifact
 from sparkq.errors import EngineError, InputError
-from sparkq.predictor_cache import PredictorKey, cached_predictor
+from sparkq.predictor_cache import PredictorKey, cached_predictor, models_loaded
 
 
 class Loads:
@@ -44,9 +44,9 @@ def empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_is_loaded_once() -> None:
-    loads = Loads()
+    loads, before = Loads(), models_loaded()
     predictors = [cached_predictor(_key("a"), loads) for _ in range(20)]
-    assert loads.count == 1
+    assert loads.count == models_loaded() - before == 1
     assert all(predictor is predictors[0] for predictor in predictors)
 
 
@@ -123,7 +123,7 @@ def test_the_line_reaches_standard_error_of_a_worker(tmp_path: Path) -> None:
     digits_artifact().save(str(tmp_path / "m.sparkq"))
     script = (
         "from sparkq.artifact import ModelArtifact\n"
-        "from sparkq.predictor_cache import PredictorKey, cached_predictor\n"
+        "from sparkq.predictor_cache import PredictorKey, cached_predictor, models_loaded\n"
         f"load = lambda: ModelArtifact.load({str(tmp_path / 'm.sparkq')!r})\n"
         "for _ in range(2):\n"
         "    cached_predictor(PredictorKey('a', 'fbgemm', 1), load)\n"
