@@ -21,6 +21,7 @@ __all__ = [
     "comparable_path", "count_images", "escaped_path", "is_file_source", "read_files", "read_images", "read_listed", "spark_path",
 ]
 
+_LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 _GLOB_CHARACTERS = r"([\\{}\[\]*?])"
 
 
@@ -102,7 +103,17 @@ def read_listed(paths: DataFrame, images_df: DataFrame) -> tuple[DataFrame, int]
     if listed.isEmpty():
         return images_df.limit(0), 0
     reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")._jreader
-    return with_empty_files(DataFrame(reader.load(jvm.PythonUtils.toSeq(listed)), spark)), int(listed.size())
+    # Spark looks each file up in a job of its own, of up to 10 000 tasks by default: one a file.
+    before = spark.conf.get(_LISTING_TASKS, None)
+    spark.conf.set(_LISTING_TASKS, str(4 * spark.sparkContext.defaultParallelism))
+    try:
+        loaded = run_action(lambda: reader.load(jvm.PythonUtils.toSeq(listed)))
+    finally:
+        if before is None:
+            spark.conf.unset(_LISTING_TASKS)
+        else:
+            spark.conf.set(_LISTING_TASKS, before)
+    return with_empty_files(DataFrame(loaded, spark)), int(listed.size())
 
 
 def is_file_source(df: DataFrame) -> bool:
