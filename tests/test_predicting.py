@@ -66,8 +66,9 @@ def test_resume(spark: SparkSession, job: sparkq.PredictionJob, tmp_path: Path) 
     assert (third["rows"], third["skipped"], third["error_codes"]) == (0, len(everything), {})
     artifact = sparkq.ModelArtifact.load(job.model)
     bicubic = dataclasses.replace(artifact.manifest.preprocess, interpolation="bicubic")
-    dataclasses.replace(artifact, manifest=dataclasses.replace(artifact.manifest, preprocess=bicubic)).save(str(tmp_path / "b.sparkq"))
-    other = sparkq.run_prediction_job(spark, dataclasses.replace(resumed, model=str(tmp_path / "b.sparkq")))
+    manifest = dataclasses.replace(artifact.manifest, preprocess=bicubic)
+    dataclasses.replace(artifact, manifest=manifest).save(str(tmp_path / "bicubic.sparkq"))
+    other = sparkq.run_prediction_job(spark, dataclasses.replace(resumed, model=str(tmp_path / "bicubic.sparkq")))
     assert (other["rows"], other["skipped"]) == (len(everything), 0)
 
 

@@ -12,6 +12,7 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it sh
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
+from sparkq.spark.connect import is_connect
 from sparkq.spark.failures import root_message
 
 __all__ = ["FolderEntry", "HadoopFolder", "hadoop_path"]
@@ -28,8 +29,13 @@ def hadoop_path(spark: SparkSession, location: str) -> tuple[Any, Any]:
     Raises
     ------
     InputError
-        If Spark has no such filesystem, for example S3 without ``hadoop-aws``.
+        If Spark has no such filesystem, for example S3 without ``hadoop-aws``, or the session is one of Spark Connect.
     """
+    if is_connect(spark):
+        raise InputError(
+            f"{location}: expected a classic Spark session, whose JVM lists files and commits runs; got one of Spark Connect.",
+            hint="there, spark.read.format('binaryFile') and predictions.write.parquet(...) work.",
+        )
     context = spark.sparkContext
     path = context._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
     try:

@@ -31,6 +31,10 @@ def main(model: str, images: str, output: str) -> None:
         sparkq.predict(files, artifact, config=sparkq.InferenceConfig(engine="auto", same_everywhere=True))
     except sparkq.SparkqError as error:
         found["same_everywhere"] = str(error)
+    try:
+        sparkq.write_predictions(predictions, f"{output}.runs")
+    except sparkq.SparkqError as error:
+        found["write_predictions"] = str(error)
     Path(output).write_text(json.dumps(found))
     spark.stop()
 

@@ -49,5 +49,6 @@ def test_two_models_of_one_session(found: dict[str, Any]) -> None:
 
 
 def test_what_needs_a_classic_session_says_so(found: dict[str, Any]) -> None:
+    assert "expected a classic Spark session" in found["write_predictions"] and "Hint" in found["write_predictions"]
     assert "Connect" in found["same_everywhere"] and "same_everywhere" in found["same_everywhere"]
     assert "Hint" in found["same_everywhere"] and "\n" not in found["same_everywhere"]
