@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
@@ -13,6 +13,7 @@ WORKERS = st.tuples(st.sampled_from("ab"), st.integers(1, 3))
 UPDATES = st.lists(st.dictionaries(WORKERS, st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3), max_size=6)
 
 
+@settings(deadline=None)
 @given(UPDATES, st.randoms(use_true_random=False))
 def test_an_update_counts_once(updates: list[dict[tuple[str, int], tuple[int, int]]], random: object) -> None:
     """A task that runs again, an update that comes late or never adds nothing of its own."""
