@@ -1,6 +1,7 @@
 """The command in this process and as a process of its own, and what it is given to work on."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from models import digit_files, digits, digits_artifact
+from PIL import Image
 
 from sparkq.cli import main
 
@@ -104,6 +106,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{index:03d}.png").write_bytes(content)
         rows.append(f"images/{index:03d}.png,{digits()[1].labels[index]}")
     (folder.parent / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slow_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small files that take long to decode (4 million pixels each); a third of them are named ``early``."""
+    folder = tmp_path_factory.mktemp("slow")
+    stream = io.BytesIO()
+    Image.new("L", (2000, 2000), 130).save(stream, "PNG")
+    # Enough for three tasks on one core (31 files a task), each of which takes a while.
+    for index in range(80):
+        (folder / f"{'early' if index % 3 == 0 else 'late'}{index}.png").write_bytes(stream.getvalue())
     return folder
 
 

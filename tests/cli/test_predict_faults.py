@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import re
 import signal
@@ -15,7 +14,6 @@ from pathlib import Path
 
 import pyspark
 import pytest
-from PIL import Image
 from pyspark.sql import SparkSession
 
 from sparkq.spark.predictions import read_predictions
@@ -23,19 +21,6 @@ from sparkq.spark.predictions import read_predictions
 from .conftest import TRACEBACK, Command
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# Enough for three tasks on one core (31 files a task), each of which takes a while: 4 million pixels a file.
-SLOW_IMAGES = 80
-
-
-@pytest.fixture(scope="module")
-def slow_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small files that take long to decode; a third of them are named ``early``."""
-    folder = tmp_path_factory.mktemp("slow")
-    stream = io.BytesIO()
-    Image.new("L", (2000, 2000), 130).save(stream, "PNG")
-    for index in range(SLOW_IMAGES):
-        (folder / f"{'early' if index % 3 == 0 else 'late'}{index}.png").write_bytes(stream.getvalue())
-    return folder
 
 
 class Job:
