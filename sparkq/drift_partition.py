@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
+from sparkq.decoding import decoded_batches
 from sparkq.drift import DriftSums, required_profile
 from sparkq.engines import Observation, observe
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
-from sparkq.partition import batches_for, decode_column
 from sparkq.predictor import Predictor
 from sparkq.ranking import best_class
 
@@ -27,20 +27,18 @@ DRIFT_FIELDS = pa.schema([
 
 
 def observe_partition(
-    batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], content_column: str, config: InferenceConfig,
+    batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], image_column: str, config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
     """Sum up what a partition's images do to the model. On a Python worker.
 
     Parameters
     ----------
     batches : iterator of RecordBatch
-        With a binary or image-struct column `content_column`.
+        With a column `image_column`.
     predictor : callable
         Gives the worker's predictor, on the engine that calibration ran on.
-    content_column : str
-        Name of the column with images.
-    config : InferenceConfig
-        Limits.
+    image_column, config
+        As for `sparkq.partition.predict_partition`.
 
     Yields
     ------
@@ -53,11 +51,8 @@ def observe_partition(
         If the payload's activations are not those of its manifest.
     """
     sums: DriftSums | None = None
-    for model, batch in batches_for(predictor, batches):
+    for model, decoded in decoded_batches(predictor, batches, image_column=image_column, config=config):
         sums = sums or DriftSums.zeros(model.manifest)
-        decoded = decode_column(
-            batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
-        )
         for observation in _observations(model, decoded.images):
             sums += _sums(observation, model.manifest)
     if sums is not None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
-from sparkq.partition import batches_for, decode_column
+from sparkq.decoding import decoded_batches
 from sparkq.predictor import Predictor
 from sparkq.ranking import ranked
 
@@ -64,7 +64,7 @@ class Evaluation:
 
 def evaluate_partition(
     batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor] | None,
-    content_column: str, truth_column: str, config: InferenceConfig,
+    image_column: str, truth_column: str, config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
     """Compare every row of a partition with its label, and with the float model where there is one.
 
@@ -74,22 +74,21 @@ def evaluate_partition(
         With the images and an integer column `truth_column`.
     predictor, float_predictor : callable
         Give the worker's predictors; both take the same input size.
-    content_column, truth_column : str
-        Names.
-    config : InferenceConfig
-        Limits.
+    truth_column : str
+        Its name.
+    image_column, config
+        As for `sparkq.partition.predict_partition`.
 
     Yields
     ------
     RecordBatch
         `EVALUATION_FIELDS`, one row an input row.
     """
-    for model, batch in batches_for(predictor, batches):
+    for model, decoded in decoded_batches(predictor, batches, image_column=image_column, config=config):
         reference = None if float_predictor is None else float_predictor()
-        decoded = decode_column(
-            batch.column(content_column), model.manifest.preprocess, max_image_pixels=config.max_image_pixels,
-        )
-        truth = batch.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64)
+        truth = np.concatenate([
+            part.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64) for part in decoded.columns
+        ])
         outputs = model.run_rows(decoded.images, batch_size=model.batch_size).outputs
         float_outputs = None if reference is None else reference.run_rows(decoded.images, batch_size=model.batch_size).outputs
         answered = np.isfinite(outputs).all(axis=1)
@@ -97,7 +96,7 @@ def evaluate_partition(
             answered &= np.isfinite(float_outputs).all(axis=1)
             float_outputs = float_outputs[answered]
         rows = np.asarray(decoded.rows, np.int64)[answered]
-        yield _spread(_compare(outputs[answered], float_outputs, truth[rows]), rows, batch.num_rows)
+        yield _spread(_compare(outputs[answered], float_outputs, truth[rows]), rows, decoded.row_count)
 
 
 def _compare(

@@ -5,7 +5,8 @@ Codes
 ``missing_content``     the content is null
 ``empty_content``       zero bytes
 ``not_an_image``        the bytes are none of the formats below
-``image_too_large``     more pixels than ``max_image_pixels``; never decoded
+``image_too_large``     more pixels than ``max_image_pixels``, or more bytes than ``max_image_bytes`` (the file) or
+                        ``max_decode_bytes`` (file and decoding); never decoded
 ``truncated_image``     the file ends too early
 ``corrupt_image``       the decoder gave up
 ``unsupported_image``   pixels whose range is not defined (32-bit integers, floats), or an image struct of an unknown mode
@@ -26,9 +27,10 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS
+from sparkq.decode_memory import decoding_bytes
 from sparkq.errors import ImageError
 
-__all__ = ["ERROR_CODES", "decode_image", "decode_image_struct", "open_image"]
+__all__ = ["ERROR_CODES", "decode_image", "decode_image_struct", "file_too_large", "open_image"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 ERROR_CODES = (
@@ -91,17 +93,16 @@ def decode_image(
 
 def open_image(
     data: bytes | memoryview | None, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
-    enough: tuple[int, int] | None = None,
+    enough: tuple[int, int] | None = None, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode one image to an upright RGB Pillow image, and tell the (height, width) that it really has.
+
+    Limits are as of `sparkq.config.InferenceConfig`; None is none.
 
     A JPEG with at least twice as many pixels as `enough` in both directions is decoded at 1/2, 1/4 or 1/8 (libjpeg's
     scaled inverse DCT), never below twice `enough`, so that the antialiased resize that follows still has its input.
     """
-    if data is None:
-        raise ImageError("missing_content", "the content is null; expected an encoded image")
-    if len(data) == 0:
-        raise ImageError("empty_content", "the file has 0 bytes; expected an encoded image")
+    data = _checked(data, max_image_bytes)
     try:
         image = _open(data)
         pixels = image.width * image.height
@@ -115,6 +116,8 @@ def open_image(
         if enough is not None and is_jpeg:
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
+        if max_decode_bytes is not None:
+            _check_memory(image, data, pixels, max_decode_bytes)
         _load(image)
         orientation = _orientation(image)
         rgb = _to_rgb(image)
@@ -131,6 +134,32 @@ def open_image(
         size = size if orientation < 5 else (size[1], size[0])
     # All others are decoded whole; and older Pillow (10.3) tells a TIFF's size as stored until it is loaded.
     return rgb, size if is_jpeg else (rgb.height, rgb.width)
+
+
+def _checked(data: bytes | memoryview | None, max_image_bytes: int | None) -> bytes | memoryview:
+    if data is None:
+        raise ImageError("missing_content", "the content is null; expected an encoded image")
+    if len(data) == 0:
+        raise ImageError("empty_content", "the file has 0 bytes; expected an encoded image")
+    if max_image_bytes is not None and len(data) > max_image_bytes:
+        raise file_too_large(len(data), max_image_bytes)
+    return data
+
+
+def file_too_large(size: int, max_image_bytes: int) -> ImageError:
+    """Of a file that is not even read, where it is not read yet."""
+    return ImageError("image_too_large", f"the file has {size} bytes; expected at most {max_image_bytes} (max_image_bytes)")
+
+
+def _check_memory(image: Image.Image, data: bytes | memoryview, pixels: int, max_decode_bytes: int) -> None:
+    needed = len(data) + decoding_bytes(image, data, real_pixels=pixels)
+    if needed > max_decode_bytes:
+        kind = f"progressive {image.format}" if "progressive" in image.info else image.format
+        raise ImageError(
+            "image_too_large",
+            f"decoding this {kind} of {pixels} pixels takes about {needed} bytes; expected at most {max_decode_bytes} "
+            "(max_decode_bytes)",
+        )
 
 
 @contextlib.contextmanager
@@ -215,7 +244,7 @@ def _high_byte(image: Image.Image) -> npt.NDArray[np.uint8]:
         bits = image.tag_v2.get(_TIFF_BITS, (16,))[0]
         # Pillow turns only gray of at most 8 bits to black-is-zero.
         white_is_zero = image.tag_v2.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO
-    high: npt.NDArray[np.uint8] = (np.asarray(image).astype(np.uint32) >> (bits - 8)).astype(np.uint8)
+    high: npt.NDArray[np.uint8] = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     return 255 - high if white_is_zero else high
 
 

@@ -1,6 +1,7 @@
 """One model, loaded and checked, ready to predict: what every Python worker holds."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -71,6 +72,14 @@ def _check_saturation(manifest: Manifest) -> None:
         )
 
 
+def _set_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        # Can be said once, before the first graph runs; a notebook's process may have run one.
+        with contextlib.suppress(RuntimeError):
+            torch.set_num_interop_threads(1)
+
+
 class Predictor:
     """An artifact on an engine.
 
@@ -81,7 +90,7 @@ class Predictor:
     engine : str, optional
         Default: the first that fits the artifact.
     threads : int, optional
-        torch's intra-op threads for this process, and the engine's; None leaves them as they are.
+        torch's intra-op threads for this process, and the engine's; with it, one inter-op thread. None leaves all as they are.
     batch_size : int
         Images a forward pass.
     allow_saturation : bool
@@ -98,7 +107,7 @@ class Predictor:
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
         if threads is not None:
-            torch.set_num_threads(threads)
+            _set_threads(threads)
         self.manifest = artifact.manifest
         self._has_run = False
         if not allow_saturation:

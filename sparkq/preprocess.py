@@ -32,7 +32,7 @@ _REDUCING_GAP = 3.0
 
 def preprocess_content(
     content: bytes | memoryview | Mapping[str, Any] | None, preprocess: PreprocessConfig, *,
-    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
+    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
 ) -> npt.NDArray[np.uint8]:
     """Decode, resize and crop one image.
 
@@ -42,8 +42,8 @@ def preprocess_content(
         An encoded image, or a row of Spark's image source.
     preprocess : PreprocessConfig
         Sizes and filter.
-    max_image_pixels : int
-        More pixels are an error.
+    max_image_pixels, max_image_bytes, max_decode_bytes : int
+        More are an error; None is no limit.
 
     Returns
     -------
@@ -59,7 +59,10 @@ def preprocess_content(
         return preprocess_array(decode_image_struct(content, max_image_pixels=max_image_pixels), preprocess)
     size = preprocess.resize.size
     enough = size if isinstance(size, tuple) else (size, size)
-    image, real_size = open_image(content, max_image_pixels=max_image_pixels, enough=enough)
+    image, real_size = open_image(
+        content, max_image_pixels=max_image_pixels, enough=enough, max_image_bytes=max_image_bytes,
+        max_decode_bytes=max_decode_bytes,
+    )
     return _resize_and_crop(image, real_size, preprocess)
 
 
@@ -93,13 +96,19 @@ def _resize_and_crop(
         return np.asarray(image.crop((left, top, left + crop_width, top + crop_height)))
     columns = _source_of(left, crop_width, image.width / width, image.width)
     rows = _source_of(top, crop_height, image.height / height, image.height)
-    if max(image.size) > _LONGEST_SIDE:
+    if _longest_once_reduced(columns, crop_width, rows, crop_height, image) > _LONGEST_SIDE:
         image = image.crop((columns.first, rows.first, columns.last, rows.last))
         columns, rows = columns.from_first(), rows.from_first()
     return np.asarray(image.resize(
         (crop_width, crop_height), _FILTERS[preprocess.interpolation], box=(columns.start, rows.start, columns.end, rows.end),
         reducing_gap=_REDUCING_GAP,
     ))
+
+
+def _longest_once_reduced(columns: _Source, width: int, rows: _Source, height: int, image: Image.Image) -> float:
+    """Of a large image, crop and all, Pillow first averages blocks of what the box shows: no copy is needed then."""
+    factors = (max(1, int(source.length / size / _REDUCING_GAP)) for source, size in ((columns, width), (rows, height)))
+    return max(side / factor for side, factor in zip(image.size, factors, strict=True))
 
 
 @dataclass(frozen=True)
@@ -110,6 +119,10 @@ class _Source:
     last: int
     start: float
     end: float
+
+    @property
+    def length(self) -> float:
+        return self.end - self.start
 
     def from_first(self) -> _Source:
         return _Source(0, self.last - self.first, self.start - self.first, min(self.end - self.first, self.last - self.first))

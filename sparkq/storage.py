@@ -12,7 +12,7 @@ import pyarrow.fs
 
 from sparkq.errors import InputError
 
-__all__ = ["is_uri", "read_file", "shown", "write_file"]
+__all__ = ["is_uri", "read_file", "resolve_uri", "shown", "write_file"]
 
 
 def is_uri(path: str) -> bool:
@@ -25,7 +25,14 @@ def shown(path: str) -> str:
     return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+://)[^/@]*@", r"\1***@", path)
 
 
-def _resolve(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The ``pyarrow.fs`` filesystem of `uri`, and the path in it; also of Hadoop's spellings (``s3a://x``, ``file:/x``).
+
+    Raises
+    ------
+    InputError
+        If there is no such filesystem, or it cannot be reached.
+    """
     # Hadoop's name of S3 is s3a; Arrow's is s3. One user, one bucket. "file:/x" is how Hadoop prints "file:///x".
     arrow_uri = re.sub(r"^file:/(?!/)", "file:///", re.sub(r"^s3[an]://", "s3://", uri))
     try:
@@ -55,7 +62,7 @@ def read_file(path: str, *, what: str) -> bytes:
     try:
         if not is_uri(path):
             return Path(path).read_bytes()
-        filesystem, inner = _resolve(path)
+        filesystem, inner = resolve_uri(path)
         with filesystem.open_input_file(inner) as stream:
             data: bytes = stream.read()
             return data
@@ -104,7 +111,7 @@ def _write_local(target: Path, data: bytes) -> None:
 
 
 def _write_uri(uri: str, data: bytes) -> None:
-    filesystem, path = _resolve(uri)
+    filesystem, path = resolve_uri(uri)
     if filesystem.type_name in ("s3", "gcs", "abfs"):
         _write_stream(filesystem, path, data)
     else:

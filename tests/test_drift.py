@@ -50,7 +50,7 @@ def _drift(artifact: ModelArtifact, files: list[bytes]) -> Drift:
     batch = pa.record_batch({"content": pa.array(files, pa.binary())})
     predictor = Predictor(artifact, allow_saturation=True)
     rows = observe_partition(
-        iter([batch]), predictor=lambda: predictor, content_column="content", config=InferenceConfig(),
+        iter([batch]), predictor=lambda: predictor, image_column="content", config=InferenceConfig(),
     )
     [row] = [row for batch in rows for row in batch.to_pylist()]
     return judge_drift(sums_of(row), artifact.manifest)

@@ -24,7 +24,7 @@ def _rows(artifact: ModelArtifact, *parts: list[bytes | None], batch_size: int =
     predictor = Predictor(artifact, batch_size=batch_size)
     batches = [pa.record_batch({"content": pa.array(part, pa.binary())}) for part in parts]
     found = list(observe_partition(
-        iter(batches), predictor=lambda: predictor, content_column="content", config=InferenceConfig(),
+        iter(batches), predictor=lambda: predictor, image_column="content", config=InferenceConfig(),
     ))
     assert all(batch.schema == DRIFT_FIELDS and batch.num_rows == 1 for batch in found)
     return [sums_of(row) for batch in found for row in batch.to_pylist()]
@@ -65,7 +65,7 @@ def test_broken_images_are_in_no_figure() -> None:
 def test_nothing_in_nothing_out() -> None:
     """An empty partition loads no model; one without a readable image says so with zeros."""
     assert list(observe_partition(
-        iter([]), predictor=lambda: pytest.fail("loaded"), content_column="content", config=InferenceConfig(),
+        iter([]), predictor=lambda: pytest.fail("loaded"), image_column="content", config=InferenceConfig(),
     )) == []
     [sums] = _rows(digits_artifact(), [b"no image"])
     assert sums.images == 0 and not sums.saturated.any()

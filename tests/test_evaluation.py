@@ -56,7 +56,7 @@ def _evaluate(
     batch = pa.record_batch({"truth": pa.array(truth, pa.int32()), "image": pa.array(contents, pa.binary())})
     batches = evaluate_partition(
         iter([batch.slice(0, 5), batch.slice(5)]), predictor=lambda: predictor,
-        float_predictor=None if reference is None else lambda: reference, content_column="image", truth_column="truth",
+        float_predictor=None if reference is None else lambda: reference, image_column="image", truth_column="truth",
         config=InferenceConfig(batch_size=batch_size, max_image_pixels=10_000),
     )
     return pa.Table.from_batches(batches, EVALUATION_FIELDS)
@@ -129,7 +129,7 @@ def test_empty_partition_loads_no_model() -> None:
         raise AssertionError("the model was loaded")
 
     batches = evaluate_partition(
-        iter(()), predictor=load, float_predictor=load, content_column="image", truth_column="truth", config=InferenceConfig(),
+        iter(()), predictor=load, float_predictor=load, image_column="image", truth_column="truth", config=InferenceConfig(),
     )
     assert not list(batches)
 

@@ -40,10 +40,10 @@ def batch() -> pa.RecordBatch:
 
 
 def _predict(
-    batches: list[pa.RecordBatch], predictor: Predictor, *, content_column: str = "content", **config: int,
+    batches: list[pa.RecordBatch], predictor: Predictor, *, image_column: str = "content", **config: int,
 ) -> pa.Table:
     results = list(predict_partition(
-        iter(batches), predictor=lambda: predictor, content_column=content_column, config=InferenceConfig(**config),
+        iter(batches), predictor=lambda: predictor, image_column=image_column, config=InferenceConfig(**config),
     ))
     return pa.Table.from_batches(results)
 
@@ -117,14 +117,14 @@ class TestContentColumn:
     @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()], ids=str)
     def test_binary(self, kind: pa.DataType, batch: pa.RecordBatch, predictor: Predictor) -> None:
         cast = pa.record_batch({"image": batch.column("content").cast(kind)})
-        result = _predict([cast], predictor, content_column="image")
+        result = _predict([cast], predictor, image_column="image")
         assert result.equals(_predict([batch], predictor).drop_columns(["key", "tags"]))
 
     @pytest.mark.parametrize("large", [False, True])
     def test_image_struct(self, large: bool, batch: pa.RecordBatch, predictor: Predictor) -> None:
         """The same predictions as of the PNG files; its other fields stay."""
         structs = _image_struct(list(digits()[1].images[:FILES]), large=large)
-        result = _predict([pa.record_batch({"image": structs})], predictor, content_column="image")
+        result = _predict([pa.record_batch({"image": structs})], predictor, image_column="image")
         expected = _predict([batch], predictor)
         for name in CLASSIFICATION_FIELDS.names:
             assert result.column(name).equals(expected.column(name)), name
@@ -147,7 +147,7 @@ class TestContentColumn:
 
     def test_struct_that_is_null_keeps_its_null(self, predictor: Predictor) -> None:
         structs = _image_struct([digits()[1].images[0], None])
-        result = _predict([pa.record_batch({"image": structs})], predictor, content_column="image")
+        result = _predict([pa.record_batch({"image": structs})], predictor, image_column="image")
         assert result.column("image").is_null().to_pylist() == [False, True]
         assert result.column("error_code").to_pylist() == [None, "missing_content"]
 
@@ -161,7 +161,7 @@ class TestEmpty:
             raise AssertionError("the model was loaded")
 
         empty = iter([batch.slice(0, 0)] * batches)
-        assert not list(predict_partition(empty, predictor=load, content_column="content", config=InferenceConfig()))
+        assert not list(predict_partition(empty, predictor=load, image_column="content", config=InferenceConfig()))
 
     def test_empty_batches_between_others(self, batch: pa.RecordBatch, predictor: Predictor) -> None:
         result = _predict([batch.slice(0, 0), batch.slice(0, 7), batch.slice(7, 0), batch.slice(7)], predictor)
@@ -175,7 +175,7 @@ class TestEmpty:
             yield batch
             drained.append(True)
 
-        list(predict_partition(batches(), predictor=lambda: predictor, content_column="content", config=InferenceConfig()))
+        list(predict_partition(batches(), predictor=lambda: predictor, image_column="content", config=InferenceConfig()))
         assert drained
 
 

@@ -28,7 +28,7 @@ def _rows(artifact: ModelArtifact, contents: list[bytes | None], batch_size: int
     batch = pa.record_batch({"content": pa.array(contents, pa.binary())})
     predictor = Predictor(artifact)
     results = predict_partition(
-        iter([batch]), predictor=lambda: predictor, content_column="content", config=InferenceConfig(batch_size=batch_size),
+        iter([batch]), predictor=lambda: predictor, image_column="content", config=InferenceConfig(batch_size=batch_size),
     )
     return [row for result in results for row in result.to_pylist()]
 

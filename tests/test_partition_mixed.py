@@ -38,7 +38,7 @@ def _rows(predictor: Predictor, contents: list[bytes], cut: int) -> list[dict[st
     whole = pa.record_batch({"content": pa.array(contents, pa.binary())})
     batches = iter([whole.slice(0, cut), whole.slice(cut)])
     config = InferenceConfig(batch_size=8, top_k=10)
-    found = predict_partition(batches, predictor=lambda: predictor, content_column="content", config=config)
+    found = predict_partition(batches, predictor=lambda: predictor, image_column="content", config=config)
     return [row for batch in found for row in batch.to_pylist()]
 
 

@@ -52,7 +52,7 @@ def _rows(
     batches = (whole.slice(start, end - start) for start, end in zip(edges, edges[1:], strict=False))
     loaded = predictor or Predictor(artifact)
     config = InferenceConfig(batch_size=batch_size, top_k=1000, max_image_pixels=MAX_IMAGE_PIXELS)
-    result = predict_partition(batches, predictor=lambda: loaded, content_column="content", config=config)
+    result = predict_partition(batches, predictor=lambda: loaded, image_column="content", config=config)
     rows: list[Row] = [row for batch in result for row in batch.to_pylist()]
     assert [row.pop("row") for row in rows] == list(range(len(contents)))
     return rows

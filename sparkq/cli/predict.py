@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
 from sparkq.config import (
-    AUTO, DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, InferenceConfig, check_choice, check_share,
+    AUTO, DEFAULT_MAX_DECODE_BYTES, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, READS, InferenceConfig,
+    check_choice, check_share,
 )
 from sparkq.config_parsing import path_field
-from sparkq.errors import InputError
+from sparkq.errors import ConfigError, InputError
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class PredictOptions:
     model : str
         Artifact, path or uri.
     input : str
-        Directory of images (searched recursively), one image, or Parquet with a binary column.
+        Directory of images (searched recursively), one image, Parquet with a binary column, or a list of uris.
     output : str
         Folder for the Parquet files; must not exist.
     engine : str, optional
@@ -50,10 +51,18 @@ class PredictOptions:
         Length of the top_k column.
     content_column : str, optional
         Column with the images, where there are several that could be.
+    uri_column : str, optional
+        With input format uri: the column with uris, where there are several that could be.
     max_image_pixels : int
         Images with more pixels become error rows.
+    max_image_bytes : int
+        Files with more bytes become error rows.
+    max_decode_bytes : int
+        Images whose decoding takes more memory, by their header, become error rows.
     input_format : str
-        auto, images or parquet.
+        auto, images, parquet, or uri: a text file with one uri a line, or Parquet with a column of them.
+    read : str
+        Who opens the files of a directory: workers, spark, or auto (workers, if they can as far as the driver can tell).
     glob : str, optional
         Only files whose name matches, e.g. *.jpg; without it every file counts as an image.
     drift_sample : float
@@ -74,8 +83,12 @@ class PredictOptions:
     same_everywhere: bool = False
     top_k: int = 5
     content_column: str | None = None
+    uri_column: str | None = None
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES
+    max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
     input_format: str = "auto"
+    read: str = "auto"
     glob: str | None = None
     drift_sample: float = 0.0
     overwrite: bool = False
@@ -84,6 +97,9 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         check_choice("input_format", self.input_format, INPUT_FORMATS)
+        check_choice("read", self.read, READS)
+        if self.uri_column is not None and self.input_format != "uri":
+            raise ConfigError("uri_column: expected input_format uri with it; got another.", hint="--input-format uri.")
         check_share("drift_sample", self.drift_sample)
         self.inference()
 
@@ -91,7 +107,8 @@ class PredictOptions:
         """The part that is about inference, checked."""
         return InferenceConfig(
             engine=self.engine, batch_size=self.batch_size, top_k=self.top_k, max_image_pixels=self.max_image_pixels,
-            content_column=self.content_column, allow_saturation=self.allow_saturation, same_everywhere=self.same_everywhere,
+            max_image_bytes=self.max_image_bytes, max_decode_bytes=self.max_decode_bytes, content_column=self.content_column,
+            uri_column=self.uri_column, allow_saturation=self.allow_saturation, same_everywhere=self.same_everywhere,
         )
 
 
@@ -103,9 +120,11 @@ def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.spark.nodes import settle
     from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.runs import write_run
+    from sparkq.spark.schemas import find_uri_column
     from sparkq.spark.session import session_for
     from sparkq.spark.sinks import write_predictions
     from sparkq.spark.sources import count_images, read_images
+    from sparkq.spark.worker_reads import choose_reads
 
     if options.overwrite:
         _require_apart(options)
@@ -117,8 +136,11 @@ def _run(options: PredictOptions) -> dict[str, Any]:
         required_profile(artifact.manifest)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
+        if options.input_format == "uri":
+            config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, options.uri_column))
+        images, config = choose_reads(images, config, read=options.read)
         planned = with_planned_partitions(images, images=count_images(images, options.input))
-        drift = _measured_drift(images, artifact, options) if options.drift_sample else None
+        drift = _measured_drift(images, artifact, options, config) if options.drift_sample else None
         config, nodes = settle(spark.sparkContext, artifact, config)
         predictions = predict(planned, artifact, config=config)
         written = write_predictions(predictions, options.output, overwrite=options.overwrite)
@@ -153,11 +175,11 @@ def _settings(options: PredictOptions) -> dict[str, Any]:
     return {key: shown(value) if isinstance(value, str) else value for key, value in values.items()}
 
 
-def _measured_drift(images: Any, artifact: ModelArtifact, options: PredictOptions) -> Drift:
+def _measured_drift(images: Any, artifact: ModelArtifact, options: PredictOptions, config: InferenceConfig) -> Drift:
     """Drift of a sample of `images`, with a warning where there is any."""
     from sparkq.spark.drift import measure_drift
 
-    drift = measure_drift(images, artifact, sample=options.drift_sample, config=options.inference())
+    drift = measure_drift(images, artifact, sample=options.drift_sample, config=config)
     for reason in drift.reasons:
         _logger.warning("drift: %s", reason)
     if drift.recalibrate:

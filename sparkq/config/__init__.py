@@ -4,15 +4,27 @@ Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when th
 any work starts. `sparkq.config_parsing` makes them from YAML mappings and refuses unknown keys.
 """
 from sparkq.config.checks import check_choice, check_share
-from sparkq.config.inference import AUTO, DEFAULT_MAX_IMAGE_PIXELS, ENGINES, INPUT_FORMATS, InferenceConfig
+from sparkq.config.inference import (
+    AUTO,
+    DEFAULT_MAX_DECODE_BYTES,
+    DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_MAX_IMAGE_PIXELS,
+    ENGINES,
+    INPUT_FORMATS,
+    READS,
+    InferenceConfig,
+)
 from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
 from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
 
 __all__ = [
     "AUTO",
+    "DEFAULT_MAX_DECODE_BYTES",
+    "DEFAULT_MAX_IMAGE_BYTES",
     "DEFAULT_MAX_IMAGE_PIXELS",
     "ENGINES",
     "INPUT_FORMATS",
+    "READS",
     "CalibrationConfig",
     "InferenceConfig",
     "PreprocessConfig",

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from sparkq.config.checks import check_choice, check_positive
 from sparkq.errors import ConfigError
 
-__all__ = ["AUTO", "DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS", "InferenceConfig"]
+__all__ = [
+    "AUTO", "DEFAULT_MAX_DECODE_BYTES", "DEFAULT_MAX_IMAGE_BYTES", "DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS",
+    "READS", "InferenceConfig",
+]
 
 AUTO = "auto"
 """Engine or batch size that each node finds by measurement."""
@@ -14,8 +17,15 @@ AUTO = "auto"
 DEFAULT_MAX_IMAGE_PIXELS = 178_956_970
 """Where Pillow, too, stops believing that an image is honest: 1 GB of 24-bit RGB over 2 (``2 * Image.MAX_IMAGE_PIXELS``)."""
 
+DEFAULT_MAX_IMAGE_BYTES = 64 * 2**20
+"""Ten times the photographs of large cameras; what is larger is seldom an image, and would fill a worker."""
+
+DEFAULT_MAX_DECODE_BYTES = 200 * 10**6
+"""Beside ResNet-50 (450 MB), reads that wait and pixels that wait, a worker stays below 700 MB."""
+
 ENGINES = ("fbgemm", "x86", "onednn", "openvino", "float32", "bfloat16")
-INPUT_FORMATS = ("auto", "images", "parquet")
+INPUT_FORMATS = ("auto", "images", "parquet", "uri")
+READS = ("auto", "workers", "spark")
 
 
 @dataclass(frozen=True)
@@ -34,8 +44,17 @@ class InferenceConfig:
         Length of the ``top_k`` column; at most the number of classes.
     max_image_pixels : int
         An image with more pixels than this is an error row (``image_too_large``) and is never decoded.
+    max_image_bytes : int
+        A larger file is an error row (``image_too_large``); where workers read, they do not even read it.
+    max_decode_bytes : int
+        What an image may take in memory while it is decoded, its file included, judged by its header; more is an error row
+        (``image_too_large``). By default about 45 megapixels of RGB in PNG, TIFF or BMP, 12 in WebP, 60 in progressive JPEG;
+        other JPEGs are decoded at reduced scale and take hardly any.
     content_column : str, optional
         The column with encoded images (binary) or Spark's image struct. Default: ``content``, or the only one that fits.
+    uri_column : str, optional
+        A string column with paths or uris instead: each worker reads the objects itself, many at once, through ``pyarrow.fs``
+        (file, s3, hdfs, gs). Absolute, and taken literally as Spark does.
     allow_saturation : bool
         Run an artifact of target ``vnni`` also on CPUs without VNNI, whose 16-bit sums saturate: predictions may be wrong.
     same_everywhere : bool
@@ -46,7 +65,10 @@ class InferenceConfig:
     batch_size: int | str = 16
     top_k: int = 5
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
+    max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES
+    max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
     content_column: str | None = None
+    uri_column: str | None = None
     allow_saturation: bool = False
     same_everywhere: bool = False
 
@@ -58,4 +80,10 @@ class InferenceConfig:
         if self.same_everywhere and AUTO not in (self.engine, self.batch_size):
             raise ConfigError("same_everywhere: expected engine auto or batch_size auto; got neither.")
         check_positive("top_k", self.top_k)
-        check_positive("max_image_pixels", self.max_image_pixels)
+        for name in ("max_image_pixels", "max_image_bytes", "max_decode_bytes"):
+            check_positive(name, getattr(self, name))
+        if self.content_column is not None and self.uri_column is not None:
+            raise ConfigError(
+                f"uri_column: expected content_column or uri_column; got both ({self.content_column!r} and {self.uri_column!r}).",
+                hint="content_column holds the images themselves, uri_column says where they are.",
+            )

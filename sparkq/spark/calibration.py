@@ -19,9 +19,10 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PreprocessConfig
+from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, InferenceConfig, PreprocessConfig
+from sparkq.decoding import decode_column
 from sparkq.errors import InputError
-from sparkq.partition import decode_column, rebatch
+from sparkq.partition import rebatch
 from sparkq.quantization.calibration import SAMPLE_IMAGES, CalibrationSet, fingerprint_of, image_digest, report_broken
 from sparkq.spark.actions import run_action
 from sparkq.spark.calibration_choice import choose_images
@@ -96,7 +97,7 @@ def spark_calibration(
         raise InputError(f"calibration input {place}: expected images; got none.", hint="check the path and the glob.")
     if choice.found is not None:
         _logger.info("calibration: %s holds %d images; %d were asked for", place, choice.found, images)
-    decode = partial(_decode, preprocess=preprocess, max_image_pixels=max_image_pixels)
+    decode = partial(_decode, preprocess=preprocess, config=InferenceConfig(max_image_pixels=max_image_pixels))
     chosen = choice.images_df if choice.chosen is None else with_planned_partitions(choice.images_df, images=choice.chosen)
     decoded = chosen.mapInArrow(decode, _ROW).persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -148,10 +149,10 @@ def _collected(df: DataFrame) -> list[Any]:
 
 
 def _decode(
-    batches: Iterable[pa.RecordBatch], *, preprocess: PreprocessConfig, max_image_pixels: int,
+    batches: Iterable[pa.RecordBatch], *, preprocess: PreprocessConfig, config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
     for batch in rebatch(iter(batches), _DECODED_AT_ONCE):
-        decoded = decode_column(batch.column("content"), preprocess, max_image_pixels=max_image_pixels)
+        decoded = decode_column(batch.column("content"), preprocess, config=config)
         pixels: list[bytes | None] = [None] * batch.num_rows
         digests: list[bytes | None] = [None] * batch.num_rows
         for row, image in zip(decoded.rows, decoded.images, strict=True):

@@ -18,7 +18,7 @@ from sparkq.drift_partition import observe_partition, sums_of
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.planning import with_planned_partitions
-from sparkq.spark.schemas import find_content_column
+from sparkq.spark.schemas import find_image_column
 from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import is_file_source, read_files
 
@@ -71,28 +71,28 @@ def measure_drift(
     config = config or InferenceConfig()
     check_share("drift_sample", sample)
     required_profile(artifact.manifest)
-    content_column = find_content_column(images_df.schema, config.content_column)
+    image_column = find_image_column(images_df.schema, config)
     model = ship_model(images_df.sparkSession.sparkContext, artifact, _ENGINE, allow_saturation=config.allow_saturation)
-    task = partial(_observe_batches, model=model, content_column=content_column, config=config)
+    task = partial(_observe_batches, model=model, image_column=image_column, config=config)
     try:
-        rows = run_action(_sampled(images_df, content_column, sample).mapInArrow(task, _SCHEMA).collect)
+        rows = run_action(_sampled(images_df, image_column, sample).mapInArrow(task, _SCHEMA).collect)
     except PySparkException as error:
         raise expected_failure(error) or error from error
     sums = reduce(add, (sums_of(row.asDict()) for row in rows), DriftSums.zeros(artifact.manifest))
     return judge_drift(sums, artifact.manifest)
 
 
-def _sampled(images_df: DataFrame, content_column: str, sample: float) -> DataFrame:
+def _sampled(images_df: DataFrame, image_column: str, sample: float) -> DataFrame:
     """The image column of a sample of the rows."""
-    if is_file_source(images_df):
+    if image_column == "content" and is_file_source(images_df):
         # Spark would open every file to look at rows that it then drops. Those of zero bytes cannot be decoded anyway.
         chosen = images_df.select("path", "length", _hash("path")).where("length > 0").where(F.col("hash") < _below(sample))
         ordered = chosen.orderBy("hash", "path").limit(MAX_SAMPLED_IMAGES).select("path")
         paths = [row["path"] for row in run_action(ordered.collect)]
         return with_planned_partitions(read_files(images_df.sparkSession, paths).select("content"), images=len(paths))
     sample = min(sample, MAX_SAMPLED_IMAGES / max(run_action(images_df.count), 1))
-    key = "path" if "path" in images_df.columns else content_column
-    return images_df.select(content_column, _hash(key)).where(F.col("hash") < _below(sample)).select(content_column)
+    key = "path" if "path" in images_df.columns else image_column
+    return images_df.select(image_column, _hash(key)).where(F.col("hash") < _below(sample)).select(image_column)
 
 
 def _hash(key: str) -> Column:
@@ -104,6 +104,6 @@ def _below(sample: float) -> int:
 
 
 def _observe_batches(
-    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, content_column: str, config: InferenceConfig,
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, image_column: str, config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
-    return observe_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+    return observe_partition(iter(batches), predictor=model.predictor, image_column=image_column, config=config)

@@ -20,7 +20,7 @@ from sparkq.labels import read_labels_csv
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.nodes import choose_for_all
-from sparkq.spark.schemas import find_content_column
+from sparkq.spark.schemas import find_image_column
 from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import comparable_path, spark_path
 from sparkq.sqnr import sqnr_db
@@ -67,7 +67,7 @@ def evaluate(
         If a worker could not run the model.
     """
     config = config or InferenceConfig()
-    content_column = find_content_column(images_df.schema, config.content_column)
+    image_column = find_image_column(images_df.schema, config)
     if "path" not in images_df.columns:
         raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
     if float_artifact is not None and float_artifact.manifest.classes != artifact.manifest.classes:
@@ -85,8 +85,8 @@ def evaluate(
         spark.sparkContext, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
     reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
-    task = partial(_evaluate_batches, model=model, reference=reference, content_column=content_column, config=config)
-    compared = labelled.select(content_column, "__truth").mapInArrow(task, _SCHEMA)
+    task = partial(_evaluate_batches, model=model, reference=reference, image_column=image_column, config=config)
+    compared = labelled.select(image_column, "__truth").mapInArrow(task, _SCHEMA)
     try:
         evaluation = _summary(compared, with_float=reference is not None)
     except PySparkException as error:
@@ -116,12 +116,12 @@ def _truth(labels: str, artifact: ModelArtifact) -> dict[str, int]:
 
 
 def _evaluate_batches(
-    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, reference: ShippedModel | None, content_column: str,
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, reference: ShippedModel | None, image_column: str,
     config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
     return evaluate_partition(
         iter(batches), predictor=model.predictor, float_predictor=None if reference is None else reference.predictor,
-        content_column=content_column, truth_column="__truth", config=config,
+        image_column=image_column, truth_column="__truth", config=config,
     )
 
 

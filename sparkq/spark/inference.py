@@ -13,12 +13,13 @@ from pyspark.sql import DataFrame
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
-from sparkq.errors import InputError
+from sparkq.errors import ConfigError, InputError
 from sparkq.partition import predict_partition
 from sparkq.spark.connect import is_connect
 from sparkq.spark.nodes import choose_for_all
-from sparkq.spark.schemas import find_content_column, output_schema
+from sparkq.spark.schemas import find_image_column, output_schema
 from sparkq.spark.shipping import ShippedModel, ship_in_session, ship_model
+from sparkq.spark.worker_reads import without_unread_bytes
 
 __all__ = ["predict", "predict_rdd"]
 
@@ -33,7 +34,8 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     Parameters
     ----------
     images_df : DataFrame
-        With encoded images in a binary column (``binaryFile`` rows have ``content``), or with Spark's image struct.
+        With encoded images in a binary column (``binaryFile`` rows have ``content``), with Spark's image struct, or with paths
+        or uris (``InferenceConfig(uri_column=...)``), which the workers read themselves.
     artifact : ModelArtifact
         Broadcast here, loaded once a Python worker.
     config : InferenceConfig, optional
@@ -54,11 +56,12 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
         If the engine does not fit the artifact.
     """
     config = config or InferenceConfig()
-    content_column = find_content_column(images_df.schema, config.content_column)
-    schema = output_schema(images_df.schema, content_column)
+    images_df = without_unread_bytes(images_df, config)
+    image_column = find_image_column(images_df.schema, config)
+    schema = output_schema(images_df.schema, image_column if config.uri_column is None else None)
     session = images_df.sparkSession
     model = _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
-    task = partial(_predict_batches, model=model, content_column=content_column, config=config)
+    task = partial(_predict_batches, model=model, image_column=image_column, config=config)
     return images_df.mapInArrow(task, schema)
 
 
@@ -81,9 +84,9 @@ def _ship_in_session(session: Any, artifact: ModelArtifact, config: InferenceCon
 
 
 def _predict_batches(
-    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, content_column: str, config: InferenceConfig,
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, image_column: str, config: InferenceConfig,
 ) -> Iterator[pa.RecordBatch]:
-    return predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+    return predict_partition(iter(batches), predictor=model.predictor, image_column=image_column, config=config)
 
 
 def predict_rdd(
@@ -104,6 +107,8 @@ def predict_rdd(
         The columns that `predict` adds, by name.
     """
     config = config or InferenceConfig()
+    if config.uri_column is not None:
+        raise ConfigError("uri_column: expected none with an RDD of (key, bytes); got one.", hint="take a DataFrame of uris.")
     model = _ship(rdd.context, artifact, config)
     return rdd.mapPartitions(partial(_predict_pairs, model=model, config=config), preservesPartitioning=True)
 
@@ -115,7 +120,7 @@ def _predict_pairs(
     # in the same record batch as its prediction.
     keys: dict[int, Key] = {}
     batches = _pairs_to_batches(iter(pairs), keys)
-    for batch in predict_partition(batches, predictor=model.predictor, content_column="content", config=config):
+    for batch in predict_partition(batches, predictor=model.predictor, image_column="content", config=config):
         for row in batch.to_pylist():
             yield keys.pop(row.pop("row")), row
 

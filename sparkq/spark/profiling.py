@@ -21,7 +21,7 @@ from sparkq.engines import Engine
 from sparkq.errors import InputError
 from sparkq.partition import predict_partition
 from sparkq.predictor import Predictor
-from sparkq.spark.schemas import find_content_column, output_schema
+from sparkq.spark.schemas import find_image_column, output_schema
 from sparkq.spark.shipping import ShippedModel, ship_model
 
 __all__ = ["predict_profiled", "require_pyinstrument"]
@@ -54,19 +54,22 @@ def predict_profiled(images_df: DataFrame, artifact: ModelArtifact, folder: str,
         Local on every worker; it gets ``worker-PID.trace.json`` (Chrome's format: Perfetto, chrome://tracing),
         ``worker-PID.html`` (call tree and timeline) and ``worker-PID.speedscope.json`` (a flame graph at speedscope.app).
     """
-    content_column = find_content_column(images_df.schema, config.content_column)
+    image_column = find_image_column(images_df.schema, config)
     context = images_df.sparkSession.sparkContext
     model = ship_model(
         context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
-    task = partial(_profiled_batches, model=model, content_column=content_column, config=config, folder=folder)
-    return images_df.mapInArrow(task, output_schema(images_df.schema, content_column))
+    task = partial(_profiled_batches, model=model, image_column=image_column, config=config, folder=folder)
+    return images_df.mapInArrow(task, output_schema(images_df.schema, image_column if config.uri_column is None else None))
 
 
 def _profiled_batches(
-    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, content_column: str, config: InferenceConfig, folder: str,
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, image_column: str, config: InferenceConfig, folder: str,
 ) -> Iterator[pa.RecordBatch]:
-    predicted = predict_partition(iter(batches), predictor=model.predictor, content_column=content_column, config=config)
+    # In one thread: a profiler sees only its own.
+    predicted = predict_partition(
+        iter(batches), predictor=model.predictor, image_column=image_column, config=config, prefetch_bytes=0,
+    )
     if next(_tasks) == _PROFILED_TASK:
         yield from _profile(predicted, model.predictor(), Path(folder))
     yield from predicted

@@ -12,9 +12,10 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
 
-__all__ = ["PREDICTION_FIELDS", "find_content_column", "output_schema"]
+__all__ = ["PREDICTION_FIELDS", "find_content_column", "find_image_column", "find_uri_column", "output_schema"]
 
 _RANKED = StructType([
     StructField("label", IntegerType()), StructField("label_name", StringType()), StructField("score", FloatType()),
@@ -79,8 +80,45 @@ def find_content_column(schema: StructType, content_column: str | None) -> str:
     return content_column
 
 
-def output_schema(schema: StructType, content_column: str) -> StructType:
-    """Input columns without the image bytes, then `PREDICTION_FIELDS`.
+def find_image_column(schema: StructType, config: InferenceConfig) -> str:
+    """Name of the column with the images, or with their uris where `config` has a ``uri_column``.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or it is of another type.
+    """
+    if config.uri_column is not None:
+        return find_uri_column(schema, config.uri_column)
+    return find_content_column(schema, config.content_column)
+
+
+def find_uri_column(schema: StructType, uri_column: str | None) -> str:
+    """Name of the column with uris; None looks for ``uri``, then for the only string.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or it holds no strings.
+    """
+    columns = ", ".join(f"{field.name} {field.dataType.simpleString()[:40]}" for field in schema)
+    fitting = [field.name for field in schema if isinstance(field.dataType, StringType)]
+    if uri_column is None:
+        if "uri" in fitting or len(fitting) == 1:
+            return "uri" if "uri" in fitting else fitting[0]
+        raise InputError(
+            f"uris: expected one string column of paths or uris; got {len(fitting)} among: {columns}.",
+            hint="name it: InferenceConfig(uri_column=...) or --uri-column.",
+        )
+    if uri_column not in fitting:
+        raise InputError(
+            f"uris: expected a string column {uri_column!r} of paths or uris; got: {columns}.", hint="check the name.",
+        )
+    return uri_column
+
+
+def output_schema(schema: StructType, content_column: str | None) -> StructType:
+    """Input columns without the image bytes (None: there are none), then `PREDICTION_FIELDS`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where images come from: directories of files, and Parquet with bytes."""
+"""Where images come from: directories of files, Parquet with bytes, and lists of uris."""
 from __future__ import annotations
 
 import os
@@ -47,9 +47,11 @@ def read_images(
     spark : SparkSession
         A classic session.
     path : str
-        A directory (searched recursively), one file, or Parquet with a binary column; local path or uri.
+        A directory (searched recursively), one file, Parquet with a binary column, or a list of uris; local path or uri.
     input_format : str
-        ``images``, ``parquet``, or ``auto``: Parquet if `path` ends in ``.parquet`` or is a folder of such files.
+        ``images``, ``parquet``, or ``auto``: Parquet if `path` ends in ``.parquet`` or is a folder of such files. ``uri``:
+        Parquet with a string column of uris, or a text file with one a line; there, blank lines are skipped, and a relative
+        path is relative to the text file.
     glob : str, optional
         Only files whose name matches, e.g. ``*.jpg``. Without it every file counts as an image: one that is none
         becomes an error row, it does not vanish.
@@ -57,7 +59,7 @@ def read_images(
     Returns
     -------
     DataFrame
-        ``path, modificationTime, length, content`` for files; a Parquet's own columns otherwise.
+        ``path, modificationTime, length, content`` for files; ``uri`` for a text file; a Parquet's own columns otherwise.
 
     Raises
     ------
@@ -67,9 +69,13 @@ def read_images(
     location = _literal(spark, spark_path(path))
     if input_format == "auto":
         input_format = "parquet" if _is_parquet(spark, path, location) else "images"
+    elif input_format == "uri" and _is_parquet(spark, path, location):
+        input_format = "parquet"
     try:
         if input_format == "parquet":
             return spark.read.parquet(location)
+        if input_format == "uri":
+            return _listed_uris(spark, path, location)
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
         if glob is not None:
             reader = reader.option("pathGlobFilter", glob)
@@ -78,6 +84,17 @@ def read_images(
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
         raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
+
+
+def _listed_uris(spark: SparkSession, path: str, location: str) -> DataFrame:
+    lines = spark.read.text(location).select(F.trim(F.regexp_replace("value", "\\s+$", "")).alias("uri")).where("uri != ''")
+    listed, filesystem = hadoop_path(spark, spark_path(path))
+    if not filesystem.exists(listed) or not filesystem.getFileStatus(listed).isFile():
+        # Of several files together nobody says which folder is meant: a relative path becomes an error row.
+        return lines
+    folder = os.path.dirname(path if is_uri(path) else os.path.abspath(path))
+    absolute = F.col("uri").rlike(r"^(/|[A-Za-z][A-Za-z0-9+.-]+:/)")
+    return lines.select(F.when(absolute, F.col("uri")).otherwise(F.concat(F.lit(f"{folder}/"), F.col("uri"))).alias("uri"))
 
 
 def read_files(spark: SparkSession, paths: list[str]) -> DataFrame:
