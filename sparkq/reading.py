@@ -92,7 +92,7 @@ def read_object(
     for attempt in range(1, attempts + 1):
         try:
             return read(path, admit)
-        except (OSError, pa.ArrowException, InputError) as error:
+        except (OSError, ValueError, pa.ArrowException, InputError) as error:
             failure, may_pass = _failure(uri, error, attempt)
             if not may_pass or attempt == attempts:
                 raise failure from error

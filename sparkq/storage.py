@@ -21,8 +21,8 @@ def is_uri(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """`path` as it may stand in a message or a log: without the credentials that a uri can carry."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+://)[^/@]*@", r"\1***@", path)
+    """`path`, or a text with paths, as it may stand in a message or a log: without the credentials that a uri can carry."""
+    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/@\s]*@", r"\1***@", path)
 
 
 def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -39,7 +39,7 @@ def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(arrow_uri)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
-            f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {error}."
+            f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {shown(str(error))}."
         ) from error
     return filesystem, path
 
