@@ -66,7 +66,9 @@ def _coefficients(image: Image.Image, data: bytes | memoryview, real_pixels: int
     return int(_COEFFICIENT_BYTES * samples * real_pixels)
 
 
-def _components_of_first_scan(data: bytes | memoryview) -> int:
+def _components_of_first_scan(file: bytes | memoryview) -> int:
+    # Arrow's buffers give signed bytes.
+    data = memoryview(file).cast("B")
     place = _FIRST_SEGMENT
     while place + 4 < len(data):
         if data[place] != 0xFF:

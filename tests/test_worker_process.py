@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from models import noise
+from models import encoded, noise
+from PIL import Image, ImageFilter
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.float_model import load_float_model
@@ -70,3 +71,66 @@ def test_resnet50_in_a_worker(resnet50: Path, engine: str, megabytes: int) -> No
     assert set(modules).isdisjoint(HEAVY)
     assert int(peak) / 1024 < megabytes
     assert "loaded model ResNet" in done.stderr and "first batch: 16 images" in done.stderr
+
+
+HUGE_AMONG_SMALL = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+import torch
+import sparkq.spark.inference
+from sparkq.artifact import ModelArtifact
+from sparkq.config import InferenceConfig
+from sparkq.partition import predict_partition
+from sparkq.predictor_cache import PredictorKey, cached_predictor
+
+model, folder = sys.argv[1:]
+predictor = lambda: cached_predictor(PredictorKey("model", "fbgemm", 1), lambda: ModelArtifact.load(model))
+paths = sorted(map(str, Path(folder).iterdir()))
+
+def one_by_one():
+    for path in paths:
+        yield pa.record_batch({"path": [path], "content": [Path(path).read_bytes()]})
+
+by_uri = InferenceConfig(uri_column="path")
+for batches, column, config in (
+    (iter([pa.record_batch({"path": paths})]), "path", by_uri), (one_by_one(), "content", InferenceConfig()),
+):
+    for batch in predict_partition(batches, predictor=predictor, image_column=column, config=config):
+        for row in batch.to_pylist():
+            print(row["path"].rpartition("/")[2], row["error_code"], row["label"])
+print(torch.get_num_threads(), torch.get_num_interop_threads())
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def huge_among_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 small images, and three of 100 megapixels: a JPEG, a progressive one, a PNG."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, pixels in enumerate(noise(48, size=64)):
+        (folder / f"{number:02d}.png").write_bytes(encoded(pixels))
+    huge = Image.new("RGB", (10_000, 10_000))
+    tile = Image.fromarray(noise(1, size=1000)[0]).resize((1000, 1000)).filter(ImageFilter.GaussianBlur(2))
+    for number in range(100):
+        huge.paste(tile, (number % 10 * 1000, number // 10 * 1000))
+    huge.save(folder / "20 huge.jpg", quality=90)
+    huge.save(folder / "30 progressive.jpg", quality=90, progressive=True)
+    Image.new("RGB", (10_000, 10_000)).save(folder / "40 huge.png", compress_level=1)
+    return folder
+
+
+def test_a_huge_image_among_small_ones(resnet50: Path, huge_among_small: Path) -> None:
+    """ResNet-50 at batch 16 stays below 700 MB, images read by the worker or sent by Spark; what cannot be decoded so is a row."""
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE_AMONG_SMALL, resnet50, huge_among_small], capture_output=True, text=True, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    *rows, threads, peak = done.stdout.splitlines()
+    assert threads == "1 1"
+    found = [tuple(line.rsplit(" ", 2)) for line in rows]
+    assert found[:51] == found[51:]
+    errors = {name: code for name, code, _ in found if code != "None"}
+    assert errors == {"30 progressive.jpg": "image_too_large", "40 huge.png": "image_too_large"}
+    assert int(peak) / 1024 < 700

@@ -18,10 +18,17 @@ from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, s
 from sparkq.errors import EngineError, SparkqError
 from sparkq.spark.job_process import JobRequest, JobTimes
 
-__all__ = ["PEERS", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
+__all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
 
 SPARKQ = "sparkq"
 PEERS = ("mapInArrow", "predict_batch_udf")
+PLAIN = "plain_loop"
+"""No Spark: what the same decoder and engine reach in as many processes."""
+DELAYED = "sparkq_50ms_reads"
+"""sparkq, with so much latency before every read."""
+
+_MODULES = {PLAIN: "sparkq.benchmark.plain_loop"}
+_SPARK_MODULE = "sparkq.spark.job_process"
 _SMALL_IMAGES_PER_CORE = 2
 _TIMEOUT_SECONDS = 3600
 
@@ -33,7 +40,7 @@ class JobRow:
     Parameters
     ----------
     variant : str
-        ``sparkq`` or a peer.
+        ``sparkq``, `DELAYED`, `PLAIN` or a peer.
     runs : str
         What it runs the model with.
     error : str, optional
@@ -115,8 +122,9 @@ class Jobs:
         request = dataclasses.replace(
             self._request, variant=variant, cores=cores, folders=folders, output=str(place / "output"), started=time.time(),
         )
+        module = _MODULES.get(variant, _SPARK_MODULE)
         (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
-        command = [sys.executable, "-m", "sparkq.spark.job_process", str(place / "request.json"), str(place / "result.json")]
+        command = [sys.executable, "-m", module, str(place / "request.json"), str(place / "result.json")]
         # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
         with (place / "log").open("w") as log:

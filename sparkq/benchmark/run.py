@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sparkq.artifact import ModelArtifact
 from sparkq.benchmark.cold_start import measure_cold_start
 from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_engines
-from sparkq.benchmark.job import PEERS, SPARKQ, JobRow, Jobs, measure_jobs
+from sparkq.benchmark.job import DELAYED, PEERS, PLAIN, SPARKQ, JobRow, Jobs, measure_jobs
 from sparkq.benchmark.machine import describe_machine
 from sparkq.benchmark.pipeline import measure_pipeline, preprocessed
 from sparkq.benchmark.prices import PriceList, cost_rows
@@ -104,7 +104,10 @@ def run_benchmark(plan: Plan, subject: Subject, files: Sequence[Path], work: Pat
         jobs = _jobs(plan, subject, artifact, engine, files, work)
         job_rows = _job_parts(plan, subject, artifact, engine, contents, jobs, result)
         # The whole job counts, where it was measured.
-        speeds = {row.variant: row.images_per_second.median / plan.cores for row in job_rows if row.images_per_second} or speeds
+        speeds = {
+            row.variant: row.images_per_second.median / plan.cores for row in job_rows
+            if row.images_per_second and row.variant in (SPARKQ, *PEERS)
+        } or speeds
     if "cost" in plan.parts and plan.prices is not None:
         costs = cost_rows(plan.prices, speeds, own=SPARKQ if SPARKQ in speeds else None)
         result["costs"] = {
@@ -184,7 +187,7 @@ def _job_parts(
 
 
 def _variants(subject: Subject, artifact: ModelArtifact, engine: str) -> dict[str, str]:
-    variants = {SPARKQ: engine, PEERS[0]: _peer_engine(artifact, engine)}
+    variants = {SPARKQ: engine, DELAYED: engine, PLAIN: engine, PEERS[0]: _peer_engine(artifact, engine)}
     return variants if subject.spec is None else {**variants, PEERS[1]: EAGER}
 
 

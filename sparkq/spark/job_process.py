@@ -19,6 +19,7 @@ from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.config_parsing import parse_config
 from sparkq.errors import InputError
+from sparkq.spark.delayed import predict_delayed
 from sparkq.spark.inference import predict
 from sparkq.spark.peers import map_in_arrow, predict_batch
 from sparkq.spark.planning import with_planned_partitions
@@ -26,8 +27,11 @@ from sparkq.spark.profiling import predict_profiled
 from sparkq.spark.session import session_for
 from sparkq.spark.sinks import write_predictions
 from sparkq.spark.sources import count_images, read_images
+from sparkq.spark.worker_reads import choose_reads
 
 __all__ = ["JobRequest", "JobTimes", "run_job"]
+
+_DELAY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class JobRequest:
     Parameters
     ----------
     variant : str
-        ``sparkq``, ``profiled`` (the same, under profilers), or a peer: ``predict_batch_udf``, ``mapInArrow``.
+        ``sparkq``, ``profiled`` (the same, under profilers), ``sparkq_50ms_reads`` (the same, with latency), or a peer:
+        ``predict_batch_udf``, ``mapInArrow``.
     artifact : str
         The model, INT8 for ``mapInArrow``; it also says how images are preprocessed.
     engine, peer_engine : str
@@ -125,19 +130,28 @@ def _timed(job: Job, spark: SparkSession, request: JobRequest, folder: str, name
     return seconds, rows
 
 
-def _planned(spark: SparkSession, folder: str) -> DataFrame:
-    return with_planned_partitions(read_images(spark, folder), images=count_images(read_images(spark, folder), folder))
+def _planned(spark: SparkSession, request: JobRequest, folder: str, *, read: str = "auto") -> tuple[DataFrame, InferenceConfig]:
+    """Images and settings, as `sparkq predict` makes them."""
+    config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
+    images, config = choose_reads(read_images(spark, folder), config, read=read)
+    return with_planned_partitions(images, images=count_images(images, folder)), config
 
 
 def _sparkq(spark: SparkSession, request: JobRequest, folder: str, output: str) -> None:
-    config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
-    write_predictions(predict(_planned(spark, folder), ModelArtifact.load(request.artifact), config=config), output)
+    images, config = _planned(spark, request, folder)
+    write_predictions(predict(images, ModelArtifact.load(request.artifact), config=config), output)
+
+
+def _delayed(spark: SparkSession, request: JobRequest, folder: str, output: str) -> None:
+    images, config = _planned(spark, request, folder, read="workers")
+    artifact = ModelArtifact.load(request.artifact)
+    write_predictions(predict_delayed(images, artifact, config=config, seconds=_DELAY_SECONDS), output)
 
 
 def _profiled(spark: SparkSession, request: JobRequest, folder: str, output: str) -> None:
-    config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
+    images, config = _planned(spark, request, folder)
     artifact, profile = ModelArtifact.load(request.artifact), str(request.profile)
-    write_predictions(predict_profiled(_planned(spark, folder), artifact, profile, config=config), output)
+    write_predictions(predict_profiled(images, artifact, profile, config=config), output)
 
 
 def _files(spark: SparkSession, folder: str, cores: int) -> DataFrame:
@@ -157,7 +171,7 @@ def _map_in_arrow(spark: SparkSession, request: JobRequest, folder: str, output:
 
 
 _VARIANTS: dict[str, Job] = {
-    "sparkq": _sparkq, "profiled": _profiled, "predict_batch_udf": _predict_batch_udf, "mapInArrow": _map_in_arrow,
+    "sparkq": _sparkq, "sparkq_50ms_reads": _delayed, "profiled": _profiled, "predict_batch_udf": _predict_batch_udf, "mapInArrow": _map_in_arrow,
 }
 
 

@@ -11,6 +11,7 @@ from sparkq.config import InferenceConfig
 from sparkq.errors import ImageError, InputError
 from sparkq.reading import read_object
 from sparkq.spark.actions import run_action
+from sparkq.spark.schemas import find_content_column
 from sparkq.spark.sources import is_file_source
 from sparkq.storage import shown
 
@@ -44,7 +45,7 @@ def choose_reads(images_df: DataFrame, config: InferenceConfig, *, read: str) ->
     Raises
     ------
     InputError
-        If workers shall read, and the images are not files.
+        If workers shall read, and the images are not files; or there is no such ``content_column``.
     """
     if config.uri_column is not None or read == "spark":
         return images_df, config
@@ -52,6 +53,7 @@ def choose_reads(images_df: DataFrame, config: InferenceConfig, *, read: str) ->
         if read == "workers":
             raise InputError("read: expected a directory of images for 'workers'; got a table with the images themselves.")
         return images_df, config
+    find_content_column(images_df.schema, config.content_column)
     if read == "auto" and not _driver_can_read(images_df):
         return images_df, config
     _logger.info("read: workers open the files themselves")

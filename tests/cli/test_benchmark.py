@@ -49,7 +49,8 @@ def _check_result(result: dict[str, Any]) -> None:
     assert [row["engine"] for row in result["cold_starts"]] == ["fbgemm"]
     assert all(row[name] > 0 for row in result["cold_starts"] for name in row if name != "engine")
     assert [(row["variant"], row["runs"], row["error"]) for row in result["jobs"]] == [
-        ("sparkq", "fbgemm", None), ("mapInArrow", "openvino", None), ("predict_batch_udf", "float32 eager", None),
+        ("sparkq", "fbgemm", None), ("sparkq_50ms_reads", "fbgemm", None), ("plain_loop", "fbgemm", None),
+        ("mapInArrow", "openvino", None), ("predict_batch_udf", "float32 eager", None),
     ]
     for row in result["jobs"]:
         assert all(row[name]["rounds"] == 1 for name in ("start_seconds", "cold_seconds", "job_seconds"))
