@@ -66,7 +66,8 @@ def _truncated() -> dict[str, Case]:
     photo = texture(48, 64)
     cases: dict[str, Case] = {}
     for name, whole in (
-        ("JPEG", encode(photo, "JPEG")), ("progressive JPEG", encode(photo, "JPEG", progressive=True)), ("PNG", encode(photo, "PNG")),
+        ("JPEG", encode(photo, "JPEG")), ("progressive JPEG", encode(photo, "JPEG", progressive=True)),
+        ("PNG", encode(photo, "PNG")),
     ):
         for tenth in range(1, 10):
             cases[f"{name} cut at {tenth}/10"] = (whole[:len(whole) * tenth // 10], "truncated_image")

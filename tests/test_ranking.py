@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sparkq.ranking import best_class, ranked, softmax
 
@@ -42,6 +44,16 @@ class TestRanked:
         outputs = np.zeros((1, 300), np.float32)
         outputs[0, [250, 40]] = 1
         assert ranked(outputs, 300)[0].tolist() == [40, 250, *(index for index in range(300) if index not in (40, 250))]
+
+    @settings(max_examples=200, deadline=None)
+    @given(data=st.data(), top_k=st.integers(1, 12), classes=st.integers(1, 120))
+    def test_the_order_is_that_of_a_stable_sort(self, data: st.DataObject, top_k: int, classes: int) -> None:
+        """Of few levels, as INT8 gives them, and of what is no number."""
+        level = st.sampled_from([-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, np.inf, -np.inf, np.nan])
+        rows = data.draw(st.lists(st.lists(level, min_size=classes, max_size=classes), max_size=3))
+        outputs = np.array(rows, np.float32).reshape(-1, classes)
+        expected = np.argsort(-outputs, axis=-1, kind="stable")[:, :top_k]
+        assert np.array_equal(ranked(outputs, top_k), expected)
 
     @pytest.mark.parametrize("top_k", [3, 4, 1000])
     def test_more_than_there_are(self, top_k: int) -> None:

@@ -121,7 +121,7 @@ def huge_among_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_huge_image_among_small_ones(resnet50: Path, huge_among_small: Path) -> None:
-    """ResNet-50 at batch 16 stays below 700 MB, images read by the worker or sent by Spark; what cannot be decoded so is a row."""
+    """ResNet-50 at batch 16 stays below 700 MB, whoever reads; what cannot be decoded so is a row."""
     done = subprocess.run(
         [sys.executable, "-c", HUGE_AMONG_SMALL, resnet50, huge_among_small], capture_output=True, text=True, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

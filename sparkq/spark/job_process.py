@@ -171,7 +171,8 @@ def _map_in_arrow(spark: SparkSession, request: JobRequest, folder: str, output:
 
 
 _VARIANTS: dict[str, Job] = {
-    "sparkq": _sparkq, "sparkq_50ms_reads": _delayed, "profiled": _profiled, "predict_batch_udf": _predict_batch_udf, "mapInArrow": _map_in_arrow,
+    "sparkq": _sparkq, "sparkq_50ms_reads": _delayed, "profiled": _profiled,
+    "predict_batch_udf": _predict_batch_udf, "mapInArrow": _map_in_arrow,
 }
 
 
