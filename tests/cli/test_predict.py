@@ -146,6 +146,33 @@ def test_table_in_table_out(spark: SparkSession, sparkq: Command, model: Path, t
     assert sorted(row["shop_id"] for row in pq.read_table(tmp_path / "out").to_pylist()) == list(range(6))
 
 
+def test_uris(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """A text file of them and a table of them; what is not there is counted by its own code, apart from bad images."""
+    paths = sorted(images.iterdir())[:6]
+    (tmp_path / "list.txt").write_text("".join(f"{path}\n" for path in [*paths, "gone.png"]))
+    rows = [(f"file:{path}", str(path), path.stem) for path in paths]
+    spark.createDataFrame(rows, "source string, copy string, path string").write.parquet(str(tmp_path / "table"))
+    given = ("predict", "--model", model, "--input-format", "uri", "--json")
+    found = sparkq(*given, "--input", tmp_path / "list.txt", "--output", tmp_path / "listed")
+    assert (found.code, found.document["ok"], found.document["error_codes"]) == (0, 6, {"not_found": 1}), found.err
+    found = sparkq(*given, "--input", tmp_path / "table", "--output", tmp_path / "tabled", "--uri-column", "source")
+    assert (found.code, found.document["ok"]) == (0, 6), found.err
+    listed, tabled = (pq.read_table(tmp_path / name).to_pylist() for name in ("listed", "tabled"))
+    labels = {row["uri"].rpartition("/")[2]: row["label"] for row in listed if row["status"] == "ok"}
+    assert labels == {f"{row['path']}.png": row["label"] for row in tabled}
+
+
+def test_who_reads_makes_no_difference(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """The same rows in the same columns."""
+    tables = []
+    for read in ("workers", "spark"):
+        output = tmp_path / read
+        found = sparkq("predict", "--model", model, "--input", images, "--output", output, "--read", read)
+        assert found.code == 0, found.err
+        tables.append(pq.read_table(output).sort_by("path"))
+    assert tables[0].equals(tables[1]) and tables[0].num_rows == IMAGES
+
+
 def test_config_file_with_relative_paths(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
     """As scheduled jobs use it; an option wins."""
     (model.parent / "photos").symlink_to(images)
@@ -218,13 +245,18 @@ def test_artifacts_that_cannot_be_used(
         (["--input", "photos", "--model", "float.sparkq", "--drift-sample", "1"], ("recipe none", "calibration images")),
         (["--input", "photos", "--batch-size", "most"], ("batch_size", "at least 1", "'most'")),
         (["--input", "photos", "--same-everywhere"], ("same_everywhere", "engine auto")),
+        (["--input", "photos", "--read", "driver"], ("read", "workers", "'driver'")),
+        (["--input", "photos", "--uri-column", "path"], ("uri_column", "input_format uri")),
+        (["--input", "text_table", "--input-format", "uri", "--uri-column", "where"], ("'where'", "content string")),
+        (["--input", "label_table", "--read", "workers"], ("read", "directory", "table")),
         (["--input", "nosuch://bucket/x"], ("nosuch://bucket/x", "filesystem")),
     ],
     ids=[
         "empty_folder", "missing_folder", "missing_table", "nothing_matches", "wrong_dtype", "column_clash",
         "missing_content_column", "images_as_parquet", "unknown_format", "engine_does_not_fit", "missing_model", "unknown_key",
         "zero_top_k", "drift_sample_no_share", "no_calibration_profile", "batch_size_in_words",
-        "same_without_auto", "unknown_filesystem",
+        "same_without_auto", "unknown_reader", "uri_column_of_images", "missing_uri_column", "workers_on_a_table",
+        "unknown_filesystem",
     ],
 )
 def test_refused(
