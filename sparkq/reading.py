@@ -33,7 +33,7 @@ READ_ERROR_CODES = ("invalid_uri", "not_found", "read_failed")
 
 # Arrow's S3 client holds 25 connections. At 50 ms a request, and two requests an object, this is 240 objects a second.
 _READS_IN_FLIGHT = 24
-_BYTES_WAITING = 64 * 2**20
+_BYTES_WAITING = 32 * 2**20
 
 # With full jitter these wait 3 s on average and at most 6 before the last attempt, long enough for S3 to scale a prefix out.
 _ATTEMPTS = 6
@@ -179,7 +179,8 @@ def read_objects(
     read : ReadObject
         How one is read.
     in_flight, bytes_waiting : int
-        Objects that are read, or wait for the caller, at once; and their bytes. One larger than that is read alone.
+        Objects that are read, or wait for the caller, at once; and their bytes, with those of the one that the caller has. One
+        that is larger is read when it is the next.
 
     Yields
     ------
@@ -192,22 +193,22 @@ def read_objects(
     try:
         for number, uri in enumerate(uris):
             if len(pending) == in_flight:
-                yield _taken(pending, room)
+                yield _taken(pending)
+                room.leave()
             pending.append(pool.submit(_read_one, uri, number, read, room, max_bytes))
         while pending:
-            yield _taken(pending, room)
+            yield _taken(pending)
+            room.leave()
     finally:
         room.close()
         pool.shutdown(cancel_futures=True)
 
 
-def _taken(pending: deque[Future[bytes]], room: _Room) -> bytes | ImageError:
+def _taken(pending: deque[Future[bytes]]) -> bytes | ImageError:
     try:
         return pending.popleft().result()
     except ImageError as error:
         return error
-    finally:
-        room.leave()
 
 
 def _read_one(uri: str | None, number: int, read: ReadObject, room: _Room, max_bytes: int) -> bytes:
@@ -223,7 +224,8 @@ def _read_one(uri: str | None, number: int, read: ReadObject, room: _Room, max_b
 
 
 class _Room:
-    """So many bytes may wait to be taken; the oldest may always come in, or all would wait for each other."""
+    """So many bytes may be in memory until the caller is done with them; the oldest object may always come in, or all would wait
+    for each other."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -244,7 +246,7 @@ class _Room:
             self._sizes[number] = size
 
     def leave(self) -> None:
-        """The oldest object was taken."""
+        """The caller is done with the oldest object."""
         with self._changed:
             self._sizes.pop(self._oldest, None)
             self._oldest += 1

@@ -164,8 +164,7 @@ def test_both_bounds_hold(sizes: list[int], in_flight: int, room: int) -> None:
         with lock:
             held -= len(data)
     assert taken == len(sizes)
-    # What the caller holds is not waiting any more, though this counts it until it is looked at.
-    assert most <= room + 2 * max([0, *sizes])
+    assert most <= room + max([0, *sizes])
 
 
 def test_errors_stand_in_their_places() -> None:
