@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 
 import pytest
@@ -32,6 +32,14 @@ def _made(sizes: list[int], made: list[int] | None = None) -> Generator[int, Non
         yield size
 
 
+def _wait_until(happened: Callable[[], bool]) -> None:
+    """However busy the machine is."""
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.001)
+
+
 @settings(max_examples=100, deadline=None)
 @given(sizes=st.lists(st.integers(0, 20), max_size=50), max_bytes=st.integers(1, 30), stop=st.integers(0, 60))
 def test_the_same_items_in_order(sizes: list[int], max_bytes: int, stop: int) -> None:
@@ -47,7 +55,9 @@ def test_no_more_waits_than_fits() -> None:
     made: list[int] = []
     items = prefetched(_made([10] * 20, made), size=lambda item: item, max_bytes=35)
     assert next(items) == 10
-    time.sleep(0.2)
+    _wait_until(lambda: len(made) == 1 + 3 + 1)
+    # What would be made beyond the bound would be made now.
+    time.sleep(0.05)
     assert len(made) == 1 + 3 + 1
     items.close()
 
@@ -56,23 +66,19 @@ def test_an_item_larger_than_the_bound_waits_alone() -> None:
     made: list[int] = []
     items = prefetched(_made([100] * 5, made), size=lambda item: item, max_bytes=35)
     assert next(items) == 100
-    time.sleep(0.2)
+    _wait_until(lambda: len(made) == 1 + 1 + 1)
+    time.sleep(0.05)
     assert len(made) == 1 + 1 + 1
     assert list(items) == [100] * 4
 
 
 def test_it_works_ahead_while_the_caller_works() -> None:
-    """Ten items that take 20 ms to make and 20 ms to use are 0.2 s of both together, not 0.4."""
-    def slow() -> Generator[int, None, None]:
-        for number in range(10):
-            time.sleep(0.02)
-            yield number
-
-    alone = {threading.get_ident()}
-    used: set[int] = set()
-    for _ in prefetched(_in_thread(slow(), used), size=lambda item: 1, max_bytes=5):
-        time.sleep(0.02)
-    assert used and used.isdisjoint(alone)
+    """The next item is made, in another thread, while this one is in use."""
+    made: list[int] = []
+    makers: set[int] = set()
+    for number, _ in enumerate(prefetched(_in_thread(_made([1] * 10, made), makers), size=lambda item: 1, max_bytes=5)):
+        _wait_until(lambda: len(made) > min(number + 1, 9))
+    assert makers and threading.get_ident() not in makers
 
 
 def _in_thread(source: Iterator[int], used: set[int]) -> Generator[int, None, None]:

@@ -60,10 +60,8 @@ def test_local_files_by_every_spelling(tmp_path: Path, name: str, scheme: str) -
     ("/no/nul\0byte.jpg", "invalid_uri"),
 ])
 def test_each_failure_has_its_code(uri: str | None, code: str) -> None:
-    """None of them is an exception, and none is tried again."""
-    started = time.monotonic()
+    """None of them is an exception."""
     assert code_of(uri) == code
-    assert time.monotonic() - started < 60
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
@@ -127,11 +125,10 @@ def test_order_is_kept_whatever_takes_longer() -> None:
 
 
 def test_latency_hides() -> None:
-    """100 reads of 50 ms, 25 at once: a fifth of a second and not five."""
-    started = time.monotonic()
-    found = list(read_objects(["1 x"] * 100, max_bytes=LARGE, read=Store(lambda uri: 0.05), in_flight=25))
-    assert len(found) == 100
-    assert time.monotonic() - started < 2.5
+    """Of 100 reads of 50 ms, 25 wait at once."""
+    store = Store(lambda uri: 0.05)
+    assert len(list(read_objects(["1 x"] * 100, max_bytes=LARGE, read=store, in_flight=25))) == 100
+    assert store.most == 25
 
 
 @settings(max_examples=40, deadline=None)

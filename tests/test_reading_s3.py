@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from functools import partial
 
@@ -54,11 +53,9 @@ def _read(uris: list[str]) -> list[bytes | ImageError]:
 
 
 def test_latency_hides_behind_other_reads(store: DisturbedS3) -> None:
-    """Two requests of 50 ms an object are 4 s one after the other; all bytes are right."""
+    """Two requests of 50 ms an object, many of them at once; all bytes are right."""
     store.disturbances.delay_seconds = 0.05
-    started = time.monotonic()
     assert _read(_uris()) == list(digit_files(FILES))
-    assert time.monotonic() - started < 3
     assert 8 < store.disturbances.most_at_once <= 30
 
 
