@@ -25,6 +25,7 @@ __all__ = ["JobPlan", "image_cost", "plan_job", "planned_images", "with_planned_
 _FEW_IMAGES_PER_TASK = 64
 """Two tasks a slot of so few images are short enough for any model: no need to measure it."""
 _MOST_FOOTERS = 64
+_LISTED_ROWS_A_BATCH = 64
 
 _logger = logging.getLogger(__name__)
 
@@ -122,6 +123,9 @@ def plan_job(images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slo
     groups = None
     if inventory.are_files:
         settings.update(scan_settings(tasks, file_cost_bytes=cost.fixed_cost_bytes))
+    if inventory.are_files and not holds_bytes(images_df):
+        # Spark asks the storage for each file again while it makes these rows: in small batches it does so while workers compute.
+        settings["spark.sql.execution.arrow.maxRecordsPerBatch"] = str(_LISTED_ROWS_A_BATCH)
     if holds_bytes(images_df):
         largest = inventory.largest_bytes or cost.mean_bytes
         settings.update(arrow_settings(mean_bytes=cost.mean_bytes, largest_bytes=largest))

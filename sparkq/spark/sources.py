@@ -54,9 +54,9 @@ def read_images(
     path : str
         A directory (searched recursively), one file, Parquet with a binary column, or a list of uris; local path or uri.
     input_format : str
-        ``images``, ``parquet``, or ``auto``: Parquet if `path` ends in ``.parquet`` or is a folder of such files. ``uri``:
-        Parquet with a string column of uris, or a text file with one a line; there, blank lines are skipped, and a relative
-        path is relative to the text file.
+        ``images``, ``parquet``, or ``auto``: Parquet if `path` ends in ``.parquet`` or is a folder of such files. A folder with
+        ``_delta_log`` is read by Delta Lake, which knows the files that still count. ``uri``: Parquet with a string column of
+        uris, or a text file with one a line; there, blank lines are skipped, and a relative path is relative to the text file.
     glob : str, optional
         Only files whose name matches, e.g. ``*.jpg``. Without it every file counts as an image: one that is none
         becomes an error row, it does not vanish.
@@ -71,14 +71,15 @@ def read_images(
     InputError
         If there is nothing at `path`.
     """
-    location = _literal(spark, spark_path(path))
+    plain = spark_path(path)
+    location = _literal(spark, plain)
     if input_format == "auto":
-        input_format = "parquet" if _is_parquet(spark, path, location) else "images"
-    elif input_format == "uri" and _is_parquet(spark, path, location):
+        input_format = "parquet" if _is_parquet(spark, plain) else "images"
+    elif input_format == "uri" and _is_parquet(spark, plain):
         input_format = "parquet"
     try:
         if input_format == "parquet":
-            return spark.read.parquet(location)
+            return spark.read.format("delta").load(plain) if _is_delta(spark, plain) else spark.read.parquet(location)
         if input_format == "uri":
             return _listed_uris(spark, path, location)
         reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
@@ -86,6 +87,11 @@ def read_images(
             reader = reader.option("pathGlobFilter", glob)
         return with_empty_files(reader.load(location))
     except (PySparkException, Py4JJavaError) as error:
+        if "DATA_SOURCE_NOT_FOUND" in str(error):
+            raise InputError(
+                f"input {path}: expected a session with Delta Lake for a folder with _delta_log; got one without.",
+                hint="spark-submit --packages io.delta:delta-spark_2.13:VERSION, or give a plain Parquet folder.",
+            ) from error
         if "PATH_NOT_FOUND" in str(error):
             raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
         raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
@@ -153,8 +159,13 @@ def escaped_path(location: str) -> str:
     return re.sub(_GLOB_CHARACTERS, r"\\\1", location)
 
 
-def _is_parquet(spark: SparkSession, path: str, location: str) -> bool:
-    if path.rstrip("/").endswith((".parquet", ".parq")):
+def _is_delta(spark: SparkSession, location: str) -> bool:
+    log, filesystem = hadoop_path(spark, f"{location.rstrip('/')}/_delta_log")
+    return bool(filesystem.exists(log))
+
+
+def _is_parquet(spark: SparkSession, location: str) -> bool:
+    if location.rstrip("/").endswith((".parquet", ".parq")) or _is_delta(spark, location):
         return True
     folder, filesystem = hadoop_path(spark, location)
     if not filesystem.exists(folder) or not filesystem.getFileStatus(folder).isDirectory():

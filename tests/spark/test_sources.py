@@ -150,3 +150,13 @@ def test_spark_path_on_emr(monkeypatch: pytest.MonkeyPatch) -> None:
     """EMR reads ``s3://`` by its own filesystem."""
     monkeypatch.setenv("EMR_RELEASE_LABEL", "emr-7.2.0")
     assert spark_path("s3://bucket/data") == "s3://bucket/data"
+
+
+def test_a_delta_table_is_not_taken_for_its_files(spark: SparkSession, tmp_path: Path) -> None:
+    """Files that Delta no longer counts would come back; without Delta Lake the job says what is missing."""
+    spark.createDataFrame([(bytearray(b"x"),)], "content binary").write.parquet(str(tmp_path / "table"))
+    (tmp_path / "table" / "_delta_log").mkdir()
+    for input_format in ("auto", "parquet"):
+        with pytest.raises(InputError, match="Delta Lake") as caught:
+            read_images(spark, str(tmp_path / "table"), input_format=input_format)
+        assert_clear(caught.value, str(tmp_path / "table"), "_delta_log")
