@@ -50,8 +50,8 @@ CONFIGS = st.one_of(
     st.builds(QuantizationConfig, recipe=st.just("none"), entropy_coding=st.booleans()),
     st.builds(CalibrationConfig, st.text(), SIZES, st.none() | st.text()),
     st.builds(
-        InferenceConfig, engine=st.sampled_from([None, "fbgemm", "float32"]), batch_size=SIZES, top_k=SIZES, max_image_pixels=SIZES,
-        max_image_bytes=SIZES, max_decode_bytes=SIZES, content_column=st.none() | st.text(),
+        InferenceConfig, engine=st.sampled_from([None, "fbgemm", "float32"]), batch_size=SIZES, top_k=SIZES,
+        max_image_pixels=SIZES, max_image_bytes=SIZES, max_decode_bytes=SIZES, content_column=st.none() | st.text(),
     ),
     st.builds(InferenceConfig, uri_column=st.none() | st.text()),
     st.builds(InferenceConfig, st.just("auto"), st.just("auto") | SIZES, same_everywhere=st.booleans()),
