@@ -16,7 +16,7 @@ demo: java $(VENV)/demo ## train, quantize, run the Spark job on real scans, pri
 	$(VENV)/bin/sparkq demo
 
 test: java $(VENV)/test lint ## the whole test suite
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/test ## flake8 and mypy
 	$(VENV)/bin/python -m flake8

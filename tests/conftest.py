@@ -13,6 +13,10 @@ import torch
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One of two processes on two cores.
+    torch.set_num_threads(1)
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
