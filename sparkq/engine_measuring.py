@@ -119,14 +119,14 @@ class EngineMeasuring:
         return Measurement(champion.engine.name, batch_size, rate)
 
     def _best_size(self, known: Measurement) -> Measurement:
-        """Measures sizes upward, until one gains little over those before it."""
+        """Measures sizes upward, until one beyond what the engines were compared at gains little over those before it."""
         rates: dict[int, float] = {}
         for size, rate in self._rates_by_size(known):
             near = bool(rates) and _NEAR_BEST * rate < max(rates.values())
             rates[size] = rate
             if size != known.batch_size:
                 self._note(known.engine, size, rate)
-            if near:
+            if near and size >= known.batch_size:
                 break
         size = smallest_near_best(rates)
         return Measurement(known.engine, size, rates[size])

@@ -22,8 +22,11 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests without a JVM first: they fail within seconds."""
-    items.sort(key=lambda item: "spark" in getattr(item, "fixturenames", ()) or item.get_closest_marker("jvm") is not None)
+    """Tests without a JVM first: they fail within seconds. Then those with one of their own, the longest."""
+    def place(item: pytest.Item) -> int:
+        return 1 if item.get_closest_marker("jvm") is not None else 2 * ("spark" in getattr(item, "fixturenames", ()))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -55,12 +55,12 @@ NETS = '''
         return Boxes()
 
     class Levels(torch.nn.Module):
-        """Which of 2000 levels the image's brightness is nearest to: more than 8 bits can tell apart."""
+        """Which of 20000 levels the image's brightness is nearest to: more than 8 bits can tell apart."""
 
         def __init__(self):
             super().__init__()
-            self.linear = torch.nn.Linear(3, 2000)
-            levels = torch.linspace(-1, 1, 2000)
+            self.linear = torch.nn.Linear(3, 20000)
+            levels = torch.linspace(-1, 1, 20000)
             self.linear.weight.data = 2 * levels[:, None].expand(-1, 3) / 3
             self.linear.bias.data = -levels**2
 

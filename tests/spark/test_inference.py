@@ -79,13 +79,12 @@ def test_predictions_do_not_depend_on_batch_mates(
 ) -> None:
     """Whatever the model's batch and Spark's record batches hold."""
     key = "spark.sql.execution.arrow.maxRecordsPerBatch"
-    before = spark.conf.get(key)
     spark.conf.set(key, arrow_rows)
     try:
         predictions = sparkq.predict(images_df.coalesce(2), artifact, config=InferenceConfig(batch_size=batch_size))
         assert by_path(predictions.collect()) == expected
     finally:
-        spark.conf.set(key, before)
+        spark.conf.unset(key)
 
 
 @pytest.mark.parametrize("name", ["mobilenet", "squeezenet"])

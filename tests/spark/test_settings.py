@@ -18,6 +18,7 @@ def _all(spark: SparkSession) -> dict[str, str]:
 def test_set_and_restored(spark: SparkSession, fails: bool) -> None:
     """What a user set is set again, what nobody set is unset again; also after an error."""
     spark.conf.set(OPEN_COST, "12345")
+    spark.conf.unset(ROWS)
     try:
         before = _all(spark)
         assert ROWS not in before
