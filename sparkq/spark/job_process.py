@@ -131,7 +131,7 @@ def _timed(job: Job, spark: SparkSession, request: JobRequest, folder: str, name
 
 
 def _planned(spark: SparkSession, request: JobRequest, folder: str, *, read: str = "auto") -> tuple[DataFrame, InferenceConfig]:
-    """Images and settings, as `sparkq predict` makes them."""
+    """Images, read as `sparkq predict` reads them, in tasks for an ordinary model: none is measured on the driver first."""
     config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
     images, config = choose_reads(read_images(spark, folder), config, read=read)
     return with_planned_partitions(images, images=count_images(images, folder)), config
