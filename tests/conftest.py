@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from java_start import start_java_fast
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -19,6 +20,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before the processes that run tests are started: they inherit it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        start_java_fast(session.config.cache.mkdir("java"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
+from java_start import clean_environment
 from models import digit_files, digits_artifact
 
 pytestmark = pytest.mark.jvm
@@ -23,7 +23,7 @@ IMAGES = 60
 
 def _submit(job: str, *arguments: object, folder: Path) -> dict[str, Any]:
     """Run a job to its end; it prints one JSON document on standard output and nothing else."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [SUBMIT, "--master", "local[2]", "--conf", "spark.ui.enabled=false", JOBS / job, *arguments, "--json"]
     done = subprocess.run(

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from java_start import clean_environment
 from models import digit_files, digits, digits_artifact
 from PIL import Image
 
@@ -69,7 +69,7 @@ def sparkq(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
     """As a terminal has it: nothing set for Spark."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    return clean_environment()
 
 
 @pytest.fixture(scope="session")

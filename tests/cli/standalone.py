@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
+from java_start import clean_environment
 
 _PATIENCE_SECONDS = 120
 
@@ -79,7 +80,7 @@ def standalone_cluster(folder: Path, *, workers: int = 2) -> Iterator[Standalone
 
 @contextmanager
 def _daemon(name: str, *arguments: str, log: Path) -> Iterator[None]:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
     spark_class = Path(pyspark.__file__).parent / "bin" / "spark-class"
     with log.open("w") as stream:

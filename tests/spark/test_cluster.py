@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyspark
 import pytest
+from java_start import clean_environment
 
 from sparkq.artifact import ModelArtifact
 
@@ -35,7 +35,7 @@ def run(artifact: ModelArtifact, folder: Path, tmp_path_factory: pytest.TempPath
     """One run of ``cluster_job.py``."""
     work = tmp_path_factory.mktemp("cluster")
     artifact.save(str(work / "model.sparkq"))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     environment |= {"SPARK_HOME": str(_spark_home(work / "home")), "PYSPARK_PYTHON": sys.executable}
     script = Path(__file__).with_name("cluster_job.py")
     done = subprocess.run(

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from java_start import clean_environment
 
 from sparkq.artifact import ModelArtifact
 
@@ -22,7 +22,7 @@ def found(artifact: ModelArtifact, folder: Path, tmp_path_factory: pytest.TempPa
     """One run of ``connect_job.py``."""
     work = tmp_path_factory.mktemp("connect")
     artifact.save(str(work / "model.sparkq"))
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     environment["PYSPARK_PYTHON"] = sys.executable
     script = Path(__file__).with_name("connect_job.py")
     done = subprocess.run(

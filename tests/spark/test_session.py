@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from java_start import clean_environment
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
@@ -72,7 +72,7 @@ def test_own_session_is_local_and_stopped(tmp_path: Path) -> None:
         "except ZeroDivisionError:\n"
         "    print(SparkContext._active_spark_context)\n"
     )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=120, check=True)
     assert done.stdout.splitlines() == ["local[*]", sys.executable, "None"]
 
