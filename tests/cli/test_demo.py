@@ -10,11 +10,10 @@ import pytest
 
 from sparkq.artifact import ModelArtifact
 
-from .conftest import TRACEBACK, Command
+from .conftest import TRACEBACK, Command, Outcome
 
 
-@pytest.mark.jvm
-def test_demo(sparkq_process: Command, tmp_path: Path) -> None:
+def test_demo(spark: object, sparkq: Command, sparkq_process: Command, tmp_path: Path) -> None:
     """A table with real accuracies, an artifact smaller than the float one, Parquet with a row for each scan; and again."""
     found = sparkq_process("demo", "--output", tmp_path / "demo", "--master", "local[2]")
     assert found.code == 0, found.err
@@ -37,12 +36,12 @@ def test_demo(sparkq_process: Command, tmp_path: Path) -> None:
     assert percent["INT8 top-1"] == pytest.approx(100 * right / 500, abs=0.01)
     assert ModelArtifact.load(table["artifact"]).digest == rows[0]["model_digest"]
 
+    _check_again(sparkq("demo", "--output", tmp_path / "demo", "--json"))
 
-def test_demo_twice(spark: object, sparkq: Command, tmp_path: Path) -> None:
+
+def _check_again(found: Outcome) -> None:
     """A second run replaces the first; with ``--json`` one document."""
-    for _ in range(2):
-        found = sparkq("demo", "--output", tmp_path / "demo", "--json")
-        assert found.code == 0, found.err
+    assert found.code == 0, found.err
     document = found.document
     assert document["rows"] == 500 and document["top1"] > 95 and document["float_top1"] > 95
     assert pq.read_table(document["output"]).num_rows == 500

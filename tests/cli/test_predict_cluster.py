@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.spark.predictions import read_predictions
 
-from .conftest import run_process
+from .conftest import Command, run_process
 from .standalone import Standalone, standalone_cluster, wait_for
 
 pytestmark = pytest.mark.jvm
@@ -78,19 +78,19 @@ def test_an_executor_dies(
 
 
 def test_rows_do_not_depend_on_settings(
-    spark: SparkSession, cluster: Standalone, console_script: str, variables: dict[str, str], images: Path, model: Path,
-    tmp_path: Path,
+    spark: SparkSession, cluster: Standalone, sparkq: Command, console_script: str, variables: dict[str, str], images: Path,
+    model: Path, tmp_path: Path,
 ) -> None:
     """Dynamic allocation, no reuse of workers, encryption: the rows of a plain local session, bit for bit."""
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "spark-defaults.conf").write_text(SETTINGS)
-    command = [console_script, "predict", "--model", model, "--input", images]
+    arguments = ("predict", "--model", model, "--input", images, "--output")
     done = run_process(
-        [*map(str, command), "--output", str(tmp_path / "cluster"), "--master", cluster.url],
+        [console_script, *map(str, arguments), str(tmp_path / "cluster"), "--master", cluster.url],
         {**variables, "SPARK_CONF_DIR": str(tmp_path / "conf")}, tmp_path,
     )
     assert done.code == 0, done.err
-    done = run_process([*map(str, command), "--output", str(tmp_path / "local"), "--master", "local[2]"], variables, tmp_path)
+    done = sparkq(*arguments, tmp_path / "local")
     assert done.code == 0, done.err
     rows = _rows(spark, tmp_path / "cluster")
     assert rows == _rows(spark, tmp_path / "local") and len(rows) == len(list(images.iterdir()))
