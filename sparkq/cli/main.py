@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize
 from sparkq.cli.boundary import EXIT_CODES, run_command
+from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
 
@@ -51,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sparkq {__version__}")
+    parser.add_argument(
+        "--print-completion", action=PrintCompletion, choices=SHELLS, metavar="SHELL",
+        help=f"print what makes the Tab key complete commands and options ({', '.join(SHELLS)})",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in _COMMANDS.items():
         subparser = commands.add_parser(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from sparkq.cli.completion import offer
 from sparkq.config_parsing import FILE_SPECS, nested_type, parse_config
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
@@ -60,14 +61,16 @@ def _parameter_docs(kind: type) -> dict[str, str]:
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     """Add ``--config`` and an option for every key of `kind`."""
-    parser.add_argument("--config", metavar="FILE.yaml", help="keys as in this help; options win over it")
+    config = parser.add_argument("--config", metavar="FILE.yaml", help="keys as in this help; options win over it")
+    offer(config, str)
     for leaf in _leaves(kind):
         # "%" is argparse's own format character.
         text = leaf.help.replace("%", "%%")
         if leaf.hint is bool:
             parser.add_argument(leaf.flag, action=argparse.BooleanOptionalAction, default=_NOT_GIVEN, help=text, dest=leaf.flag)
         else:
-            parser.add_argument(leaf.flag, default=_NOT_GIVEN, help=text, metavar=leaf.keys[-1].upper(), dest=leaf.flag)
+            action = parser.add_argument(leaf.flag, default=_NOT_GIVEN, help=text, metavar=leaf.keys[-1].upper(), dest=leaf.flag)
+            offer(action, leaf.hint)
 
 
 def options_from(kind: type[Options], arguments: argparse.Namespace) -> Options:
