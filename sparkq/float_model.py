@@ -17,6 +17,7 @@ from torch import nn
 from sparkq.errors import ModelError
 from sparkq.exported import load_pt2
 from sparkq.onnx_import import load_onnx
+from sparkq.published_preprocess import PUBLISHED
 from sparkq.weights import load_weights, read_weights
 
 __all__ = ["load_float_model", "require_image_shape"]
@@ -108,6 +109,7 @@ def _named_architecture(source: str, name: str) -> nn.Module:
             model = library.create_model(name, pretrained=False)
         else:
             model = library.models.get_model(name, weights=None, **_torchvision_arguments(name))
+            _describe_input(model, name, library)
     # Both libraries raise kinds of their own for unknown names and for packages that a model needs.
     except Exception as error:
         raise ModelError(
@@ -115,6 +117,17 @@ def _named_architecture(source: str, name: str) -> nn.Module:
             hint=f"{source}.{'list_models()' if source == 'timm' else 'models.list_models()'} names them.",
         ) from error
     return _checked_module(model, f"{source}:{name}")
+
+
+def _describe_input(model: nn.Module, name: str, library: ModuleType) -> None:
+    """What timm says of a model's input, for one of torchvision's that classifies images."""
+    preset = getattr(library.models.get_model_weights(name), "DEFAULT").transforms()
+    if hasattr(preset, "crop_size"):
+        crop, resize = preset.crop_size[0], preset.resize_size[0]
+        setattr(model, PUBLISHED, {
+            "architecture": name, "input_size": (3, crop, crop), "resize_size": (resize, resize),
+            "interpolation": preset.interpolation.value, "mean": preset.mean, "std": preset.std,
+        })
 
 
 def _torchvision_arguments(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sparkq.artifact import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig
 from sparkq.errors import InputError
 from sparkq.gate import Attempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
+from sparkq.published_preprocess import published_preprocess
 from sparkq.quantization import quantize as quantize_ungated
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
 from sparkq.quantization.mixed import float_order
@@ -23,7 +24,7 @@ _Labelled = Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]]
 
 
 def quantize(
-    model: nn.Module, *, calibration: Any, preprocess: PreprocessConfig, labels: Sequence[str] | None = None,
+    model: nn.Module, *, calibration: Any, preprocess: PreprocessConfig | None = None, labels: Sequence[str] | None = None,
     config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
     evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
 ) -> ModelArtifact:
@@ -37,8 +38,8 @@ def quantize(
         Images like those of the job. A pyspark DataFrame of any size with a binary or image column, as `sparkq.read_images`
         gives it, is decoded and calibrated on by executors; uint8 [H, W, 3] RGB arrays of any size and encoded bytes by the
         driver. They are preprocessed as inference will. Recipe ``none`` takes only the golden input from them.
-    preprocess : PreprocessConfig
-        From an image to the model's input.
+    preprocess : PreprocessConfig, optional
+        From an image to the model's input. Default, for a model of timm: as the architecture was published.
     labels : sequence of str, optional
         Name of each class, length C.
     config : QuantizationConfig, optional
@@ -64,6 +65,8 @@ def quantize(
     ------
     GateError
         If no recipe is that accurate.
+    ConfigError
+        If there is no `preprocess`, and the model does not say it.
     InputError
         If calibration images or labels cannot be used.
     ModelError
@@ -72,6 +75,7 @@ def quantize(
         If this machine cannot run the payload.
     """
     config = config or QuantizationConfig()
+    preprocess = preprocess or published_preprocess(model)
     labelled = None if evaluation is None else _labelled(evaluation, evaluation_labels)
     make = partial(
         make_gated, model, preprocess=preprocess, config=config, target=GateTarget(max_accuracy_drop, min_agreement),

@@ -30,8 +30,8 @@ class ArtifactOptions:
 
     Parameters
     ----------
-    preprocess : PreprocessConfig
-        From an image to the model's input.
+    preprocess : PreprocessConfig, optional
+        From an image to the model's input. Default, for timm:NAME and torchvision:NAME: as the architecture was published.
     model : str
         Float model: module:factory, file.py:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     output : str
@@ -60,9 +60,9 @@ class ArtifactOptions:
         Spark master where no session exists; default local[*].
     """
 
-    preprocess: PreprocessConfig
     model: str = spec_field()
     output: str = path_field()
+    preprocess: PreprocessConfig | None = None
     weights: str | None = path_field(default=None)
     task: str = "classification"
     labels: str | None = path_field(default=None)
@@ -98,6 +98,7 @@ def make_artifact(
     """
     from sparkq.float_model import load_float_model, require_image_shape
     from sparkq.labels import read_label_names
+    from sparkq.published_preprocess import published_preprocess
     from sparkq.quantizing import make_gated
     from sparkq.report.extra import check_report
 
@@ -106,13 +107,14 @@ def make_artifact(
     if options.report is not None:
         check_report(options.report)
     model = load_float_model(options.model, options.weights)
-    require_image_shape(model, options.preprocess.input_size)
+    preprocess = options.preprocess or published_preprocess(model)
+    require_image_shape(model, preprocess.input_size)
     labels = None if options.labels is None else read_label_names(options.labels)
-    with _images(options, calibration, config) as (found, held_out, labelled):
-        page = partial(_page, options, model, found, config)
+    with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
+        page = partial(_page, options, preprocess, model, found, config)
         try:
             artifact, attempts = make_gated(
-                model, found, options.preprocess, config, target, held_out=held_out, labels=labels, name=options.name,
+                model, found, preprocess, config, target, held_out=held_out, labels=labels, name=options.name,
                 labelled=labelled,
             )
         except GateError as error:
@@ -131,13 +133,13 @@ def make_artifact(
 
 @contextmanager
 def _images(
-    options: ArtifactOptions, calibration: CalibrationConfig | None, config: QuantizationConfig,
+    options: ArtifactOptions, preprocess: PreprocessConfig, calibration: CalibrationConfig | None, config: QuantizationConfig,
 ) -> Iterator[tuple[CalibrationSet, npt.NDArray[np.uint8] | None, Any]]:
     """The calibration images, preprocessed on executors while the context lasts, and what the gate measures on."""
     if calibration is None and options.evaluation is None:
         from sparkq.quantization.calibration import calibration_set
 
-        yield calibration_set([_pattern(options.preprocess.input_size)], options.preprocess), None, None
+        yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, None
         return
     from sparkq.quantization.calibration import calibration_set
     from sparkq.spark.calibration import spark_calibration
@@ -150,10 +152,10 @@ def _images(
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, read_images(spark, options.evaluation), options.evaluation_labels)
         if calibration is None:
-            yield calibration_set([_pattern(options.preprocess.input_size)], options.preprocess), None, labelled
+            yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, labelled
             return
         with spark_calibration(
-            read_images(spark, calibration.input, glob=calibration.glob), options.preprocess, images=calibration.images,
+            read_images(spark, calibration.input, glob=calibration.glob), preprocess, images=calibration.images,
             hold_out=labelled is None and config.recipe != "none", place=calibration.input,
         ) as found:
             yield found.calibration, found.held_out, labelled
@@ -169,8 +171,8 @@ def _pattern(input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def _page(
-    options: ArtifactOptions, model: Any, calibration: CalibrationSet, config: QuantizationConfig, *,
-    artifact: ModelArtifact | None, attempts: Sequence[Attempt],
+    options: ArtifactOptions, preprocess: PreprocessConfig, model: Any, calibration: CalibrationSet, config: QuantizationConfig,
+    *, artifact: ModelArtifact | None, attempts: Sequence[Attempt],
 ) -> str:
     from sparkq.quantization.diagnosis import diagnose
     from sparkq.report.quantization import QuantizationReport, render_quantization_report
@@ -179,7 +181,7 @@ def _page(
     return render_quantization_report(QuantizationReport(
         name=options.name or type(model).__name__, output=options.output, asked=config, target=options.target(),
         attempts=attempts, artifact=artifact, calibration_images=calibration.count,
-        calibration_fingerprint=calibration.fingerprint, diagnosis=diagnose(model, calibration, options.preprocess, asked),
+        calibration_fingerprint=calibration.fingerprint, diagnosis=diagnose(model, calibration, preprocess, asked),
     ))
 
 
