@@ -4,15 +4,22 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import QuantizationConfig
+from sparkq.config import PredictionJob, QuantizationConfig
 from sparkq.config_parsing import path_field
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sparkq.artifact import ModelArtifact
+    from sparkq.digits import Digits
 
 __all__ = ["COMMAND", "DemoOptions"]
 
 _CALIBRATION_IMAGES = 200
+_DRIFT_SAMPLE = 0.4
 
 
 @dataclass(frozen=True)
@@ -32,43 +39,50 @@ class DemoOptions:
 
 
 def _run(options: DemoOptions) -> dict[str, Any]:
-    from sparkq.digits import PREPROCESS, load_digits, train_digits_net, write_images
-    from sparkq.quantization import quantize
+    from sparkq.digits import load_digits, train_digits_net, write_images
+    from sparkq.predicting import run_prediction_job
     from sparkq.spark.evaluation import evaluate
-    from sparkq.spark.inference import predict
-    from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.session import session_for
-    from sparkq.spark.sinks import write_predictions
     from sparkq.spark.sources import read_images
 
     folder = Path(options.output).absolute()
     training, held_out = load_digits()
-    model = train_digits_net(training)
     labels_csv = write_images(held_out, folder)
-    names = [str(digit) for digit in range(10)]
-    calibration = list(training.images[:_CALIBRATION_IMAGES])
-    artifacts = {
-        recipe: quantize(
-            model, calibration=calibration, preprocess=PREPROCESS, labels=names, config=QuantizationConfig(recipe=recipe),
-            name="digits",
-        )
-        for recipe in ("static", "none")
-    }
-    artifacts["static"].save(str(folder / "digits.sparkq"))
-    artifacts["none"].save(str(folder / "digits_float.sparkq"))
+    int8, float32 = _artifacts(train_digits_net(training), training)
+    int8.save(str(folder / "digits.sparkq"))
+    float32.save(str(folder / "digits_float.sparkq"))
+    job = PredictionJob(
+        model=str(folder / "digits.sparkq"), input=str(folder / "images"), output=str(folder / "predictions"), overwrite=True,
+        drift_sample=_DRIFT_SAMPLE,
+    )
     with session_for(options.master) as spark:
-        images = with_planned_partitions(read_images(spark, str(folder / "images")), images=len(held_out.images))
-        written = write_predictions(predict(images, artifacts["static"]), str(folder / "predictions"), overwrite=True)
-        evaluation = evaluate(images, artifacts["static"], labels=str(labels_csv), float_artifact=artifacts["none"])
+        run = run_prediction_job(spark, job)
+        evaluation = evaluate(read_images(spark, job.input), int8, labels=str(labels_csv), float_artifact=float32)
     return {
         **dataclasses.asdict(evaluation),
-        "rows": written.rows,
-        "images_per_second": round(written.images_per_second, 1),
+        "rows": run["rows"],
+        "images_per_second": run["images_per_second"],
         "float_artifact_bytes": (folder / "digits_float.sparkq").stat().st_size,
         "artifact_bytes": (folder / "digits.sparkq").stat().st_size,
-        "artifact": str(folder / "digits.sparkq"),
-        "output": str(folder / "predictions"),
+        "artifact": job.model,
+        "output": job.output,
     }
+
+
+def _artifacts(model: nn.Module, training: Digits) -> tuple[ModelArtifact, ModelArtifact]:
+    """INT8, through the gate, and float."""
+    from sparkq.digits import PREPROCESS
+    from sparkq.quantizing import quantize
+
+    names = [str(digit) for digit in range(10)]
+    int8, float32 = (
+        quantize(
+            model, calibration=training.images[:_CALIBRATION_IMAGES], preprocess=PREPROCESS, labels=names, name="digits",
+            config=QuantizationConfig(recipe=recipe),
+        )
+        for recipe in ("static", "none")
+    )
+    return int8, float32
 
 
 def _show(result: dict[str, Any]) -> str:
