@@ -1,0 +1,148 @@
+"""Every code block of the README, run as it stands: only what a reader would replace is replaced, see `STAND_INS`."""
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from java_start import clean_environment
+from models import digit_files, digits, digits_net
+from onnx_files import export
+from pyspark.sql import SparkSession
+from safetensors.torch import save_file
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STAND_INS = {
+    "timm:resnet50": "model.py:resnet50", "s3://lake/sample": "photos", "s3://lake/": "", "s3://models/": "",
+    "--preprocess-crop 224": "--preprocess-resize-mode squash --preprocess-resize-size 32",
+}
+"""A network that needs a minute less, files of this machine, the size of its images."""
+
+FACTORY = """
+from sparkq.digits import DigitsNet
+
+
+def resnet50():
+    model = DigitsNet()
+    # What timm says of its models.
+    model.pretrained_cfg = {
+        "input_size": (3, 32, 32), "crop_mode": "squash", "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.25,) * 3,
+    }
+    return model
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block and the heading that it stands under."""
+
+    heading: str
+    number: int
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.heading.lower().replace(' ', '_')}-{self.number}"
+
+
+def _blocks() -> Iterator[Block]:
+    heading, number = "", 0
+    for found in re.finditer(r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        if found.group(1):
+            heading, number = found.group(1), 0
+        else:
+            number += 1
+            yield Block(heading, number, found.group(2), found.group(3))
+
+
+BLOCKS = {block.name: block for block in _blocks()}
+MAKE = {name: block for name, block in BLOCKS.items() if re.match(r"make \w+ ", block.text)}
+SHELL = {name: block for name, block in BLOCKS.items() if block.language == "sh" and name not in MAKE}
+PYTHON = {name: block for name, block in BLOCKS.items() if block.language == "python"}
+
+
+def _with_stand_ins(text: str) -> str:
+    for theirs, ours in STAND_INS.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reader's folder: photos with labels, a trained network and its weights, an ONNX file."""
+    home = tmp_path_factory.mktemp("reader")
+    (home / "photos").mkdir()
+    labels = [f"{index}.png,{digits()[1].labels[index]}" for index in range(120)]
+    for index, content in enumerate(digit_files(120)):
+        (home / "photos" / f"{index}.png").write_bytes(content)
+    (home / "labels.csv").write_text("\n".join(["path,label", *(f"photos/{line}" for line in labels)]) + "\n")
+    (home / "model.py").write_text(FACTORY)
+    save_file(digits_net().state_dict(), home / "resnet50.safetensors")
+    export(digits_net(), home / "resnet50.onnx", 32, dynamo=False)
+    return home
+
+
+def test_every_block_is_run() -> None:
+    assert BLOCKS and BLOCKS.keys() == MAKE.keys() | SHELL.keys() | PYTHON.keys()
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_make(name: str) -> None:
+    """The targets are there, and make finds a way to them; `.ci/run` and `test_demo` go it."""
+    for target in re.findall(r"^make (\w+)", MAKE[name].text, re.MULTILINE):
+        done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.jvm
+@pytest.mark.parametrize("name", SHELL)
+def test_shell(name: str, home: Path) -> None:
+    """In the README's order, in one folder: what one block writes a later one may read."""
+    installs, commands = [], []
+    for line in _with_stand_ins(SHELL[name].text).splitlines():
+        (installs if line.startswith("pip install") else commands).append(line)
+    for line in installs:
+        _check_extras(line)
+    environment = clean_environment() | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "\n".join(commands)], cwd=home, env=environment, capture_output=True, text=True,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+
+
+def _check_extras(line: str) -> None:
+    """It is installed here already; an extra that is not there would install nothing, with a warning."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    asked = re.search(r"\[(.+)\]", line)
+    assert asked is not None and set(asked.group(1).split(",")) <= set(settings["options.extras_require"])
+
+
+@pytest.mark.parametrize("name", PYTHON)
+def test_python(name: str, home: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `spark`, and `model` where the text has one; each block in what the earlier ones left."""
+    monkeypatch.chdir(home)
+    sys.path.insert(0, str(home))
+    try:
+        namespace: dict[str, Any] = _NAMESPACE
+        if not namespace:
+            from model import resnet50  # type: ignore[import-not-found]
+
+            network = resnet50()
+            network.load_state_dict(digits_net().state_dict())
+            namespace |= {"spark": spark, "model": network.eval()}
+        exec(compile(_with_stand_ins(PYTHON[name].text), f"README {name}", "exec"), namespace)
+    finally:
+        sys.path.remove(str(home))
+
+
+_NAMESPACE: dict[str, Any] = {}
