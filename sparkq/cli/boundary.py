@@ -33,10 +33,15 @@ from sparkq.errors import ErrorBudgetError, SparkqError
 __all__ = ["EXIT_CODES", "run_command"]
 
 EXIT_UNEXPECTED, EXIT_INTERRUPTED = 3, 130
-EXIT_CODES = (
-    "exit codes: 0 done, 1 expected error, 2 wrong use, 3 unexpected error, 4 more images failed than --max-error-rate allows "
-    "(all is committed), 75 another attempt of the same run id committed meanwhile, 130 interrupted (Ctrl-C or SIGTERM)"
-)
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    expected error: one sentence says what, where, and what to do
+  2    wrong use of the command line
+  3    unexpected error: its log is named
+  4    all is committed, but more images failed than --max-error-rate allows
+  75   another attempt of the same run id committed meanwhile
+  130  interrupted (Ctrl-C or SIGTERM)"""
 
 
 def run_command(

@@ -10,9 +10,9 @@ from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
-_COMMANDS = {
+COMMANDS = {
     "quantize": quantize.COMMAND,
     "convert": convert.COMMAND,
     "plan": plan.COMMAND,
@@ -39,17 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         As `sparkq.cli.boundary` lists them. A wrong use ends the process with 2, as argparse does.
     """
     arguments = _parser().parse_args(argv)
-    command = _COMMANDS[arguments.command]
+    command = COMMANDS[arguments.command]
     return run_command(
         lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
         failure=command.failure,
     )
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """An example that is one line stays one, to be copied; options are wrapped as usual."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", epilog=EXIT_CODES,
-        allow_abbrev=False,
+        allow_abbrev=False, formatter_class=_Help,
     )
     parser.add_argument("--version", action="version", version=f"sparkq {__version__}")
     parser.add_argument(
@@ -57,10 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"print what makes the Tab key complete commands and options ({', '.join(SHELLS)})",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in _COMMANDS.items():
+    for name, command in COMMANDS.items():
         subparser = commands.add_parser(
-            name, help=command.summary, description=command.summary, epilog=f"example: {command.example} -- {EXIT_CODES}",
-            allow_abbrev=False,
+            name, help=command.summary, description=command.summary, allow_abbrev=False,
+            epilog=f"example:\n  {command.example}\n\n{EXIT_CODES}", formatter_class=_Help,
         )
         add_options(subparser, command.options)
         subparser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
