@@ -36,7 +36,8 @@ if [ "$wanted" = yes ]; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     fetch "$1" "$work/environment.tar.gz"
-    read -r sum _ < <(sha256sum "$work/environment.tar.gz")
+    sum=$(sha256sum < "$work/environment.tar.gz")
+    sum=${sum%% *}
     [ "$sum" = "$2" ] || fail "$1: expected SHA-256 $2; got $sum." "upload what \`make package\` built, and take the sum beside it."
 fi
 
@@ -46,6 +47,7 @@ if [ ! -x "$NODE_PYTHON" ]; then
 fi
 
 if [ "$wanted" = yes ]; then
+    as_root rm -rf "$environment.part"
     as_root mkdir -p "$environment.part"
     as_root tar -xzf "$work/environment.tar.gz" -C "$environment.part" --no-same-owner
     "$environment.part/bin/python" -c 'import numpy, pyarrow, torch, sparkq' \

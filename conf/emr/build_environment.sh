@@ -17,8 +17,7 @@ if [ "$(basename "$NODE_PYTHON")" != "python$version" ]; then
     exit 1
 fi
 
-# A wheel may name more than one word: "numpy>=1.26" is one requirement a line.
-mapfile -t requirements < <("$PYTHON" - "$wheel" <<'END'
+required=$("$PYTHON" - "$wheel" <<'END'
 import email, sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as wheel:
     name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
@@ -26,6 +25,7 @@ with zipfile.ZipFile(sys.argv[1]) as wheel:
 print(*(text for text in required if "extra ==" not in text and not text.startswith("pyspark")), sep="\n")
 END
 )
+mapfile -t requirements <<< "$required"
 rm -rf "$directory"
 "$PYTHON" -m venv --without-pip "$directory"
 pip=("$PYTHON" -m pip --python "$directory/bin/python" install --quiet --disable-pip-version-check --only-binary ":all:")
