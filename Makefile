@@ -3,11 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 # On Linux without a GPU: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
+# make package: where to, the interpreter that the cluster's nodes have, and packages beside what sparkq requires (openvino).
+DIST ?= dist
+NODE_PYTHON ?= /usr/bin/python3.11
+PACKAGES ?=
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	--constraint conf/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean java
+.PHONY: help demo test lint package clean java
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/'
@@ -21,6 +25,17 @@ test: java $(VENV)/test lint ## the whole test suite
 lint: $(VENV)/test ## flake8 and mypy
 	$(VENV)/bin/python -m flake8
 	$(VENV)/bin/python -m mypy
+
+package: $(VENV)/bin/python ## what EMR takes, in dist: wheel, environment.tar.gz for --archives, its checksum
+	rm -rf $(DIST)/build $(DIST)/sparkq-*.whl && mkdir -p $(DIST)/build/source
+	cp -r pyproject.toml setup.cfg README.md LICENSE sparkq $(DIST)/build/source
+	$(VENV)/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(DIST) $(DIST)/build/source
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) PYTHON=$(VENV)/bin/python NODE_PYTHON=$(NODE_PYTHON) \
+		conf/emr/build_environment.sh $(DIST)/sparkq-*.whl $(DIST)/build/environment $(PACKAGES)
+	tar -C $(DIST)/build/environment --use-compress-program='gzip -1' -cf $(DIST)/environment.tar.gz .
+	cd $(DIST) && sha256sum environment.tar.gz > environment.tar.gz.sha256
+	cp jobs/predict_images.py $(DIST)
+	rm -rf $(DIST)/build
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo

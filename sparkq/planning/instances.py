@@ -10,7 +10,7 @@ import yaml
 
 from sparkq.errors import ConfigError
 
-__all__ = ["Instance", "instance_named"]
+__all__ = ["Instance", "check_int8", "instance_named"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,21 @@ def instance_named(name: str) -> Instance:
     facts = families[family]
     vcpus = int(facts["sizes"][size])
     return Instance(name, vcpus, vcpus * int(facts["memory_gib_per_vcpu"]) * 1024, facts["cpu"], tuple(facts["isa"]))
+
+
+def check_int8(instance: Instance) -> None:
+    """Whether the INT8 engines run on instances of this type.
+
+    Raises
+    ------
+    ConfigError
+        If not: every task of the job would fail.
+    """
+    if "avx2" not in instance.isa:
+        raise ConfigError(
+            f"instance {instance.name}: expected an x86-64 CPU with AVX2 for an INT8 artifact; got {instance.cpu}.",
+            hint="take c6i or c7i, or an artifact of recipe none (float).",
+        )
 
 
 @functools.cache

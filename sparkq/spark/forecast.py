@@ -15,7 +15,7 @@ from sparkq.planning.cluster import asked_executors, is_dynamic, is_local, max_e
 from sparkq.planning.executors import (
     ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options,
 )
-from sparkq.planning.instances import Instance
+from sparkq.planning.instances import Instance, check_int8
 from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
 from sparkq.spark.doctor import examine_executors
 from sparkq.spark.executors import registered_executors, settings_of, task_slots
@@ -114,11 +114,15 @@ def forecast_job(
 
     Raises
     ------
+    ConfigError
+        If the instance type cannot run the artifact at all.
     InputError
         If there are no images, or no column that holds them.
     EngineError
         If neither the executors nor the driver can run the model.
     """
+    if instance is not None and artifact.manifest.quantization.recipe != "none":
+        check_int8(instance)
     jvm_reads = holds_bytes(images_df)
     if jvm_reads:
         find_content_column(images_df.schema, config.content_column)
@@ -173,9 +177,7 @@ def _session_warnings(forecast: Forecast, context: SparkContext) -> list[str]:
 def _instance_warnings(forecast: Forecast, artifact: ModelArtifact, instance: Instance) -> list[str]:
     quantization = artifact.manifest.quantization
     warnings = [f"seconds are those of this machine ({cpu_model()}), not of {instance.name} ({instance.cpu})"]
-    if quantization.recipe != "none" and "avx2" not in instance.isa:
-        warnings.append(f"{instance.name} ({instance.cpu}) has no AVX2, which INT8 needs here")
-    elif quantization.recipe != "none" and quantization.target == "vnni" and "avx512_vnni" not in instance.isa:
+    if quantization.recipe != "none" and quantization.target == "vnni" and "avx512_vnni" not in instance.isa:
         warnings.append(
             f"{instance.name} ({instance.cpu}) may come without AVX-512 VNNI, and its workers would then refuse this artifact of "
             "target vnni; quantize with target avx2",

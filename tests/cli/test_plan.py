@@ -62,15 +62,15 @@ def test_instances(spark: SparkSession, sparkq: Command, images: Path, model: Pa
     for words in (["too few images", "700 cores"], ["Cascade Lake", "target avx2"], ["this machine"]):
         assert any(all(word in warning for word in words) for warning in document["warnings"])
     assert not any("vnni" in warning for warning in sparkq(*arguments, "c6i.4xlarge").document["warnings"])
-    assert any("no AVX2" in warning for warning in sparkq(*arguments, "c7g.4xlarge").document["warnings"])
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--instance", "c5.huge"], ["c5.huge", "18xlarge"]),
+    (["--instance", "c7g.4xlarge", "--nodes", "10"], ["c7g.4xlarge", "x86-64", "Graviton3", "recipe none"]),
     (["--nodes", "3"], ["nodes", "--instance"]),
     (["--engine", "float32"], ["float32"]),
     (["--glob", "*.gif"], ["expected images", "none"]),
-], ids=["instance", "nodes", "engine", "no_images"])
+], ids=["instance", "graviton", "nodes", "engine", "no_images"])
 def test_refused(spark: SparkSession, sparkq: Command, images: Path, model: Path, arguments: list[str], words: list[str]) -> None:
     """One sentence each."""
     sparkq("plan", "--model", model, "--input", images, *arguments).assert_refused(*words)

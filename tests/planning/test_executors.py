@@ -1,13 +1,20 @@
 """Memory of executors, and the instances that they run on."""
 from __future__ import annotations
 
+import gzip
+import importlib.resources
+import json
+from pathlib import Path
+
+import moto
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.errors import ConfigError
 from sparkq.planning.executors import ExecutorShape, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options
-from sparkq.planning.instances import Instance, instance_named
+from sparkq.planning.instances import Instance, check_int8, instance_named
 
 MB = 2**20
 NEEDS = st.builds(WorkerNeeds, st.integers(100 * MB, 4000 * MB), st.integers(0, 500 * MB), st.booleans())
@@ -61,6 +68,25 @@ def test_settings_for_spark_submit() -> None:
 
 def test_the_driver_holds_the_list_of_files() -> None:
     assert driver_memory_mb(100_000) <= 1024 < driver_memory_mb(1_000_000)
+
+
+def test_sizes_are_amazons() -> None:
+    """All of a family, as DescribeInstanceTypes answered when moto asked."""
+    with gzip.open(Path(moto.__file__).parent / "ec2" / "resources" / "instance_types.json.gz") as stream:
+        types = json.load(stream)
+    facts = yaml.safe_load(importlib.resources.files("sparkq.planning").joinpath("instances.yaml").read_text("utf-8"))
+    ours = {f"{family}.{size}" for family in facts for size in facts[family]["sizes"]}
+    assert ours == {name for name in types if name.partition(".")[0] in facts}
+    for name in ours:
+        found, told = instance_named(name), types[name]
+        assert (found.vcpus, found.memory_mb) == (told["VCpuInfo"]["DefaultVCpus"], told["MemoryInfo"]["SizeInMiB"]), name
+        assert ("avx2" in found.isa) == (told["ProcessorInfo"]["SupportedArchitectures"] == ["x86_64"])
+
+
+def test_int8_is_refused_on_graviton() -> None:
+    check_int8(instance_named("c5.large"))
+    with pytest.raises(ConfigError, match=r"c7g\.large: expected an x86-64 CPU .* got AWS Graviton3"):
+        check_int8(instance_named("c7g.large"))
 
 
 @pytest.mark.parametrize(("name", "vcpus", "gib"), [
