@@ -25,6 +25,7 @@ from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import comparable_path, spark_path
 from sparkq.sqnr import sqnr_db
 from sparkq.storage import is_uri
+from sparkq.tasks import require_task
 
 __all__ = ["evaluate"]
 
@@ -67,14 +68,12 @@ def evaluate(
         If a worker could not run the model.
     """
     config = config or InferenceConfig()
+    require_task(artifact.manifest, "classification", what="evaluate")
     image_column = find_image_column(images_df.schema, config)
     if "path" not in images_df.columns:
         raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
-    if float_artifact is not None and float_artifact.manifest.classes != artifact.manifest.classes:
-        raise InputError(
-            f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
-            f"{float_artifact.manifest.classes}."
-        )
+    if float_artifact is not None:
+        _require_same_classes(artifact, float_artifact)
     truth = _truth(labels, artifact)
     spark = images_df.sparkSession
     if config.same_everywhere:
@@ -101,6 +100,14 @@ def evaluate(
     if missing > 0:
         _logger.warning("labels %s: %d of its %d images are not in the input", labels, missing, len(truth))
     return evaluation
+
+
+def _require_same_classes(artifact: ModelArtifact, float_artifact: ModelArtifact) -> None:
+    if float_artifact.manifest.classes != artifact.manifest.classes:
+        raise InputError(
+            f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
+            f"{float_artifact.manifest.classes}."
+        )
 
 
 def _truth(labels: str, artifact: ModelArtifact) -> dict[str, int]:
