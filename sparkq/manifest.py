@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkq.calibration_profile import CalibrationProfile
-from sparkq.config import TASKS, PreprocessConfig, QuantizationConfig, check_choice
+from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.config_parsing import parse_config, to_mapping
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
 
@@ -149,6 +149,11 @@ class Manifest:
         """(height, width) of the payload's input in pixels."""
         return self.preprocess.input_size
 
+    @property
+    def task_config(self) -> TaskConfig:
+        """What the model is used for."""
+        return TaskConfig(self.task, self.embedding_layer)
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
         return {
@@ -200,7 +205,8 @@ class Manifest:
             golden = mapping["golden"]
             pixels = zlib.decompress(base64.b64decode(golden["pixels_zlib_base64"], validate=True))
             known = {key: mapping[key] for key in cls.__dataclass_fields__}
-            check_choice("task", known["task"], TASKS)
+            # Refuses a task that there is none of.
+            TaskConfig(known["task"], known["embedding_layer"])
             known["preprocess"] = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
             known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
             profile = mapping["calibration_profile"]
