@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
     from sparkq.spark.drift import measure_drift as measure_drift
+    from sparkq.spark.evaluation import compare_embeddings as compare_embeddings
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
     from sparkq.spark.inference import predict_rdd as predict_rdd
@@ -43,6 +44,7 @@ _HOMES = {
     "decode_image": "sparkq.images",
     "quantize": "sparkq.quantizing",
     "measure_drift": "sparkq.spark.drift",
+    "compare_embeddings": "sparkq.spark.evaluation",
     "evaluate": "sparkq.spark.evaluation",
     "predict": "sparkq.spark.inference",
     "predict_rdd": "sparkq.spark.inference",

@@ -51,10 +51,12 @@ class ModelArtifact:
         return self.manifest.payload_sha256
 
     def __repr__(self) -> str:
-        height, width = self.manifest.input_size
+        manifest = self.manifest
+        height, width = manifest.input_size
+        length = f"classes={manifest.classes}" if manifest.classes else f"output_length={manifest.output_length}"
         return (
-            f"ModelArtifact({self.manifest.name!r}, recipe={self.manifest.quantization.recipe!r}, input={height}x{width}, "
-            f"classes={self.manifest.classes}, bytes={len(self.payload)}, digest={self.digest[:12]!r})"
+            f"ModelArtifact({manifest.name!r}, task={manifest.task!r}, recipe={manifest.quantization.recipe!r}, "
+            f"input={height}x{width}, {length}, bytes={len(self.payload)}, digest={self.digest[:12]!r})"
         )
 
     @cached_property

@@ -57,9 +57,9 @@ class CalibrationProfile:
     score_edges : tuple of float
         Inner edges of the score bins: quantiles of the calibration scores.
     score_counts : tuple of int
-        Images a bin, one more than edges.
+        Images a bin, one more than edges; none where the task gives no scores.
     label_counts : tuple of (int, int)
-        Predicted class and how many images; classes without images are left out.
+        Predicted class and how many images; classes without images are left out, and all where the task gives no labels.
     """
 
     images: int
@@ -82,6 +82,11 @@ class CalibrationProfile:
             len(scores), tuple(activations), edges, tuple(score_histogram(scores, edges).tolist()),
             tuple(zip(classes.tolist(), counts.tolist(), strict=True)),
         )
+
+    @classmethod
+    def of_activations(cls, images: int, activations: Sequence[ActivationProfile]) -> CalibrationProfile:
+        """Of a task without labels and scores."""
+        return cls(images, tuple(activations), (), (), ())
 
     def score_histogram(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Images a score bin, int64 [bins]."""
@@ -129,10 +134,14 @@ class CalibrationProfile:
             score_counts=tuple(int(count) for count in mapping["score_counts"]),
             label_counts=tuple((int(label), int(count)) for label, count in mapping["label_counts"].items()),
         )
+        if profile.images < 1:
+            raise ValueError("calibration profile: at least one image")
+        if not (profile.score_edges or profile.score_counts or profile.label_counts):
+            return profile
         labelled = sum(count for _, count in profile.label_counts)
         if len(profile.score_counts) != len(profile.score_edges) + 1:
             raise ValueError("calibration profile: one score count more than edges")
-        if profile.images < 1 or not sum(profile.score_counts) == labelled == profile.images:
+        if not sum(profile.score_counts) == labelled == profile.images:
             raise ValueError("calibration profile: counts that do not sum to its images")
         return profile
 

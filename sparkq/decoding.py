@@ -19,7 +19,7 @@ from sparkq.config import InferenceConfig, PreprocessConfig
 from sparkq.errors import ImageError
 from sparkq.prefetching import prefetched
 from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.preprocess import ImageGeometry, preprocess_with_geometry
 from sparkq.reading import ReadObject, read_object, read_objects
 
 __all__ = ["PREFETCHED_BYTES", "DecodedBatch", "decode_column", "decoded_batches", "without_content"]
@@ -42,6 +42,8 @@ class DecodedBatch:
         Row of each image, length M.
     errors : dict of int to ImageError
         Row to error, for all others.
+    geometries : list of ImageGeometry
+        Where each image lies in its original, length M.
     columns : list of RecordBatch
         The rows' other columns, without the image bytes; none where there is no other column.
     """
@@ -49,6 +51,7 @@ class DecodedBatch:
     images: npt.NDArray[np.uint8]
     rows: list[int]
     errors: dict[int, ImageError]
+    geometries: list[ImageGeometry]
     columns: list[pa.RecordBatch] = field(default_factory=list)
 
     @property
@@ -70,6 +73,7 @@ class _Filling:
         self._preprocess, self._config = preprocess, config
         self._rows: list[int] = []
         self._errors: dict[int, ImageError] = {}
+        self._geometries: list[ImageGeometry] = []
         self._columns: list[pa.RecordBatch] = []
         self.count = 0
 
@@ -78,11 +82,12 @@ class _Filling:
         try:
             if isinstance(content, ImageError):
                 raise content
-            self._images[len(self._rows)] = preprocess_content(
+            self._images[len(self._rows)], geometry = preprocess_with_geometry(
                 content, self._preprocess, max_image_pixels=self._config.max_image_pixels,
                 max_image_bytes=self._config.max_image_bytes, max_decode_bytes=self._config.max_decode_bytes,
             )
             self._rows.append(self.count)
+            self._geometries.append(geometry)
         except ImageError as error:
             # Its traceback would keep the image's bytes.
             self._errors[self.count] = error.with_traceback(None)
@@ -94,7 +99,7 @@ class _Filling:
             self._columns.append(columns.take(pa.array(range(columns.num_rows), pa.int64())))
 
     def finish(self) -> DecodedBatch:
-        return DecodedBatch(self._images[:len(self._rows)], self._rows, self._errors, self._columns)
+        return DecodedBatch(self._images[:len(self._rows)], self._rows, self._errors, self._geometries, self._columns)
 
 
 def decode_column(content: pa.Array, preprocess: PreprocessConfig, *, config: InferenceConfig) -> DecodedBatch:

@@ -61,7 +61,7 @@ class Drift:
         Images of the sample that could be decoded.
     score_psi, label_psi : float, optional
         Population stability index of the scores of the best class, and of the best class itself; None where there are too
-        few calibration images for two bins.
+        few calibration images for two bins, and where the task gives neither.
     score_psi_limit, label_psi_limit : float, optional
         Above it the index is an alarm: 0.25, or what chance exceeds once in a thousand, whichever is larger.
     activations : int
@@ -91,7 +91,7 @@ def required_profile(manifest: Manifest) -> CalibrationProfile:
     Raises
     ------
     InputError
-        If the artifact has none, or one of too few images.
+        If the artifact has none, or one of too few images, or one with nothing to compare.
     """
     profile = manifest.calibration_profile
     if profile is None or profile.images < MIN_IMAGES:
@@ -99,6 +99,12 @@ def required_profile(manifest: Manifest) -> CalibrationProfile:
             f"drift: expected an INT8 artifact made with at least {MIN_IMAGES} calibration images; artifact {manifest.name!r} "
             f"(recipe {manifest.quantization.recipe}) has seen {0 if profile is None else profile.images}.",
             hint="quantize it with more calibration images, or leave out --drift-sample.",
+        )
+    if not profile.activations and not profile.score_counts:
+        raise InputError(
+            f"drift: expected calibrated ranges, labels or scores to compare; artifact {manifest.name!r} (task {manifest.task}, "
+            f"recipe {manifest.quantization.recipe}) has none.",
+            hint="quantize it with recipe static, or leave out --drift-sample.",
         )
     return profile
 

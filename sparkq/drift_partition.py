@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sparkq.calibration_profile import CalibrationProfile
 from sparkq.config import InferenceConfig
 from sparkq.decoding import decoded_batches
 from sparkq.drift import DriftSums, required_profile
@@ -15,7 +16,6 @@ from sparkq.engines import Observation, observe
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
 from sparkq.predictor import Predictor
-from sparkq.ranking import best_class
 
 __all__ = ["DRIFT_FIELDS", "observe_partition", "sums_of"]
 
@@ -24,6 +24,8 @@ DRIFT_FIELDS = pa.schema([
     ("saturated", pa.list_(pa.float64())), ("saturated_squares", pa.list_(pa.float64())),
 ])
 """`DriftSums` to Arrow: one row a partition."""
+
+_NOTHING = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 def observe_partition(
@@ -54,7 +56,7 @@ def observe_partition(
     for model, decoded in decoded_batches(predictor, batches, image_column=image_column, config=config):
         sums = sums or DriftSums.zeros(model.manifest)
         for observation in _observations(model, decoded.images):
-            sums += _sums(observation, model.manifest)
+            sums += _sums(observation, model)
     if sums is not None:
         yield _row(sums)
 
@@ -87,7 +89,8 @@ def _observations(model: Predictor, images: npt.NDArray[np.uint8]) -> Iterator[O
                 yield from _observations(model, images[index:index + 1])
 
 
-def _sums(observation: Observation, manifest: Manifest) -> DriftSums:
+def _sums(observation: Observation, model: Predictor) -> DriftSums:
+    manifest = model.manifest
     profile = required_profile(manifest)
     expected = tuple(activation.name for activation in profile.activations)
     if observation.names != expected:
@@ -97,9 +100,14 @@ def _sums(observation: Observation, manifest: Manifest) -> DriftSums:
             hint=f"the artifact was written with torch {manifest.torch_version}; use it on the workers, too.",
         )
     finite = np.isfinite(observation.outputs).all(axis=1)
-    labels, scores = best_class(observation.outputs[finite], manifest.scores)
+    best = model.task.best(observation.outputs[finite])
     shares = observation.saturated[finite]
-    return DriftSums(
-        len(labels), profile.score_histogram(scores), np.bincount(labels, minlength=manifest.classes), shares.sum(axis=0),
-        (shares**2).sum(axis=0),
-    )
+    counts = _NOTHING if best is None else _counted(best, profile, manifest)
+    return DriftSums(len(shares), *counts, shares.sum(axis=0), (shares**2).sum(axis=0))
+
+
+def _counted(
+    best: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]], profile: CalibrationProfile, manifest: Manifest,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    labels, scores = best
+    return profile.score_histogram(scores), np.bincount(labels, minlength=manifest.classes)

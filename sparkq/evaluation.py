@@ -9,11 +9,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
-from sparkq.decoding import decoded_batches
+from sparkq.decoding import DecodedBatch, decoded_batches
 from sparkq.predictor import Predictor
 from sparkq.ranking import ranked
+from sparkq.tasks import cosine_similarity
 
-__all__ = ["EVALUATION_FIELDS", "Evaluation", "evaluate_partition"]
+__all__ = [
+    "COMPARISON_FIELDS", "EVALUATION_FIELDS", "EmbeddingComparison", "Evaluation", "compare_partition", "evaluate_partition",
+]
 
 _TOP = 5
 
@@ -28,6 +31,11 @@ EVALUATION_FIELDS = pa.schema([
     ("noise", pa.float64()),
 ])
 """What each image contributes: ``signal`` and ``noise`` are sums of squares over its outputs."""
+
+COMPARISON_FIELDS = pa.schema([
+    ("compared", pa.bool_()), ("cosine", pa.float64()), ("signal", pa.float64()), ("noise", pa.float64()),
+])
+"""The same of an embedding, which has no labels."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,29 @@ class Evaluation:
     sqnr_db: float | None = None
 
 
+@dataclass(frozen=True)
+class EmbeddingComparison:
+    """How near the embeddings of an INT8 artifact come to those of its float model.
+
+    Parameters
+    ----------
+    images : int
+        Images that were compared.
+    errors : int
+        Images that could not be decoded, or that a model gave no finite answer to; in no other figure.
+    mean_cosine, least_cosine : float
+        Of the cosine similarity of both vectors of an image, -1 to 1.
+    sqnr_db : float, optional
+        ``10 log10(sum float^2 / sum (float - INT8)^2)`` over all outputs; None where nothing differs.
+    """
+
+    images: int
+    errors: int
+    mean_cosine: float
+    least_cosine: float
+    sqnr_db: float | None
+
+
 def evaluate_partition(
     batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor] | None,
     image_column: str, truth_column: str, config: InferenceConfig,
@@ -84,19 +115,57 @@ def evaluate_partition(
     RecordBatch
         `EVALUATION_FIELDS`, one row an input row.
     """
+    for answers in _answers(batches, predictor, float_predictor, image_column, config):
+        truth = np.concatenate([
+            part.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64) for part in answers.decoded.columns
+        ])
+        compared = _compare(answers.outputs, answers.float_outputs, truth[answers.rows])
+        yield _spread(compared, answers, EVALUATION_FIELDS)
+
+
+def compare_partition(
+    batches: Iterator[pa.RecordBatch], *, predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor],
+    image_column: str, config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    """Compare every row's embedding with the float model's; parameters as for `evaluate_partition`.
+
+    Yields
+    ------
+    RecordBatch
+        `COMPARISON_FIELDS`, one row an input row.
+    """
+    for answers in _answers(batches, predictor, float_predictor, image_column, config):
+        assert answers.float_outputs is not None
+        columns = {
+            "cosine": cosine_similarity(answers.float_outputs, answers.outputs),
+            **_powers(answers.outputs, answers.float_outputs),
+        }
+        yield _spread(columns, answers, COMPARISON_FIELDS)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Outputs of the rows of a batch that both models answered."""
+
+    decoded: DecodedBatch
+    rows: npt.NDArray[np.int64]
+    outputs: npt.NDArray[np.float32]
+    float_outputs: npt.NDArray[np.float32] | None
+
+
+def _answers(
+    batches: Iterator[pa.RecordBatch], predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor] | None,
+    image_column: str, config: InferenceConfig,
+) -> Iterator[_Answers]:
     for model, decoded in decoded_batches(predictor, batches, image_column=image_column, config=config):
         reference = None if float_predictor is None else float_predictor()
-        truth = np.concatenate([
-            part.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64) for part in decoded.columns
-        ])
         outputs = model.run_rows(decoded.images, batch_size=model.batch_size).outputs
         float_outputs = None if reference is None else reference.run_rows(decoded.images, batch_size=model.batch_size).outputs
         answered = np.isfinite(outputs).all(axis=1)
         if float_outputs is not None:
             answered &= np.isfinite(float_outputs).all(axis=1)
             float_outputs = float_outputs[answered]
-        rows = np.asarray(decoded.rows, np.int64)[answered]
-        yield _spread(_compare(outputs[answered], float_outputs, truth[rows]), rows, decoded.row_count)
+        yield _Answers(decoded, np.asarray(decoded.rows, np.int64)[answered], outputs[answered], float_outputs)
 
 
 def _compare(
@@ -109,28 +178,32 @@ def _compare(
     }
     if float_outputs is not None:
         float_order = ranked(float_outputs, _TOP)
-        wide = float_outputs.astype(np.float64)
         columns |= {
             "float_top1": float_order[:, 0] == truth,
             "float_top5": (float_order == truth[:, np.newaxis]).any(axis=1),
             "agrees": float_order[:, 0] == order[:, 0],
-            "signal": (wide**2).sum(axis=1),
-            "noise": ((wide - outputs) ** 2).sum(axis=1),
+            **_powers(outputs, float_outputs),
         }
     return columns
 
 
-def _spread(
-    columns: dict[str, npt.NDArray[np.generic]], rows: npt.NDArray[np.int64], total: int,
-) -> pa.RecordBatch:
+def _powers(
+    outputs: npt.NDArray[np.float32], float_outputs: npt.NDArray[np.float32],
+) -> dict[str, npt.NDArray[np.generic]]:
+    wide = float_outputs.astype(np.float64)
+    return {"signal": (wide**2).sum(axis=1), "noise": ((wide - outputs) ** 2).sum(axis=1)}
+
+
+def _spread(columns: dict[str, npt.NDArray[np.generic]], answers: _Answers, fields: pa.Schema) -> pa.RecordBatch:
     """Columns of the compared rows as columns of all rows; null where there is nothing to compare."""
+    total = answers.decoded.row_count
     compared = np.zeros(total, bool)
-    compared[rows] = True
+    compared[answers.rows] = True
     arrays = [pa.array(compared)]
-    for field in list(EVALUATION_FIELDS)[1:]:
+    for field in list(fields)[1:]:
         values = columns.get(field.name)
         full = np.zeros(total, bool if pa.types.is_boolean(field.type) else np.float64)
         if values is not None:
-            full[rows] = values
+            full[answers.rows] = values
         arrays.append(pa.array(full, field.type, mask=~compared if values is not None else np.ones(total, bool)))
-    return pa.RecordBatch.from_arrays(arrays, schema=EVALUATION_FIELDS)
+    return pa.RecordBatch.from_arrays(arrays, schema=fields)

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkq.calibration_profile import CalibrationProfile
-from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.config_parsing import parse_config, to_mapping
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
 
 __all__ = ["PROTOCOL", "Golden", "Manifest"]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the file format; a reader refuses any other."""
 
 _WRITTEN_APART = ("preprocess", "quantization", "calibration_profile", "golden")
@@ -82,15 +82,19 @@ class Manifest:
     name : str
         Model name, for people.
     task : str
-        ``classification``.
+        ``classification`` or ``embedding``; `sparkq.tasks` has what each makes of the payload's output.
     preprocess : PreprocessConfig
         How images come to the payload's input.
     labels : tuple of str, optional
         Name of each class; None where only indices are known.
     classes : int
-        Length of the payload's output, C.
-    scores : str
-        ``logits`` (softmax makes the scores) or ``probabilities`` (the model ends in a softmax of its own).
+        How many the model tells apart; 0 of an embedding.
+    output_length : int
+        Length of the payload's output for one image, C: of a classification its classes, of an embedding the vector's.
+    scores : str, optional
+        Of a classification: ``logits`` (softmax makes the scores) or ``probabilities`` (the model ends in a softmax of its own).
+    embedding_layer : str, optional
+        Of an embedding: the float model's layer whose output it is.
     quantization : QuantizationConfig
         The recipe.
     calibration_images : int
@@ -123,7 +127,9 @@ class Manifest:
     preprocess: PreprocessConfig
     labels: tuple[str, ...] | None
     classes: int
-    scores: str
+    output_length: int
+    scores: str | None
+    embedding_layer: str | None
     quantization: QuantizationConfig
     calibration_images: int
     calibration_fingerprint: str
@@ -142,6 +148,11 @@ class Manifest:
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the payload's input in pixels."""
         return self.preprocess.input_size
+
+    @property
+    def task_config(self) -> TaskConfig:
+        """What the model is used for."""
+        return TaskConfig(self.task, self.embedding_layer)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -194,6 +205,8 @@ class Manifest:
             golden = mapping["golden"]
             pixels = zlib.decompress(base64.b64decode(golden["pixels_zlib_base64"], validate=True))
             known = {key: mapping[key] for key in cls.__dataclass_fields__}
+            # Refuses a task that there is none of.
+            TaskConfig(known["task"], known["embedding_layer"])
             known["preprocess"] = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
             known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
             profile = mapping["calibration_profile"]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
@@ -101,22 +100,24 @@ def _outcomes(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) 
     outcomes: list[Outcome | None] = [None] * decoded.row_count
     for row, error in decoded.errors.items():
         outcomes[row] = Outcome(error_code=error.code, error_message=str(error)[:_MAX_MESSAGE_CHARACTERS])
-    for row, outcome in zip(decoded.rows, _predict(model, decoded.images, config), strict=True):
+    for row, outcome in zip(decoded.rows, _predict(model, decoded, config), strict=True):
         outcomes[row] = outcome
     return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _predict(model: Predictor, images: npt.NDArray[np.uint8], config: InferenceConfig) -> list[Outcome]:
-    if len(images) == 0:
+def _predict(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) -> list[Outcome]:
+    if not decoded.rows:
         return []
-    answered = model.run_rows(images, batch_size=model.batch_size)
-    prediction = model.rank(answered.outputs, top_k=min(config.top_k, model.manifest.classes))
-    finite = np.all(np.isfinite(answered.outputs), axis=1).tolist()
+    answered = model.run_rows(decoded.images, batch_size=model.batch_size)
+    finite = np.flatnonzero(np.isfinite(answered.outputs).all(axis=1))
     outcomes = [
-        Outcome(labels=prediction.labels[row], scores=prediction.scores[row]) if finite[row]
-        else Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values")
-        for row in range(len(images))
+        Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values") for _ in decoded.rows
     ]
+    geometries = [decoded.geometries[row] for row in finite]
+    for row, values in zip(
+        finite, model.task.rows(answered.outputs[finite], geometries=geometries, top_k=config.top_k), strict=True,
+    ):
+        outcomes[row] = Outcome(values)
     for row, cause in answered.failures.items():
         message = f"the model failed on this image: {cause[:_MAX_MESSAGE_CHARACTERS]}"
         outcomes[row] = Outcome(error_code="inference_failed", error_message=message)

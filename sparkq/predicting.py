@@ -125,6 +125,7 @@ def _described(
             "uri_column": uri_column,
             "output": shown(job.output),
             "model": artifact.manifest.name,
+            "task": artifact.manifest.task,
             "model_digest": artifact.digest,
             "preprocess": to_mapping(artifact.manifest.preprocess),
             "workers": {

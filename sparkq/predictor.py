@@ -16,8 +16,8 @@ from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.errors import EngineError
 from sparkq.manifest import Manifest
 from sparkq.node import describe_node, has_vnni
-from sparkq.ranking import ranked, softmax
 from sparkq.sqnr import sqnr_of
+from sparkq.tasks import Classification, require_task, task_of
 
 __all__ = ["BatchPrediction", "Predictor", "RowOutputs"]
 
@@ -29,7 +29,7 @@ GOLDEN_SQNR_DB = 25.0
 
 @dataclass(frozen=True)
 class BatchPrediction:
-    """What a model says of N images.
+    """What a classification says of N images.
 
     Parameters
     ----------
@@ -109,6 +109,7 @@ class Predictor:
         if threads is not None:
             _set_threads(threads)
         self.manifest = artifact.manifest
+        self.task = task_of(artifact.manifest)
         self._has_run = False
         if not allow_saturation:
             _check_saturation(artifact.manifest)
@@ -130,14 +131,14 @@ class Predictor:
         if not sqnr >= GOLDEN_SQNR_DB:
             raise EngineError(
                 f"engine {self.engine.name} on {describe_node()}: expected the golden output of artifact "
-                f"{self.manifest.name!r} within {GOLDEN_SQNR_DB:.0f} dB; got {sqnr:.1f} dB (top class {int(output.argmax())}, "
+                f"{self.manifest.name!r} within {GOLDEN_SQNR_DB:.0f} dB; got {sqnr:.1f} dB (largest at {int(output.argmax())}, "
                 f"expected {int(golden.output.argmax())}).",
                 hint="this node computes wrong results; take it out of the cluster or choose another engine.",
             )
         return sqnr
 
     def predict(self, images: npt.NDArray[np.uint8], *, top_k: int = 5) -> BatchPrediction:
-        """Predict a batch.
+        """Classify a batch.
 
         Parameters
         ----------
@@ -145,14 +146,15 @@ class Predictor:
             RGB at the manifest's input size.
         top_k : int
             Length K of the ranking, at most the number of classes.
-        """
-        return self.rank(self.engine.run(images), top_k=top_k)
 
-    def rank(self, outputs: npt.NDArray[np.float32], *, top_k: int) -> BatchPrediction:
-        """What raw `outputs` (float32 [N, C]) say, as `predict`."""
-        labels = ranked(outputs, top_k)
-        probabilities = outputs if self.manifest.scores == "probabilities" else softmax(outputs)
-        return BatchPrediction(outputs, labels, np.take_along_axis(probabilities, labels, axis=1))
+        Raises
+        ------
+        InputError
+            If the artifact is of another task; ``engine.run`` gives any artifact's raw outputs.
+        """
+        require_task(self.manifest, "classification", what="predict")
+        outputs = self.engine.run(images)
+        return BatchPrediction(outputs, *Classification.of(self.manifest).rank(outputs, top_k))
 
     def run_rows(self, images: npt.NDArray[np.uint8], *, batch_size: int) -> RowOutputs:
         """Run a batch so that an image on which the model fails spoils no other: a batch that fails is halved.
@@ -165,7 +167,7 @@ class Predictor:
             The job's, at least N. With layers in float every forward pass takes so many images, blank ones if need be.
         """
         started = time.perf_counter()
-        outputs = np.full((len(images), self.manifest.classes), np.nan, np.float32)
+        outputs = np.full((len(images), self.manifest.output_length), np.nan, np.float32)
         failures: dict[int, str] = {}
         pending = [(0, len(images))] if len(images) else []
         while pending:

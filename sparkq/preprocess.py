@@ -19,7 +19,7 @@ from PIL import Image
 from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PreprocessConfig
 from sparkq.images import decode_image_struct, open_image
 
-__all__ = ["preprocess_array", "preprocess_content"]
+__all__ = ["ImageGeometry", "image_geometry", "preprocess_array", "preprocess_content", "preprocess_with_geometry"]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _FILTER_REACH = 2
@@ -28,6 +28,40 @@ _FILTER_REACH = 2
 _LONGEST_SIDE = 2048
 # Images that are to shrink more than 3 times 2 are first averaged over whole blocks: "close to fair resampling" (Pillow).
 _REDUCING_GAP = 3.0
+
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """What of an upright original the model's input shows.
+
+    The point (x, y) of the input, in pixels from its left and upper edge, is the point ``(x + left) * width / resized_width,
+    (y + top) * height / resized_height`` of the original.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the original, in pixels.
+    resized_height, resized_width : int
+        Of all of it at the input's scale, in pixels.
+    top, left : int
+        Where in that the input begins, in pixels.
+    """
+
+    height: int
+    width: int
+    resized_height: int
+    resized_width: int
+    top: int
+    left: int
+
+
+def image_geometry(height: int, width: int, preprocess: PreprocessConfig) -> ImageGeometry:
+    """Where an image of this size (in pixels, upright) lies in the model's input."""
+    resized_height, resized_width = _resized_size(height, width, preprocess)
+    crop_height, crop_width = preprocess.input_size
+    # torchvision's CenterCrop; Python's round goes to the even number at .5, as there.
+    top, left = round((resized_height - crop_height) / 2), round((resized_width - crop_width) / 2)
+    return ImageGeometry(height, width, resized_height, resized_width, top, left)
 
 
 def preprocess_content(
@@ -55,20 +89,34 @@ def preprocess_content(
     ImageError
         With one of ``sparkq.images.ERROR_CODES``.
     """
+    return preprocess_with_geometry(
+        content, preprocess, max_image_pixels=max_image_pixels, max_image_bytes=max_image_bytes,
+        max_decode_bytes=max_decode_bytes,
+    )[0]
+
+
+def preprocess_with_geometry(
+    content: bytes | memoryview | Mapping[str, Any] | None, preprocess: PreprocessConfig, *,
+    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
+) -> tuple[npt.NDArray[np.uint8], ImageGeometry]:
+    """`preprocess_content`, and where the pixels lie in the original."""
     if isinstance(content, Mapping):
-        return preprocess_array(decode_image_struct(content, max_image_pixels=max_image_pixels), preprocess)
+        pixels = decode_image_struct(content, max_image_pixels=max_image_pixels)
+        geometry = image_geometry(pixels.shape[0], pixels.shape[1], preprocess)
+        return _resize_and_crop(Image.fromarray(pixels), geometry, preprocess), geometry
     size = preprocess.resize.size
     enough = size if isinstance(size, tuple) else (size, size)
     image, real_size = open_image(
         content, max_image_pixels=max_image_pixels, enough=enough, max_image_bytes=max_image_bytes,
         max_decode_bytes=max_decode_bytes,
     )
-    return _resize_and_crop(image, real_size, preprocess)
+    geometry = image_geometry(*real_size, preprocess)
+    return _resize_and_crop(image, geometry, preprocess), geometry
 
 
 def preprocess_array(image: npt.NDArray[np.uint8], preprocess: PreprocessConfig) -> npt.NDArray[np.uint8]:
     """Resize and crop one decoded image, uint8 [H, W, 3] RGB; returns uint8 at ``preprocess.input_size``."""
-    return _resize_and_crop(Image.fromarray(image), (image.shape[0], image.shape[1]), preprocess)
+    return _resize_and_crop(Image.fromarray(image), image_geometry(image.shape[0], image.shape[1], preprocess), preprocess)
 
 
 def _resized_size(height: int, width: int, preprocess: PreprocessConfig) -> tuple[int, int]:
@@ -82,16 +130,15 @@ def _resized_size(height: int, width: int, preprocess: PreprocessConfig) -> tupl
 
 
 def _resize_and_crop(
-    image: Image.Image, real_size: tuple[int, int], preprocess: PreprocessConfig,
+    image: Image.Image, geometry: ImageGeometry, preprocess: PreprocessConfig,
 ) -> npt.NDArray[np.uint8]:
-    height, width = _resized_size(*real_size, preprocess)
+    height, width = geometry.resized_height, geometry.resized_width
     crop_height, crop_width = preprocess.input_size
     if (height, width) == (crop_height, crop_width):
         if image.size == (width, height):
             return np.asarray(image)
         return np.asarray(image.resize((width, height), _FILTERS[preprocess.interpolation], reducing_gap=_REDUCING_GAP))
-    # torchvision's CenterCrop; Python's round goes to the even number at .5, as there.
-    top, left = round((height - crop_height) / 2), round((width - crop_width) / 2)
+    top, left = geometry.top, geometry.left
     if image.size == (width, height):
         return np.asarray(image.crop((left, top, left + crop_width, top + crop_height)))
     columns = _source_of(left, crop_width, image.width / width, image.width)

@@ -10,12 +10,13 @@ import numpy.typing as npt
 from torch import nn
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.errors import InputError
 from sparkq.gate import Attempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
 from sparkq.published_preprocess import published_preprocess
 from sparkq.quantization import quantize as quantize_ungated
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.quantization.embedding import task_model
 from sparkq.quantization.mixed import float_order
 
 __all__ = ["make_gated", "quantize"]
@@ -27,13 +28,14 @@ def quantize(
     model: nn.Module, *, calibration: Any, preprocess: PreprocessConfig | None = None, labels: Sequence[str] | None = None,
     config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
     evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
+    task: str = "classification", embedding_layer: str | None = None, min_cosine: float = 0.99,
 ) -> ModelArtifact:
-    """Make an artifact of a float classification model that is as accurate as asked. On the driver, and on executors.
+    """Make an artifact of a float model that is as accurate as asked. On the driver, and on executors.
 
     Parameters
     ----------
     model : nn.Module
-        Takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
+        A classifier: takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
     calibration : DataFrame or iterable
         Images like those of the job. A pyspark DataFrame of any size with a binary or image column, as `sparkq.read_images`
         gives it, is decoded and calibrated on by executors; uint8 [H, W, 3] RGB arrays of any size and encoded bytes by the
@@ -55,6 +57,14 @@ def quantize(
         Points of top-1 that INT8 may lose on `evaluation`.
     min_agreement : float
         Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label.
+    task : str
+        ``classification``, or ``embedding``: the artifact gives the output of one layer, and what lies behind it is left out.
+    embedding_layer : str, optional
+        Of an embedding: a module's name, a node of the graph that torch.fx makes of the model, or ``output`` for what it returns.
+        Planes [N, C, H, W] are averaged to [N, C]. Default: what the classifier's head takes, the last linear layer or the 1 x 1
+        convolution in its stead.
+    min_cosine : float
+        Of an embedding: mean cosine similarity that INT8 must have with float on held-out images.
 
     Returns
     -------
@@ -76,10 +86,17 @@ def quantize(
     """
     config = config or QuantizationConfig()
     preprocess = preprocess or published_preprocess(model)
+    asked = TaskConfig(task, embedding_layer)
+    if task != "classification" and evaluation is not None:
+        raise InputError(f"evaluation: expected none with task {task}, which has no labels; got one.")
     labelled = None if evaluation is None else _labelled(evaluation, evaluation_labels)
+    target = GateTarget(max_accuracy_drop, min_agreement, min_cosine, task)
+    # Its parts have another class.
+    name = name or type(model).__name__
+    model, asked = task_model(model, asked, preprocess)
     make = partial(
-        make_gated, model, preprocess=preprocess, config=config, target=GateTarget(max_accuracy_drop, min_agreement),
-        labels=labels, name=name, labelled=labelled,
+        make_gated, model, preprocess=preprocess, config=config, target=target, labels=labels, name=name, labelled=labelled,
+        task=asked,
     )
     hold_out = labelled is None and config.recipe != "none"
     if not _is_dataframe(calibration):
@@ -113,13 +130,15 @@ def _is_dataframe(calibration: object) -> bool:
 def make_gated(
     model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget,
     *, held_out: npt.NDArray[np.uint8] | None = None, labels: Sequence[str] | None = None, name: str | None = None,
-    labelled: _Labelled | None = None,
+    labelled: _Labelled | None = None, task: TaskConfig = TaskConfig(),
 ) -> tuple[ModelArtifact, list[Attempt]]:
     """Make an artifact that reaches `target`, and tell what was tried.
 
     Parameters
     ----------
-    model, preprocess, labels, name
+    model, task
+        As `sparkq.quantization.embedding.task_model` gives them.
+    preprocess, labels, name
         As for `quantize`.
     calibration : CalibrationSet
         What is calibrated on.
@@ -140,7 +159,7 @@ def make_gated(
     # A copy of a traced model has another class.
     make = partial(
         quantize_ungated, model, calibration=calibration, preprocess=preprocess, labels=labels,
-        name=name or type(model).__name__,
+        name=name or type(model).__name__, task=task,
     )
     if config.recipe == "none":
         return make(config=config), []

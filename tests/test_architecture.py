@@ -23,7 +23,7 @@ RANKS = {
     "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.images": 2, "sparkq.labels": 2, "sparkq.manifest": 2,
     "sparkq.payload_coding": 2, "sparkq.preprocess": 2, "sparkq.reading": 2,
     "sparkq.exported": 3, "sparkq.float_model": 3, "sparkq.graph_building": 3, "sparkq.onnx_import": 3,
-    "sparkq.published_preprocess": 3, "sparkq.weights": 3,
+    "sparkq.published_preprocess": 3, "sparkq.tasks": 3, "sparkq.weights": 3,
     "sparkq.engines": 4, "sparkq.quantization": 4,
     "sparkq.predictor": 5,
     "sparkq.decoding": 6,

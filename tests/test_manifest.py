@@ -86,11 +86,11 @@ def test_what_is_no_manifest(data: bytes) -> None:
         Manifest.loads(data, place="m.sparkq")
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 99, "2", None, [], 1.5])
+@pytest.mark.parametrize("protocol", [0, PROTOCOL - 1, 99, str(PROTOCOL), None, [], 1.5])
 def test_another_protocol_is_named(protocol: object) -> None:
     """Before anything else is read: the rest may look quite different there."""
     data = json.dumps({"protocol": protocol, "something": "new"}).encode()
-    with pytest.raises(ArtifactProtocolError, match="^m.sparkq: expected protocol 2; got ") as caught:
+    with pytest.raises(ArtifactProtocolError, match=f"^m.sparkq: expected protocol {PROTOCOL}; got ") as caught:
         Manifest.loads(data, place="m.sparkq")
     assert repr(protocol) in caught.value.message and caught.value.hint
 

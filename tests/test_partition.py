@@ -16,7 +16,7 @@ from models import digit_files, digits, digits_artifact, encoded, reference_arti
 from sparkq import partition
 from sparkq.config import InferenceConfig
 from sparkq.partition import predict_partition, rebatch
-from sparkq.prediction_columns import CLASSIFICATION_FIELDS
+from sparkq.prediction_columns import prediction_fields
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 
@@ -67,7 +67,7 @@ class TestRows:
 
     def test_other_columns_stay_and_the_image_goes(self, batch: pa.RecordBatch, predictor: Predictor) -> None:
         result = _predict([batch], predictor)
-        assert result.column_names == ["key", "tags", *CLASSIFICATION_FIELDS.names]
+        assert result.column_names == ["key", "tags", *prediction_fields("classification").names]
         assert result.schema.field("key").type == pa.int64()
         assert result.column("key").to_pylist() == batch.column("key").to_pylist()
         assert result.column("tags").to_pylist() == batch.column("tags").to_pylist()
@@ -126,7 +126,7 @@ class TestContentColumn:
         structs = _image_struct(list(digits()[1].images[:FILES]), large=large)
         result = _predict([pa.record_batch({"image": structs})], predictor, image_column="image")
         expected = _predict([batch], predictor)
-        for name in CLASSIFICATION_FIELDS.names:
+        for name in prediction_fields("classification").names:
             assert result.column(name).equals(expected.column(name)), name
         kept = result.schema.field("image").type
         assert [kept.field(index).name for index in range(kept.num_fields)] == ["origin", "height", "width", "nChannels", "mode"]

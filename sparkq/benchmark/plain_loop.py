@@ -60,7 +60,7 @@ def _loop(paths: list[str]) -> int:
         for row, path in enumerate(chosen):
             with open(path, "rb") as stream:
                 pixels[row] = preprocess_content(stream.read(), preprocess)
-        images += len(predictor.predict(pixels).labels)
+        images += len(predictor.engine.run(pixels))
     return images
 
 

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.float_model import load_float_model
 from sparkq.node import has_vnni
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration import calibration_set
+from sparkq.quantization.embedding import task_model
 from sparkq.quantization.normalization import normalize
 
 __all__ = ["Subject", "load_subject", "settle_batch_norms"]
@@ -34,7 +35,7 @@ class Subject:
     model : nn.Module, optional
         The float model itself.
     spec, weights : str, optional
-        Where `model` came from: peers load it on their workers.
+        Where `model` came from, if it is all of that: peers load it on their workers.
     notes : tuple of str
         What a reader of the figures must know.
     """
@@ -80,10 +81,15 @@ def load_subject(
             model = load_float_model(source, weights)
         if _is_random(source, weights):
             settle_batch_norms(model, calibration, preprocess)
+        model, task = task_model(model, TaskConfig() if given is None else given.manifest.task_config, preprocess)
         floating = quantize(
             model, calibration=calibration[:1], preprocess=preprocess, config=QuantizationConfig(recipe="none"), name=name,
+            task=task,
         )
-        subject = dataclasses.replace(subject, floating=floating, model=model, spec=source, weights=weights)
+        subject = dataclasses.replace(subject, floating=floating, model=model)
+        # Peers load the whole model, which does more than an embedding's.
+        if task.name == "classification":
+            subject = dataclasses.replace(subject, spec=source, weights=weights)
     if given is None:
         assert subject.model is not None
         int8 = quantize(subject.model, calibration=calibration, preprocess=preprocess, config=_quick_static(), name=name)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, check_choice
+from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.config_parsing import path_field, spec_field
 from sparkq.errors import ConfigError, GateError
 from sparkq.storage import shown
@@ -39,7 +39,10 @@ class ArtifactOptions:
     weights : str, optional
         A .safetensors file, a state_dict written by torch.save, or an ONNX file with the model's names.
     task : str
-        classification.
+        classification, or embedding: rows get the output of one layer, and what lies behind it is left out.
+    embedding_layer : str, optional
+        With task embedding: a module's name, a node of the graph that torch.fx makes, or output for what the model returns.
+        Planes are averaged. Default: what the classifier's head takes.
     labels : str, optional
         Text file with one class name a line.
     name : str, optional
@@ -53,6 +56,8 @@ class ArtifactOptions:
     min_agreement : float
         Without evaluation: share (0 to 1) of images held out from calibration on which INT8 and float must have the same
         first label.
+    min_cosine : float
+        With task embedding: mean cosine similarity of INT8's and float's vectors on images held out from calibration.
     report : str, optional
         FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
         sparkq[report].
@@ -65,17 +70,23 @@ class ArtifactOptions:
     preprocess: PreprocessConfig | None = None
     weights: str | None = path_field(default=None)
     task: str = "classification"
+    embedding_layer: str | None = None
     labels: str | None = path_field(default=None)
     name: str | None = None
     evaluation: str | None = path_field(default=None)
     evaluation_labels: str | None = path_field(default=None)
     max_accuracy_drop: float = 0.5
     min_agreement: float = 0.98
+    min_cosine: float = 0.99
     report: str | None = path_field(default=None)
     master: str | None = None
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, ("classification",))
+        self.task_config()
+        if self.task == "embedding" and (self.labels or self.evaluation):
+            raise ConfigError(
+                f"{'labels' if self.labels else 'evaluation'}: expected none with task embedding, which has no classes; got one."
+            )
         if (self.evaluation is None) != (self.evaluation_labels is None):
             raise ConfigError("evaluation: expected evaluation and evaluation_labels together; got one of them.")
 
@@ -83,7 +94,11 @@ class ArtifactOptions:
         """What the gate asks for, checked."""
         from sparkq.gate import GateTarget
 
-        return GateTarget(self.max_accuracy_drop, self.min_agreement)
+        return GateTarget(self.max_accuracy_drop, self.min_agreement, self.min_cosine, self.task)
+
+    def task_config(self) -> TaskConfig:
+        """What the artifact is for, checked."""
+        return TaskConfig(self.task, self.embedding_layer)
 
 
 def make_artifact(
@@ -99,6 +114,7 @@ def make_artifact(
     from sparkq.float_model import load_float_model, require_image_shape
     from sparkq.labels import read_label_names
     from sparkq.published_preprocess import published_preprocess
+    from sparkq.quantization.embedding import task_model
     from sparkq.quantizing import make_gated
     from sparkq.report.extra import check_report
 
@@ -109,13 +125,15 @@ def make_artifact(
     model = load_float_model(options.model, options.weights)
     preprocess = options.preprocess or published_preprocess(model)
     require_image_shape(model, preprocess.input_size)
+    name = options.name or type(model).__name__
+    model, task = task_model(model, options.task_config(), preprocess)
     labels = None if options.labels is None else read_label_names(options.labels)
     with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
-        page = partial(_page, options, preprocess, model, found, config)
+        page = partial(_page, options, name, preprocess, model, found, config)
         try:
             artifact, attempts = make_gated(
-                model, found, preprocess, config, target, held_out=held_out, labels=labels, name=options.name,
-                labelled=labelled,
+                model, found, preprocess, config, target, held_out=held_out, labels=labels, name=name, labelled=labelled,
+                task=task,
             )
         except GateError as error:
             if options.report is not None:
@@ -171,15 +189,15 @@ def _pattern(input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 
 def _page(
-    options: ArtifactOptions, preprocess: PreprocessConfig, model: Any, calibration: CalibrationSet, config: QuantizationConfig,
-    *, artifact: ModelArtifact | None, attempts: Sequence[Attempt],
+    options: ArtifactOptions, name: str, preprocess: PreprocessConfig, model: Any, calibration: CalibrationSet,
+    config: QuantizationConfig, *, artifact: ModelArtifact | None, attempts: Sequence[Attempt],
 ) -> str:
     from sparkq.quantization.diagnosis import diagnose
     from sparkq.report.quantization import QuantizationReport, render_quantization_report
 
     asked = config if artifact is None else artifact.manifest.quantization
     return render_quantization_report(QuantizationReport(
-        name=options.name or type(model).__name__, output=options.output, asked=config, target=options.target(),
+        name=name, output=options.output, asked=config, target=options.target(),
         attempts=attempts, artifact=artifact, calibration_images=calibration.count,
         calibration_fingerprint=calibration.fingerprint, diagnosis=diagnose(model, calibration, preprocess, asked),
     ))
@@ -201,7 +219,10 @@ def _result(options: ArtifactOptions, artifact: ModelArtifact, attempts: list[At
         "name": manifest.name,
         "recipe": manifest.quantization.recipe if chosen is None else attempts[chosen].recipe,
         "model_digest": artifact.digest,
+        "task": manifest.task,
         "classes": manifest.classes,
+        "output_length": manifest.output_length,
+        "embedding_layer": manifest.embedding_layer,
         "input_size": list(manifest.input_size),
         "calibration_images": manifest.calibration_images,
         "accuracy": manifest.accuracy,
@@ -220,10 +241,13 @@ def show_artifact(result: dict[str, Any]) -> str:
     float_mb, artifact_mb = result["float_bytes"] / 1e6, result["artifact_bytes"] / 1e6
     calibrated = f", calibrated on {result['calibration_images']} images" if result["calibration_images"] else ""
     height, width = result["input_size"]
+    gives = f"{result['classes']} classes" if result["classes"] else (
+        f"embeddings of {result['output_length']} numbers, layer {result['embedding_layer']}"
+    )
     lines = [
         f"{result['output']}: {result['name']}, recipe {result['recipe']}{calibrated}",
         *([f"from    {result['model']}"] if "model" in result else []),
-        f"takes   {height} x {width}, {result['classes']} classes",
+        f"takes   {height} x {width}, {gives}",
         f"size    {artifact_mb:.2f} MB (float {float_mb:.2f} MB, {float_mb / artifact_mb:.2f} times)",
         f"digest  {result['model_digest']}",
         *result["table"].splitlines(),

@@ -1,4 +1,4 @@
-"""``sparkq evaluate``: accuracy on labelled images, and INT8 against float."""
+"""``sparkq evaluate``: accuracy on labelled images, and INT8 against float; of an embedding, the latter alone."""
 from __future__ import annotations
 
 import dataclasses
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparkq.cli.command import Command
 from sparkq.config import AUTO, InferenceConfig, QuantizationConfig
 from sparkq.config_parsing import path_field, spec_field
+from sparkq.errors import ConfigError
 
 if TYPE_CHECKING:
     from sparkq.artifact import ModelArtifact
@@ -25,10 +26,11 @@ class EvaluateOptions:
         Artifact, path or uri.
     input : str
         Directory of images (searched recursively) or Parquet with path and a binary column.
-    labels : str
-        CSV with path (relative to the CSV) and label (index or class name).
+    labels : str, optional
+        CSV with path (relative to the CSV) and label (index or class name); for a classification, which needs it.
     float_model : str, optional
-        Float model to compare with, as in sparkq quantize: module:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
+        Float model to compare with, which an embedding needs, as in sparkq quantize: module:factory, timm:NAME,
+        torchvision:NAME, onnx:FILE or pt2:FILE.
     weights : str, optional
         Weights of the float model.
     engine : str, optional
@@ -48,7 +50,7 @@ class EvaluateOptions:
 
     model: str = path_field()
     input: str = path_field()
-    labels: str = path_field()
+    labels: str | None = path_field(default=None)
     float_model: str | None = spec_field(default=None)
     weights: str | None = path_field(default=None)
     engine: str | None = None
@@ -72,7 +74,6 @@ class EvaluateOptions:
 def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.artifact import ModelArtifact
     from sparkq.engines import engine_for
-    from sparkq.spark.evaluation import evaluate
     from sparkq.spark.nodes import settle
     from sparkq.spark.planning import with_planned_partitions
     from sparkq.spark.session import session_for
@@ -82,47 +83,81 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     config = options.inference()
     if config.engine != AUTO:
         engine_for(artifact, config.engine)
+    _require_fitting(options, artifact)
     reference = None if options.float_model is None else _float_artifact(options, artifact)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, glob=options.glob)
         planned = with_planned_partitions(images, images=count_images(images, options.input))
         config, _ = settle(spark.sparkContext, artifact, config)
-        evaluation = evaluate(planned, artifact, labels=options.labels, float_artifact=reference, config=config)
-    # Shares of counts: what stands behind the tenth digit is binary noise, not a measurement.
-    measured = {key: round(value, 10) if value else value for key, value in dataclasses.asdict(evaluation).items()}
-    if reference is None:
-        measured = {key: measured[key] for key in ("images", "errors", "top1", "top5")}
+        measured = _measured(planned, artifact, reference, options, config)
     engine = engine_for(artifact, config.engine)
     return {**measured, "model": artifact.manifest.name, "model_digest": artifact.digest, "engine": engine}
+
+
+def _require_fitting(options: EvaluateOptions, artifact: ModelArtifact) -> None:
+    task, name = artifact.manifest.task, artifact.manifest.name
+    if task == "embedding" and options.labels is not None:
+        raise ConfigError(
+            f"labels: expected none with artifact {name!r} of task embedding, which gives no labels; got {options.labels}.",
+            hint="--float-model compares its embeddings with float ones.",
+        )
+    if task == "embedding" and options.float_model is None:
+        raise ConfigError(
+            f"float_model: expected one to compare the embeddings of artifact {name!r} with; got none.",
+            hint="give --float-model.",
+        )
+    if task == "classification" and options.labels is None:
+        raise ConfigError(
+            "labels: expected a CSV with path and label; got none.", hint="give --labels, or set labels in the config file.",
+        )
+
+
+def _measured(
+    images: Any, artifact: ModelArtifact, reference: ModelArtifact | None, options: EvaluateOptions, config: InferenceConfig,
+) -> dict[str, Any]:
+    from sparkq.spark.evaluation import compare_embeddings, evaluate
+
+    if options.labels is None:
+        assert reference is not None
+        found = dataclasses.asdict(compare_embeddings(images, artifact, reference, config=config))
+    else:
+        evaluation = evaluate(images, artifact, labels=options.labels, float_artifact=reference, config=config)
+        found = dataclasses.asdict(evaluation)
+        if reference is None:
+            found = {key: found[key] for key in ("images", "errors", "top1", "top5")}
+    # Shares of counts: what stands behind the tenth digit is binary noise, not a measurement.
+    return {key: round(value, 10) if value else value for key, value in found.items()}
 
 
 def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelArtifact:
     """The float model, packed as the INT8 one is: same preprocessing, same way to the workers."""
     from sparkq.float_model import load_float_model
     from sparkq.quantization import quantize
+    from sparkq.quantization.embedding import task_model
 
     manifest = artifact.manifest
     model = load_float_model(str(options.float_model), options.weights)
+    model, task = task_model(model, manifest.task_config, manifest.preprocess)
     return quantize(
         model, calibration=[manifest.golden.input(manifest.input_size)], preprocess=manifest.preprocess, labels=manifest.labels,
-        config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)",
+        config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)", task=task,
     )
 
 
 def _show(result: dict[str, Any]) -> str:
-    lines = [
-        f"{result['model']} on {result['engine']}: {result['images']} images, {result['errors']} errors",
-        f"top-1        {result['top1']:.2f} %",
-        f"top-5        {result['top5']:.2f} %",
-    ]
+    lines = [f"{result['model']} on {result['engine']}: {result['images']} images, {result['errors']} errors"]
+    if "mean_cosine" in result:
+        lines.append(f"cosine       {result['mean_cosine']:.4f} on average, {result['least_cosine']:.4f} at least")
+    else:
+        lines += [f"top-1        {result['top1']:.2f} %", f"top-5        {result['top5']:.2f} %"]
     if "float_top1" in result:
-        sqnr = "infinite" if result["sqnr_db"] is None else f"{result['sqnr_db']:.1f} dB"
         lines += [
             f"float top-1  {result['float_top1']:.2f} %",
             f"drop         {result['accuracy_drop']:.2f} points",
             f"agreement    {result['agreement']:.2f} %",
-            f"SQNR         {sqnr}",
         ]
+    if "sqnr_db" in result:
+        lines.append(f"SQNR         {'infinite' if result['sqnr_db'] is None else format(result['sqnr_db'], '.1f') + ' dB'}")
     return "\n".join(lines)
 
 

@@ -35,12 +35,11 @@ def _run(options: InspectOptions) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> str:
-    labels = result["labels"]
     shown = {
-        "model": f"{result['name']} ({result['task']}, {result['classes']} classes, scores from {result['scores']})",
+        "model": f"{result['name']} ({_outputs(result)})",
         "input": f"{result['input_size'][0]} x {result['input_size'][1]} uint8 RGB",
         "preprocess": ", ".join(f"{key} {value}" for key, value in result["preprocess"].items()),
-        "labels": "indices only" if labels is None else f"{', '.join(labels[:5])}{' ...' if len(labels) > 5 else ''}",
+        **({"labels": _labels(result["labels"])} if result["classes"] else {}),
         "recipe": ", ".join(f"{key} {value}" for key, value in result["quantization"].items()),
         "calibrated": f"on {result['calibration_images']} images, fingerprint {result['calibration_fingerprint'][:12]}",
         "in float": ", ".join(result["float_layers"]) or "no layer",
@@ -50,6 +49,16 @@ def _show(result: dict[str, Any]) -> str:
         "written by": f"sparkq {result['sparkq_version']}, torch {result['torch_version']}, protocol {result['protocol']}",
     }
     return "\n".join([result["path"], *(f"{key:<11} {value}" for key, value in shown.items())])
+
+
+def _outputs(result: dict[str, Any]) -> str:
+    if result["task"] == "embedding":
+        return f"embedding, {result['output_length']} numbers of layer {result['embedding_layer']}"
+    return f"{result['task']}, {result['classes']} classes, scores from {result['scores']}"
+
+
+def _labels(names: list[str] | None) -> str:
+    return "indices only" if names is None else f"{', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
 
 
 def _size(result: dict[str, Any]) -> str:

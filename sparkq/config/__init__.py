@@ -17,6 +17,7 @@ from sparkq.config.inference import (
 from sparkq.config.prediction_job import PredictionJob
 from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
 from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
+from sparkq.config.task import TASKS, TaskConfig
 
 __all__ = [
     "AUTO",
@@ -26,12 +27,14 @@ __all__ = [
     "ENGINES",
     "INPUT_FORMATS",
     "READS",
+    "TASKS",
     "CalibrationConfig",
     "InferenceConfig",
     "PredictionJob",
     "PreprocessConfig",
     "QuantizationConfig",
     "ResizeConfig",
+    "TaskConfig",
     "check_choice",
     "check_run_id",
     "check_share",

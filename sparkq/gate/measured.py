@@ -15,22 +15,26 @@ class Measured:
     ----------
     images : int
         How many.
-    agreement : float
-        Percent of images with the same first label.
+    agreement : float, optional
+        Of a classification, percent of images with the same first label.
     sqnr_db : float, optional
         Of all outputs; None where nothing differs.
     top1, accuracy_drop : float, optional
         Percent and points, where there are labels.
     standard_error : float, optional
-        Points; of the accuracy drop where there are labels, else of the agreement.
+        Of the accuracy drop where there are labels, else of the agreement, in points; of the mean cosine.
+    mean_cosine, least_cosine : float, optional
+        Of an embedding, cosine similarity of both vectors of an image: mean and least over images.
     """
 
     images: int
-    agreement: float
+    agreement: float | None
     sqnr_db: float | None
     top1: float | None = None
     accuracy_drop: float | None = None
     standard_error: float | None = None
+    mean_cosine: float | None = None
+    least_cosine: float | None = None
 
 
 def agreement_error(agreement: float, images: int) -> float:

@@ -11,6 +11,7 @@ from sparkq.artifact import ModelArtifact
 from sparkq.gate.measured import Measured, agreement_error
 from sparkq.predictor import Predictor
 from sparkq.sqnr import sqnr_of
+from sparkq.tasks import cosine_similarity
 
 __all__ = ["measure_pixels", "split_held_out"]
 
@@ -18,6 +19,7 @@ _BATCH = 16
 _LEAST_SPLIT = 10
 
 Item = TypeVar("Item")
+Outputs = npt.NDArray[np.float32]
 
 
 def split_held_out(items: list[Item]) -> tuple[list[Item], list[Item]]:
@@ -34,9 +36,22 @@ def measure_pixels(artifact: ModelArtifact, float_artifact: ModelArtifact, image
         np.concatenate([engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
         for engine in (int8, floating)
     )
-    agreement = 100 * float((outputs.argmax(1) == expected.argmax(1)).mean())
     sqnr = sqnr_of(expected, outputs)
+    measured = _labels_alike if artifact.manifest.task == "classification" else _vectors_alike
+    return measured(expected, outputs, sqnr if math.isfinite(sqnr) else None)
+
+
+def _labels_alike(expected: Outputs, outputs: Outputs, sqnr_db: float | None) -> Measured:
+    agreement = 100 * float((outputs.argmax(1) == expected.argmax(1)).mean())
+    error = agreement_error(agreement, len(outputs))
+    return Measured(len(outputs), agreement, sqnr_db, standard_error=round(error, 3))
+
+
+def _vectors_alike(expected: Outputs, outputs: Outputs, sqnr_db: float | None) -> Measured:
+    cosines = cosine_similarity(expected, outputs)
+    # Of a single image nothing is known of the spread.
+    error = None if len(cosines) < 2 else round(float(cosines.std(ddof=1)) / math.sqrt(len(cosines)), 6)
     return Measured(
-        len(images), agreement, sqnr if math.isfinite(sqnr) else None,
-        standard_error=round(agreement_error(agreement, len(images)), 3),
+        len(cosines), None, sqnr_db, standard_error=error, mean_cosine=round(float(cosines.mean()), 6),
+        least_cosine=round(float(cosines.min()), 6),
     )

@@ -1,39 +1,49 @@
 """The gate's attempts as text."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sparkq.gate.target import Attempt
 
 __all__ = ["gate_rows", "gate_table"]
 
-_HEADER = ("recipe", "images", "top-1 %", "drop", "agreement %", "+-", "SQNR dB", "INT8 MACs %", "MB", "images/s")
+_Cell = Callable[[Attempt], str]
+
+_LABELS: dict[str, _Cell] = {
+    "top-1 %": lambda attempt: _figure(attempt.measured.top1), "drop": lambda attempt: _figure(attempt.measured.accuracy_drop),
+    "agreement %": lambda attempt: _figure(attempt.measured.agreement),
+    "+-": lambda attempt: _figure(attempt.measured.standard_error),
+}
+_VECTORS: dict[str, _Cell] = {
+    "cosine": lambda attempt: _figure(attempt.measured.mean_cosine, 4),
+    "least": lambda attempt: _figure(attempt.measured.least_cosine, 4),
+    "+-": lambda attempt: _figure(attempt.measured.standard_error, 4),
+}
 
 
 def gate_rows(attempts: Sequence[Attempt]) -> list[tuple[str, ...]]:
-    """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides, the drop or the agreement."""
-    return [_HEADER, *(_row(attempt) for attempt in attempts)]
+    """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides: drop, agreement or cosine."""
+    vectors = any(attempt.measured.mean_cosine is not None for attempt in attempts)
+    columns: dict[str, _Cell] = {
+        "recipe": lambda attempt: attempt.recipe, "images": lambda attempt: str(attempt.measured.images),
+        **(_VECTORS if vectors else _LABELS),
+        "SQNR dB": lambda attempt: "infinite" if attempt.measured.sqnr_db is None else _figure(attempt.measured.sqnr_db),
+        "INT8 MACs %": lambda attempt: _figure(attempt.int8_macs_percent),
+        "MB": lambda attempt: _figure(attempt.artifact_bytes / 1e6),
+        "images/s": lambda attempt: _figure(attempt.images_per_second),
+    }
+    return [tuple(columns), *(tuple(cell(attempt) for cell in columns.values()) for attempt in attempts)]
 
 
 def gate_table(attempts: Sequence[Attempt]) -> str:
     """`gate_rows` as text with columns in line."""
     rows = gate_rows(attempts)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
         for row in rows
     )
 
 
-def _row(attempt: Attempt) -> tuple[str, ...]:
-    measured = attempt.measured
-    return (
-        attempt.recipe, str(measured.images), _figure(measured.top1), _figure(measured.accuracy_drop),
-        _figure(measured.agreement), _figure(measured.standard_error),
-        "infinite" if measured.sqnr_db is None else _figure(measured.sqnr_db), _figure(attempt.int8_macs_percent),
-        _figure(attempt.artifact_bytes / 1e6), _figure(attempt.images_per_second),
-    )
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _figure(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

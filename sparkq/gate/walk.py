@@ -130,6 +130,11 @@ def _with_fewest_in_float(walk: _Walk, config: QuantizationConfig, order: Sequen
 
 
 def _hint(measured: Measured) -> str:
+    if measured.mean_cosine is not None:
+        return (
+            "check that calibration images are like those of the job, and give more of them; or ask for less with --min-cosine; "
+            "recipe none keeps the model in float."
+        )
     if measured.accuracy_drop is None:
         return (
             "images whose two best classes nearly tie change at any rounding: measure accuracy instead, with --evaluation and "
@@ -145,11 +150,17 @@ def _warn_of_few_images(measured: Measured, target: GateTarget) -> None:
     """So few images that another set of them could well say the contrary."""
     error = measured.standard_error
     if error is not None and target.margin(measured) < error:
-        what = "agreement" if measured.accuracy_drop is None else "accuracy drop"
+        what, known = _known(measured, error)
         _logger.warning(
-            "gate: the %s meets the target (%s) on %d images, but is known to +- %.1f points only. Hint: measure on more images.",
-            what, target, measured.images, error,
+            "gate: the %s meets the target (%s) on %d images, but is known to +- %s only. Hint: measure on more images.",
+            what, target, measured.images, known,
         )
+
+
+def _known(measured: Measured, error: float) -> tuple[str, str]:
+    if measured.mean_cosine is not None:
+        return "cosine similarity", f"{error:.4f}"
+    return "agreement" if measured.accuracy_drop is None else "accuracy drop", f"{error:.1f} points"
 
 
 def _images_per_second(artifact: ModelArtifact) -> float:

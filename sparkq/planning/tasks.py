@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 __all__ = [
     "ARROW_BATCH_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
-    "scan_settings",
+    "row_bytes", "scan_settings",
 ]
 
 _TASK_SECONDS, _SHORTEST_TASK_SECONDS = 40.0, 20.0
@@ -20,8 +20,9 @@ _ARROW_BATCH_ROWS = 10_000
 """Spark's own default of rows a batch."""
 
 _FILE_BYTES = 128 * 2**20
-_ROW_BYTES = 50
-"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10)."""
+_ROW_BYTES, _NUMBER_BYTES = 50, 4
+"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10); of an embedding's
+number, float32 that hardly compresses."""
 
 _FIXED_DECODE_SECONDS, _DECODE_SECONDS_PER_BYTE = 0.0001, 29e-9
 """Decode, resize and crop on one core of an EPYC of the Zen 4 generation: 3.2 ms for JPEGs of 110 kB (photos_jpeg, 224 x 224),
@@ -109,9 +110,14 @@ def expected_seconds(
     return start_seconds + math.ceil(tasks / slots) * (images / tasks) * seconds_per_image
 
 
-def expected_files(images: int, *, tasks: int) -> int:
+def row_bytes(task: str, output_length: int) -> int:
+    """About what a row takes in Parquet; `output_length` numbers of an embedding."""
+    return _ROW_BYTES + (_NUMBER_BYTES * output_length if task == "embedding" else 0)
+
+
+def expected_files(images: int, *, tasks: int, row_bytes: int = _ROW_BYTES) -> int:
     """Parquet files of about 128 MB, or one a task where that is fewer."""
-    return max(min(tasks, math.ceil(images * _ROW_BYTES / _FILE_BYTES)), 1)
+    return max(min(tasks, math.ceil(images * row_bytes / _FILE_BYTES)), 1)
 
 
 def images_an_arrow_batch(*, mean_bytes: float, largest_bytes: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,9 @@ from torch import nn
 
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
-from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
-from sparkq.errors import InputError, ModelError
+from sparkq.errors import ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.manifest import Golden, Manifest, expand
 from sparkq.quantization.calibration import CalibrationSet, calibration_set
@@ -25,8 +26,8 @@ from sparkq.quantization.mixed import quantize_mixed
 from sparkq.quantization.normalization import normalize
 from sparkq.quantization.payload import trace_payload
 from sparkq.quantization.static import quantize_static
-from sparkq.ranking import best_class
 from sparkq.sqnr import sqnr_of
+from sparkq.tasks import Task, task_type
 from sparkq.version import __version__
 
 __all__ = ["quantize"]
@@ -40,8 +41,9 @@ _PROFILED_IMAGES = 256
 def quantize(
     model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
+    task: TaskConfig = TaskConfig(),
 ) -> ModelArtifact:
-    """Make an artifact of a float classification model. Runs on the driver.
+    """Make an artifact of a float model. Runs on the driver.
 
     Parameters
     ----------
@@ -53,11 +55,13 @@ def quantize(
     preprocess : PreprocessConfig
         From an image to the model's input.
     labels : sequence of str, optional
-        Name of each class, length C.
+        Name of each class, length C; of a classification.
     config : QuantizationConfig, optional
         Default: static INT8.
     name : str, optional
         Default: the model's class name.
+    task : TaskConfig
+        What its outputs are. For an embedding the model ends where they are computed.
 
     Returns
     -------
@@ -81,18 +85,14 @@ def quantize(
     images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
-        warn_once(images, float_outputs)
+        warn_once(images, float_outputs if task.name == "classification" else None)
     converted = _converted(model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
-    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config)
-    _check_labels(labels, len(probe.golden.output))
+    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config, task, labels)
     manifest = Manifest(
         name=name or type(model).__name__,
-        task="classification",
         preprocess=preprocess,
-        labels=None if labels is None else tuple(labels),
-        classes=len(probe.golden.output),
-        scores=probe.scores,
+        **_described(task, probe),
         quantization=config,
         calibration_images=images.count if config.recipe in _CALIBRATED else 0,
         calibration_fingerprint=images.fingerprint,
@@ -104,10 +104,19 @@ def quantize(
         payload_sha256=sha256_digest(payload),
         torch_version=torch.__version__,
         sparkq_version=__version__,
-        accuracy={} if config.recipe == "none" else _closeness(float_outputs, probe.outputs),
+        accuracy={} if config.recipe == "none" else _closeness(probe.task, float_outputs, probe.outputs),
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
+
+
+def _described(config: TaskConfig, probe: _Probe) -> dict[str, Any]:
+    """The manifest's entries about the task."""
+    outputs = len(probe.golden.output)
+    return {
+        "task": config.name, "labels": probe.task.labels, "classes": probe.task.classes(outputs), "output_length": outputs,
+        "scores": probe.task.scores, "embedding_layer": config.embedding_layer,
+    }
 
 
 def _converted(model: nn.Module, images: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> nn.Module:
@@ -119,11 +128,6 @@ def _converted(model: nn.Module, images: CalibrationSet, preprocess: PreprocessC
         return _RECIPES[config.recipe](model, images, preprocess, config)
     finally:
         torch.backends.quantized.engine = before
-
-
-def _check_labels(labels: Sequence[str] | None, classes: int) -> None:
-    if labels is not None and len(labels) != classes:
-        raise InputError(f"labels: expected {classes} names, one a class of the model; got {len(labels)}.")
 
 
 def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig) -> torch.Tensor:
@@ -148,17 +152,17 @@ def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: Pr
     return outputs
 
 
-def _closeness(expected: torch.Tensor, outputs: npt.NDArray[np.float32]) -> dict[str, float]:
+def _closeness(task: Task, expected: torch.Tensor, outputs: npt.NDArray[np.float32]) -> dict[str, float]:
     """INT8 against float on the first calibration images: better than on images of the job, but always there."""
     reference = expected.numpy()
-    agreement = 100 * float((reference.argmax(1) == outputs.argmax(1)).mean())
-    return {"calibration_agreement": agreement, "calibration_sqnr_db": min(round(sqnr_of(reference, outputs), 2), 200.0)}
+    figures = {f"calibration_{name}": figure for name, figure in task.closeness(reference, outputs).items()}
+    return {**figures, "calibration_sqnr_db": min(round(sqnr_of(reference, outputs), 2), 200.0)}
 
 
 @dataclass(frozen=True)
 class _Probe:
     golden: Golden
-    scores: str
+    task: Task
     outputs: npt.NDArray[np.float32]
     profile: CalibrationProfile | None
 
@@ -167,7 +171,10 @@ def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: Quanti
     return load_engine(payload, fitting_engines(config.recipe)[0], LoadOptions(preprocess.input_size))
 
 
-def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> _Probe:
+def _probe(
+    engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, asked: TaskConfig,
+    labels: Sequence[str] | None,
+) -> _Probe:
     """Run the finished payload: on the golden input, and on calibration images to see what it does with such."""
     pixels, replication = Golden.reduce(calibration.images[0])
     try:
@@ -177,11 +184,9 @@ def _probe(engine: Engine, calibration: CalibrationSet, preprocess: PreprocessCo
         raise _failed_pass(error) from error
     _require_finite(outputs)
     _require_finite(output)
-    # A softmax applied twice looks like a prediction, with every score wrong.
-    sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
-    scores = "probabilities" if sums_to_one else "logits"
-    profile = None if config.recipe == "none" else _profile(engine, calibration, scores, config)
-    return _Probe(Golden(pixels, replication, output), scores, outputs, profile)
+    task = task_type(asked.name).of_outputs(outputs, labels=labels)
+    profile = None if config.recipe == "none" else _profile(engine, calibration, task, config)
+    return _Probe(Golden(pixels, replication, output), task, outputs, profile)
 
 
 def _failed_pass(error: RuntimeError) -> ModelError:
@@ -199,7 +204,7 @@ def _require_finite(outputs: npt.NDArray[np.float32]) -> None:
         )
 
 
-def _profile(engine: Engine, calibration: CalibrationSet, scores: str, config: QuantizationConfig) -> CalibrationProfile:
+def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: QuantizationConfig) -> CalibrationProfile:
     """What the finished payload does on calibration images from all over the set, for comparison with the job's."""
     images = calibration.images
     chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)
@@ -215,12 +220,16 @@ def _profile(engine: Engine, calibration: CalibrationSet, scores: str, config: Q
     outputs = np.concatenate([batch.outputs for batch in batches])
     _require_finite(outputs)
     shares = np.concatenate([batch.saturated for batch in batches])
-    return CalibrationProfile.of(*best_class(outputs, scores), [
+    activations = [
         ActivationProfile(name, low, high, saturated, deviation)
         for name, (low, high), saturated, deviation in zip(
             batches[0].names, batches[0].ranges, shares.mean(0).tolist(), shares.std(0).tolist(), strict=True,
         )
-    ])
+    ]
+    best = task.best(outputs)
+    if best is None:
+        return CalibrationProfile.of_activations(len(outputs), activations)
+    return CalibrationProfile.of(*best, activations)
 
 
 def _size_bytes(model: nn.Module) -> int:

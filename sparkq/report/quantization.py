@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sparkq.artifact import ModelArtifact
 from sparkq.config import QuantizationConfig
 from sparkq.gate import Attempt, GateTarget, chosen_attempt, gate_rows
+from sparkq.manifest import Manifest
 from sparkq.quantization.diagnosis import Diagnosis, LayerDiagnosis
 from sparkq.report.figures import layer_figure, sensitivity_figure
 from sparkq.storage import shown, write_file
@@ -115,7 +116,7 @@ def _summary(report: QuantizationReport) -> list[tuple[str, str]]:
             ("Size", f"{size / 1e6:.2f} MB (float {manifest.float_bytes / 1e6:.2f} MB, {manifest.float_bytes / size:.2f} times)"),
             ("MACs in INT8", f"{manifest.int8_macs_percent:.2f} %"),
             ("Layers in float", f"{len(manifest.float_layers)} of {len(report.diagnosis.layers)}"),
-            ("Input", "{} x {} pixels".format(*manifest.input_size)), ("Classes", str(manifest.classes)),
+            ("Input", "{} x {} pixels".format(*manifest.input_size)), ("Task", manifest.task), _outputs(manifest),
             *((_ACCURACY.get(name, name), f"{value:.6g}") for name, value in manifest.accuracy.items()),
         ]
     facts += [("Target", str(report.target))] if report.attempts else []
@@ -127,9 +128,17 @@ def _summary(report: QuantizationReport) -> list[tuple[str, str]]:
     return facts
 
 
+def _outputs(manifest: Manifest) -> tuple[str, str]:
+    if manifest.task == "embedding":
+        return "Embedding", f"{manifest.output_length} numbers of layer {manifest.embedding_layer}"
+    return "Classes", str(manifest.classes)
+
+
 _ACCURACY = {
     "images": "Measured on, images", "agreement": "Agreement with float, %", "sqnr_db": "SQNR of the outputs, dB",
-    "top1": "Top-1, %", "accuracy_drop": "Drop of top-1, points", "standard_error": "Standard error of it, points",
+    "top1": "Top-1, %", "accuracy_drop": "Drop of top-1, points", "standard_error": "Standard error of it",
+    "mean_cosine": "Cosine similarity with float, mean", "least_cosine": "Cosine similarity with float, least",
+    "calibration_cosine": "Cosine similarity on calibration images, mean",
     "calibration_agreement": "Agreement on calibration images, %", "calibration_sqnr_db": "SQNR on calibration images, dB",
 }
 

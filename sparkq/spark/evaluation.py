@@ -1,4 +1,4 @@
-"""`evaluate`: accuracy on labelled images, and INT8 against float, measured on Spark."""
+"""`evaluate` and `compare_embeddings`: accuracy on labelled images, and INT8 against float, measured on Spark."""
 from __future__ import annotations
 
 import logging
@@ -10,12 +10,20 @@ import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DoubleType, IntegerType, StringType, StructField, StructType
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
-from sparkq.evaluation import EVALUATION_FIELDS, Evaluation, evaluate_partition
+from sparkq.evaluation import (
+    COMPARISON_FIELDS,
+    EVALUATION_FIELDS,
+    EmbeddingComparison,
+    Evaluation,
+    compare_partition,
+    evaluate_partition,
+)
 from sparkq.labels import read_labels_csv
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
@@ -25,12 +33,11 @@ from sparkq.spark.shipping import ShippedModel, ship_model
 from sparkq.spark.sources import comparable_path, spark_path
 from sparkq.sqnr import sqnr_db
 from sparkq.storage import is_uri
+from sparkq.tasks import require_task
 
-__all__ = ["evaluate"]
+__all__ = ["compare_embeddings", "evaluate"]
 
 _logger = logging.getLogger(__name__)
-_SPARK_TYPES = {pa.bool_(): BooleanType(), pa.float64(): DoubleType()}
-_SCHEMA = StructType([StructField(field.name, _SPARK_TYPES[field.type]) for field in EVALUATION_FIELDS])
 _ORIGIN = StructType([StructField("__origin", StringType()), StructField("__truth", IntegerType())])
 
 
@@ -67,26 +74,20 @@ def evaluate(
         If a worker could not run the model.
     """
     config = config or InferenceConfig()
+    require_task(artifact.manifest, "classification", what="evaluate", hint="sparkq.compare_embeddings compares embeddings.")
     image_column = find_image_column(images_df.schema, config)
     if "path" not in images_df.columns:
         raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
-    if float_artifact is not None and float_artifact.manifest.classes != artifact.manifest.classes:
-        raise InputError(
-            f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
-            f"{float_artifact.manifest.classes}."
-        )
+    if float_artifact is not None:
+        _require_same_classes(artifact, float_artifact)
     truth = _truth(labels, artifact)
     spark = images_df.sparkSession
-    if config.same_everywhere:
-        config, _ = choose_for_all(spark.sparkContext, artifact, config)
     truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
     labelled = images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
-    model = ship_model(
-        spark.sparkContext, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
-    )
-    reference = None if float_artifact is None else ship_model(spark.sparkContext, float_artifact, None)
+    model = _shipped(images_df, artifact, config)
+    reference = None if float_artifact is None else _shipped(images_df, float_artifact, InferenceConfig())
     task = partial(_evaluate_batches, model=model, reference=reference, image_column=image_column, config=config)
-    compared = labelled.select(image_column, "__truth").mapInArrow(task, _SCHEMA)
+    compared = labelled.select(image_column, "__truth").mapInArrow(task, from_arrow_schema(EVALUATION_FIELDS))
     try:
         evaluation = _summary(compared, with_float=reference is not None)
     except PySparkException as error:
@@ -101,6 +102,80 @@ def evaluate(
     if missing > 0:
         _logger.warning("labels %s: %d of its %d images are not in the input", labels, missing, len(truth))
     return evaluation
+
+
+def compare_embeddings(
+    images_df: DataFrame, artifact: ModelArtifact, float_artifact: ModelArtifact, *, config: InferenceConfig | None = None,
+) -> EmbeddingComparison:
+    """Measure how near an artifact's embeddings come to its float model's. Runs a Spark action.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        With an image column, as `sparkq.read_images` gives it. No labels are needed.
+    artifact : ModelArtifact
+        Of task ``embedding``.
+    float_artifact : ModelArtifact
+        The float model with the same preprocessing and layer (recipe ``none``), run on the same pixels.
+    config : InferenceConfig, optional
+        Engine (of `artifact`), batch size, limits.
+
+    Raises
+    ------
+    InputError
+        If an artifact is of another task, their embeddings differ in length, there is no image column, or no readable image.
+    EngineError
+        If a worker could not run the model.
+    """
+    config = config or InferenceConfig()
+    for one in (artifact, float_artifact):
+        require_task(one.manifest, "embedding", what="compare_embeddings")
+    lengths = [one.manifest.output_length for one in (artifact, float_artifact)]
+    if lengths[0] != lengths[1]:
+        raise InputError(f"float model: expected embeddings of {lengths[0]} numbers, as the artifact's; got {lengths[1]}.")
+    image_column = find_image_column(images_df.schema, config)
+    model, reference = _shipped(images_df, artifact, config), _shipped(images_df, float_artifact, InferenceConfig())
+    task = partial(_compare_batches, model=model, reference=reference, image_column=image_column, config=config)
+    compared = images_df.select(image_column).mapInArrow(task, from_arrow_schema(COMPARISON_FIELDS))
+    sums = compared.agg(
+        F.sum(F.col("compared").cast("int")).alias("images"), F.sum((~F.col("compared")).cast("int")).alias("errors"),
+        F.avg("cosine").alias("mean"), F.min("cosine").alias("least"), F.sum("signal").alias("signal"),
+        F.sum("noise").alias("noise"),
+    )
+    try:
+        row = run_action(sums.collect)[0]
+    except PySparkException as error:
+        raise expected_failure(error) or error from error
+    if not row["images"]:
+        raise InputError(f"images: expected readable ones to compare embeddings of; got {row['errors'] or 0} that are not.")
+    sqnr = sqnr_db(row["signal"], row["noise"]) if row["noise"] else None
+    return EmbeddingComparison(row["images"], row["errors"], row["mean"], row["least"], sqnr)
+
+
+def _shipped(images_df: DataFrame, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    context = images_df.sparkSession.sparkContext
+    if config.same_everywhere:
+        config, _ = choose_for_all(context, artifact, config)
+    return ship_model(
+        context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
+    )
+
+
+def _compare_batches(
+    batches: Iterable[pa.RecordBatch], *, model: ShippedModel, reference: ShippedModel, image_column: str,
+    config: InferenceConfig,
+) -> Iterator[pa.RecordBatch]:
+    return compare_partition(
+        iter(batches), predictor=model.predictor, float_predictor=reference.predictor, image_column=image_column, config=config,
+    )
+
+
+def _require_same_classes(artifact: ModelArtifact, float_artifact: ModelArtifact) -> None:
+    if float_artifact.manifest.classes != artifact.manifest.classes:
+        raise InputError(
+            f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
+            f"{float_artifact.manifest.classes}."
+        )
 
 
 def _truth(labels: str, artifact: ModelArtifact) -> dict[str, int]:

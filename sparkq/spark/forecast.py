@@ -16,7 +16,7 @@ from sparkq.planning.executors import (
     ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options,
 )
 from sparkq.planning.instances import Instance, check_int8
-from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds
+from sparkq.planning.tasks import ImageCost, expected_files, expected_seconds, row_bytes
 from sparkq.spark.doctor import examine_executors
 from sparkq.spark.executors import registered_executors, settings_of, task_slots
 from sparkq.spark.inventory import Inventory, holds_bytes, take_inventory
@@ -46,6 +46,8 @@ class Forecast:
         That one of them needs.
     task_cpus : int
         Cores of a task.
+    row_bytes : int
+        About what a row takes in Parquet.
     warnings : tuple of str
         What to look at before it costs anything.
     """
@@ -56,6 +58,7 @@ class Forecast:
     shape: ExecutorShape
     memory: Memory
     task_cpus: int
+    row_bytes: int
     warnings: tuple[str, ...] = ()
 
     @property
@@ -76,7 +79,7 @@ class Forecast:
     @property
     def output_files(self) -> int:
         """That the job will write."""
-        return expected_files(self.inventory.images, tasks=self.partitions)
+        return expected_files(self.inventory.images, tasks=self.partitions, row_bytes=self.row_bytes)
 
     @property
     def seconds(self) -> float:
@@ -137,7 +140,8 @@ def forecast_job(
     memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
     cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes, jvm_reads)
-    forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus)
+    row = row_bytes(artifact.manifest.task, artifact.manifest.output_length)
+    forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus, row)
     found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
     return replace(forecast, warnings=(*_warnings(forecast, artifact), *found))
 

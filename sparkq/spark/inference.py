@@ -45,9 +45,9 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     Returns
     -------
     DataFrame
-        One row an input row: its columns without the image bytes, then ``status``, ``error_code``, ``error_message``,
-        ``label``, ``label_name``, ``score``, ``top_k``, ``model_digest``, ``engine``. An image that cannot be read is a
-        row with ``status = error``.
+        One row an input row: its columns without the image bytes, then ``status``, ``error_code``, ``error_message``, those of
+        the artifact's task (classification: ``label``, ``label_name``, ``score``, ``top_k``; embedding: ``embedding``), and
+        ``model_digest``, ``engine``. An image that cannot be read is a row with ``status = error``.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def predict_reporting(
     """`predict`, whose workers also tell `reports` of themselves."""
     images_df = without_unread_bytes(images_df, config)
     image_column = find_image_column(images_df.schema, config)
-    schema = output_schema(images_df.schema, image_column if config.uri_column is None else None)
+    content_column = image_column if config.uri_column is None else None
+    schema = output_schema(images_df.schema, content_column, task=artifact.manifest.task)
     session = images_df.sparkSession
     model = _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
     task = partial(_predict_batches, model=model, image_column=image_column, config=config, reports=reports)

@@ -60,7 +60,8 @@ def predict_profiled(images_df: DataFrame, artifact: ModelArtifact, folder: str,
         context, artifact, config.engine, allow_saturation=config.allow_saturation, batch_size=config.batch_size,
     )
     task = partial(_profiled_batches, model=model, image_column=image_column, config=config, folder=folder)
-    return images_df.mapInArrow(task, output_schema(images_df.schema, image_column if config.uri_column is None else None))
+    content_column = image_column if config.uri_column is None else None
+    return images_df.mapInArrow(task, output_schema(images_df.schema, content_column, task=artifact.manifest.task))
 
 
 def _profiled_batches(

@@ -11,11 +11,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from sparkq.errors import InputError
+from sparkq.prediction_columns import prediction_fields
 from sparkq.spark.actions import run_action
 from sparkq.spark.hadoop import HadoopFolder
 from sparkq.spark.predictions import rows_of
 from sparkq.spark.runs import output_folder
-from sparkq.spark.schemas import PREDICTION_FIELDS
 from sparkq.spark.sources import comparable_path
 from sparkq.storage import read_file
 
@@ -50,7 +50,9 @@ def quarantine_failures(folder: HadoopFolder, manifest: Mapping[str, Any], desti
     if target.exists(name) or manifest["errors"] == 0:
         return target.at(name)
     rows = rows_of(folder, [manifest])
-    kept = [column for column in rows.columns if column not in (*PREDICTION_FIELDS.names, "run_id")]
+    # Manifests name the task since there are several.
+    added = prediction_fields(manifest.get("task") or "classification").names
+    kept = [column for column in rows.columns if column not in (*added, "run_id")]
     failed = rows.where("status = 'error'").select(*kept, *_TOLD)
     if with_bytes:
         failed = _with_bytes(failed, str(manifest.get("uri_column") or "path"))

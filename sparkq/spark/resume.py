@@ -70,6 +70,8 @@ def remaining_images(
     runs = [
         run for run in committed_runs(folder)
         if artifact.digest in run["model_digests"] and run.get("preprocess") == preprocess and set(IMAGE_KEY) <= _columns(run)
+        # One payload may serve two tasks. Manifests name the task since there are several.
+        and (run.get("task") or "classification") == artifact.manifest.task
     ]
     if not runs:
         _logger.info("resume: no committed run of this model in %s", folder.location)

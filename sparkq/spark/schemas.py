@@ -1,40 +1,22 @@
 """Spark's side of the row contract, and which column holds the images."""
 from __future__ import annotations
 
-from pyspark.sql.types import (
-    ArrayType,
-    BinaryType,
-    DataType,
-    FloatType,
-    IntegerType,
-    StringType,
-    StructField,
-    StructType,
-)
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import BinaryType, DataType, StringType, StructField, StructType
 
 from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
+from sparkq.prediction_columns import prediction_fields
 
-__all__ = ["PREDICTION_FIELDS", "find_content_column", "find_image_column", "find_uri_column", "output_schema"]
-
-_RANKED = StructType([
-    StructField("label", IntegerType()), StructField("label_name", StringType()), StructField("score", FloatType()),
-])
-
-PREDICTION_FIELDS = StructType([
-    StructField("status", StringType()),
-    StructField("error_code", StringType()),
-    StructField("error_message", StringType()),
-    StructField("label", IntegerType()),
-    StructField("label_name", StringType()),
-    StructField("score", FloatType()),
-    StructField("top_k", ArrayType(_RANKED)),
-    StructField("model_digest", StringType()),
-    StructField("engine", StringType()),
-])
-"""What a classification adds to a row; ``sparkq.prediction_columns`` says the same to Arrow."""
+__all__ = ["added_fields", "find_content_column", "find_image_column", "find_uri_column", "output_schema"]
 
 _IMAGE_STRUCT_FIELDS = {"height", "width", "nChannels", "mode", "data"}
+
+
+def added_fields(task: str) -> StructType:
+    """The columns that `sparkq.prediction_columns` adds to a row, as Spark's types."""
+    fields: StructType = from_arrow_schema(prediction_fields(task))
+    return fields
 
 
 def _is_image_struct(kind: DataType) -> bool:
@@ -117,14 +99,15 @@ def find_uri_column(schema: StructType, uri_column: str | None) -> str:
     return uri_column
 
 
-def output_schema(schema: StructType, content_column: str | None) -> StructType:
-    """Input columns without the image bytes (None: there are none), then `PREDICTION_FIELDS`.
+def output_schema(schema: StructType, content_column: str | None, *, task: str) -> StructType:
+    """Input columns without the image bytes (None: there are none), then the `added_fields` of a task.
 
     Raises
     ------
     InputError
         If an input column has the name of one that is added.
     """
+    added = added_fields(task)
     kept: list[StructField] = []
     for field in schema:
         if field.name == content_column:
@@ -133,10 +116,10 @@ def output_schema(schema: StructType, content_column: str | None) -> StructType:
             rest = StructType([part for part in field.dataType if part.name != "data"])
             field = StructField(field.name, rest, field.nullable)
         kept.append(field)
-    clashing = [field.name for field in kept if field.name.lower() in {name.lower() for name in PREDICTION_FIELDS.names}]
+    clashing = [field.name for field in kept if field.name.lower() in {name.lower() for name in added.names}]
     if clashing:
         raise InputError(
             f"images: expected no column named like one that sparkq adds; got {', '.join(clashing)}.",
             hint=f"rename it first, for example df.withColumnRenamed({clashing[0]!r}, 'true_{clashing[0]}').",
         )
-    return StructType([*kept, *PREDICTION_FIELDS])
+    return StructType([*kept, *added])

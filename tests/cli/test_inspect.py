@@ -23,7 +23,7 @@ def test_document(sparkq: Command, model: Path) -> None:
     assert (document["input_size"], document["preprocess"]["resize"]) == ([32, 32], {"mode": "squash", "size": [32, 32]})
     assert document["quantization"]["recipe"] == "static"
     assert document["labels"] == list(manifest.labels or ())
-    assert (document["payload_sha256"], document["protocol"]) == (manifest.payload_sha256, 2)
+    assert (document["payload_sha256"], document["protocol"]) == (manifest.payload_sha256, 3)
     assert (document["calibration_images"], document["calibration_fingerprint"]) == (64, manifest.calibration_fingerprint)
     assert (document["path"], document["file_bytes"]) == (str(model), model.stat().st_size)
     assert len(found.out) < 5000

@@ -14,7 +14,7 @@ from models import digit_files, digits, digits_artifact, encoded
 from pyspark.sql import SparkSession
 
 from sparkq.artifact import ModelArtifact
-from sparkq.prediction_columns import CLASSIFICATION_FIELDS
+from sparkq.prediction_columns import prediction_fields
 
 from .conftest import IMAGES, TRACEBACK, Command, tree
 
@@ -38,7 +38,7 @@ def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path
     assert rows.keys() == {path.name for path in images.iterdir()}
     assert {len(row["top_k"]) for row in rows.values()} == {3}
     assert {row["model_digest"] for row in rows.values()} == {document["model_digest"]}
-    assert "content" not in rows["000.png"] and rows["000.png"].keys() >= set(CLASSIFICATION_FIELDS.names)
+    assert "content" not in rows["000.png"] and rows["000.png"].keys() >= set(prediction_fields("classification").names)
 
 
 def _run_manifest(output: Path) -> dict[str, Any]:

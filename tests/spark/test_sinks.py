@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 import sparkq
 from sparkq.artifact import ModelArtifact
 from sparkq.errors import EngineError, InputError
-from sparkq.prediction_columns import CLASSIFICATION_FIELDS
+from sparkq.prediction_columns import prediction_fields
 from sparkq.spark import sinks
 from sparkq.spark.sinks import write_predictions
 
@@ -33,7 +33,7 @@ def test_written_rows_and_counts(
     written = write_predictions(predictions, str(tmp_path / "out"))
     table = pq.read_table(tmp_path / "out")
     assert table.column_names == ["path", *COLUMNS, "run_id"]
-    for field in CLASSIFICATION_FIELDS:
+    for field in prediction_fields("classification"):
         if field.name != "top_k":  # Parquet names the items of a list its own way
             assert table.schema.field(field.name).type == field.type
     rows = {row["path"]: row for row in table.to_pylist()}

@@ -1,0 +1,33 @@
+"""What a model is used for."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sparkq.config.checks import check_choice
+from sparkq.errors import ConfigError
+
+__all__ = ["TASKS", "TaskConfig"]
+
+TASKS = ("classification", "embedding")
+"""``sparkq.tasks`` has a module for each."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is made of a model's outputs.
+
+    Parameters
+    ----------
+    name : str
+        ``classification``: labels and scores. ``embedding``: a vector that tells how alike images are.
+    embedding_layer : str, optional
+        With ``embedding``: the layer whose output is the vector; None: what the classifier's head takes.
+    """
+
+    name: str = "classification"
+    embedding_layer: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("task", self.name, TASKS)
+        if self.embedding_layer is not None and self.name != "embedding":
+            raise ConfigError(f"embedding_layer: expected it with task embedding; got task {self.name}.")
