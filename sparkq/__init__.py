@@ -11,18 +11,23 @@ from sparkq.version import __version__
 
 if TYPE_CHECKING:
     from sparkq.artifact import ModelArtifact as ModelArtifact
+    from sparkq.config import AnchorConfig as AnchorConfig
     from sparkq.config import CalibrationConfig as CalibrationConfig
+    from sparkq.config import DetectionConfig as DetectionConfig
     from sparkq.config import InferenceConfig as InferenceConfig
     from sparkq.config import PredictionJob as PredictionJob
     from sparkq.config import PreprocessConfig as PreprocessConfig
     from sparkq.config import QuantizationConfig as QuantizationConfig
     from sparkq.config import ResizeConfig as ResizeConfig
+    from sparkq.drawing import contact_sheet as contact_sheet
+    from sparkq.drawing import draw_detections as draw_detections
     from sparkq.errors import SparkqError as SparkqError
     from sparkq.float_model import load_float_model as load_float_model
     from sparkq.images import decode_image as decode_image
     from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
     from sparkq.spark.drift import measure_drift as measure_drift
+    from sparkq.spark.detection_evaluation import evaluate_detections as evaluate_detections
     from sparkq.spark.evaluation import compare_embeddings as compare_embeddings
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
@@ -33,12 +38,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ModelArtifact": "sparkq.artifact",
+    "AnchorConfig": "sparkq.config",
     "CalibrationConfig": "sparkq.config",
+    "DetectionConfig": "sparkq.config",
     "InferenceConfig": "sparkq.config",
     "PredictionJob": "sparkq.config",
     "PreprocessConfig": "sparkq.config",
     "QuantizationConfig": "sparkq.config",
     "ResizeConfig": "sparkq.config",
+    "contact_sheet": "sparkq.drawing",
+    "draw_detections": "sparkq.drawing",
     "SparkqError": "sparkq.errors",
     "load_float_model": "sparkq.float_model",
     "decode_image": "sparkq.images",
@@ -46,6 +55,7 @@ _HOMES = {
     "measure_drift": "sparkq.spark.drift",
     "compare_embeddings": "sparkq.spark.evaluation",
     "evaluate": "sparkq.spark.evaluation",
+    "evaluate_detections": "sparkq.spark.detection_evaluation",
     "predict": "sparkq.spark.inference",
     "predict_rdd": "sparkq.spark.inference",
     "read_images": "sparkq.spark.sources",

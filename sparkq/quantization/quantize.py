@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -112,10 +112,11 @@ def quantize(
 
 def _described(config: TaskConfig, probe: _Probe) -> dict[str, Any]:
     """The manifest's entries about the task."""
-    outputs = len(probe.golden.output)
+    outputs = probe.outputs.shape[1]
     return {
         "task": config.name, "labels": probe.task.labels, "classes": probe.task.classes(outputs), "output_length": outputs,
         "scores": probe.task.scores, "embedding_layer": config.embedding_layer,
+        "detection": config.detection if config.name == "detection" else None,
     }
 
 
@@ -184,9 +185,9 @@ def _probe(
         raise _failed_pass(error) from error
     _require_finite(outputs)
     _require_finite(output)
-    task = task_type(asked.name).of_outputs(outputs, labels=labels)
+    task = task_type(asked.name).of_outputs(outputs, labels=labels, config=asked, input_size=preprocess.input_size)
     profile = None if config.recipe == "none" else _profile(engine, calibration, task, config)
-    return _Probe(Golden(pixels, replication, output), task, outputs, profile)
+    return _Probe(Golden(pixels, replication, np.concatenate(task.golden_parts(output))), task, outputs, profile)
 
 
 def _failed_pass(error: RuntimeError) -> ModelError:
@@ -210,15 +211,16 @@ def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: Qu
     chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)
     # Where ranges are taken at run time every image reaches the ends of its own.
     levels = None if config.recipe == "dynamic" else config.activation_levels
+    batches, answers = [], []
     try:
-        batches = [
-            observe(engine, np.ascontiguousarray(images[chosen[start:start + config.batch_size]]), levels=levels)
-            for start in range(0, len(chosen), config.batch_size)
-        ]
+        for start in range(0, len(chosen), config.batch_size):
+            batch = observe(engine, np.ascontiguousarray(images[chosen[start:start + config.batch_size]]), levels=levels)
+            _require_finite(batch.outputs)
+            answers.append(task.best(batch.outputs))
+            # A detector's are megabytes an image.
+            batches.append(replace(batch, outputs=batch.outputs[:0]))
     except RuntimeError as error:
         raise _failed_pass(error) from error
-    outputs = np.concatenate([batch.outputs for batch in batches])
-    _require_finite(outputs)
     shares = np.concatenate([batch.saturated for batch in batches])
     activations = [
         ActivationProfile(name, low, high, saturated, deviation)
@@ -226,10 +228,11 @@ def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: Qu
             batches[0].names, batches[0].ranges, shares.mean(0).tolist(), shares.std(0).tolist(), strict=True,
         )
     ]
-    best = task.best(outputs)
-    if best is None:
-        return CalibrationProfile.of_activations(len(outputs), activations)
-    return CalibrationProfile.of(*best, activations)
+    found = [answer for answer in answers if answer is not None]
+    if not found:
+        return CalibrationProfile.of_activations(len(chosen), activations)
+    labels, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return CalibrationProfile.of(labels, scores, activations)
 
 
 def _size_bytes(model: nn.Module) -> int:
