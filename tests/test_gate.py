@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models import REFERENCES, digit_files, digits_artifact, digits_net, reference_files, reference_model
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import QuantizationConfig
+from sparkq.config import QuantizationConfig, TaskConfig
 from sparkq.digits import PREPROCESS
 from sparkq.errors import ConfigError, GateError
 from sparkq.gate import (
@@ -20,6 +20,7 @@ from sparkq.gate import (
 )
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration import calibration_set
+from sparkq.quantization.embedding import task_model
 from sparkq.quantization.mixed import float_order
 
 
@@ -30,13 +31,17 @@ from sparkq.quantization.mixed import float_order
     (Measured(100, 98.0, 5.0), True),
     (Measured(100, 97.9, 50.0), False),
     (Measured(1000, 50.0, 5.0, 49.9, 50.4 - 49.9), True),
+    (Measured(100, None, 5.0, mean_cosine=0.99, least_cosine=0.2), True),
+    (Measured(100, None, 50.0, mean_cosine=0.9899, least_cosine=0.98), False),
 ])
 def test_labels_decide_where_there_are_any(measured: Measured, reached: bool) -> None:
-    """Half a point, or 98 % agreement, exactly reached counts as reached."""
+    """Half a point, 98 % agreement, or of an embedding a cosine of 0.99: exactly reached counts as reached."""
     assert GateTarget().holds(measured) is reached
 
 
-@pytest.mark.parametrize("wrong", [{"min_agreement": 98}, {"min_agreement": -0.1}, {"max_accuracy_drop": -1.0}])
+@pytest.mark.parametrize("wrong", [
+    {"min_agreement": 98}, {"min_agreement": -0.1}, {"max_accuracy_drop": -1.0}, {"min_cosine": 99},
+])
 def test_a_target_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         GateTarget(**wrong)
@@ -170,6 +175,8 @@ def test_dynamic_is_never_calibrated() -> None:
     (Measured(4000, 99.5, 30.0, standard_error=0.1), False),
     (Measured(250, 99.0, 30.0, 50.0, 0.4, standard_error=0.9), True),
     (Measured(250, 99.0, 30.0, 50.0, -2.0, standard_error=0.9), False),
+    (Measured(10, None, 30.0, standard_error=0.002, mean_cosine=0.991, least_cosine=0.9), True),
+    (Measured(10, None, 30.0, standard_error=0.002, mean_cosine=0.999, least_cosine=0.9), False),
 ])
 def test_warns_where_luck_decides(measured: Measured, warns: bool, caplog: pytest.LogCaptureFixture) -> None:
     """A target met by less than the measurement's own error."""
@@ -190,6 +197,35 @@ def test_table() -> None:
     assert len({len(line) for line in table}) == 1
     assert table[1].split() == ["static", "10", "50.00", "1.25", "97.00", "3.50", "20.00", "100.00", "1.50", "12.50"]
     assert table[2].split() == ["mixed,", "25", "dB", "10", "-", "-", "100.00", "-", "infinite", "80.00", "15.00", "1000.00"]
+
+
+def test_table_of_an_embedding() -> None:
+    """Cosines in the place of what needs labels."""
+    measured = Measured(10, None, 20.0, standard_error=0.0012, mean_cosine=0.98765, least_cosine=0.5)
+    header, row = gate_table([Attempt("static", measured, 100.0, 1_500_000, 12.5)]).splitlines()
+    assert header.split() == ["recipe", "images", "cosine", "least", "+-", "SQNR", "dB", "INT8", "MACs", "%", "MB", "images/s"]
+    assert row.split() == ["static", "10", "0.9877", "0.5000", "0.0012", "20.00", "100.00", "1.50", "12.50"]
+
+
+def test_vectors_that_differ_too_much_are_refused() -> None:
+    """By a sentence that names the option."""
+    floating, task = task_model(digits_net(), TaskConfig("embedding"), PREPROCESS)
+    calibration = calibration_set(digit_files(12), PREPROCESS)
+    make = partial(quantize, floating, calibration=calibration, preprocess=PREPROCESS, task=task)
+    reference = make(config=QuantizationConfig(recipe="none"))
+    assert measure_pixels(reference, reference, calibration.images) == Measured(
+        12, None, None, standard_error=0.0, mean_cosine=1.0, least_cosine=1.0,
+    )
+    measure = partial(measure_pixels, float_artifact=reference, images=calibration.images)
+    walk = partial(
+        pass_gate, lambda config: make(config=config), measure, config=QuantizationConfig(rounding="nearest"),
+        float_order=lambda _: ("features.0",),
+    )
+    with pytest.raises(GateError, match="a mean cosine similarity of at least 1 with the float model's") as caught:
+        walk(target=GateTarget(min_cosine=1.0, task="embedding"))
+    assert "--min-cosine" in str(caught.value.hint)
+    found, attempts = walk(target=GateTarget(task="embedding"))
+    assert len(attempts) == 1 and found.manifest.accuracy["mean_cosine"] > 0.99
 
 
 def test_a_model_against_itself() -> None:

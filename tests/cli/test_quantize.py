@@ -315,3 +315,39 @@ def test_report_that_cannot_be_made(sparkq: Command, job: Path, monkeypatch: pyt
     missing = sparkq("quantize", "--config", config, "--report", "x.html")
     missing.assert_refused("matplotlib", "Hint: pip install 'sparkq[report]'")
     assert not (job / "out").exists()
+
+
+def test_an_embedding(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """From the config file through gate and report to what inspect and evaluate say of it; without its head."""
+    config = _config(job, _content(task="embedding", labels=None, report="r.html", calibration={"input": "photos", "images": 24}))
+    found = sparkq("quantize", "--config", config, "--min-cosine", "0.98", "--json")
+    assert found.code == 0, found.err
+    document = found.document
+    assert (document["task"], document["output_length"], document["embedding_layer"]) == ("embedding", 64, "mean")
+    assert document["accuracy"]["mean_cosine"] > 0.98 and "cosine" in document["table"] and document["name"] == "DigitsNet"
+    page = (job / "r.html").read_text()
+    assert "64 numbers of layer mean" in page and "mean cosine similarity of at least 0.98" in page and "classifier" not in page
+    model = job / "out" / "digits.sparkq"
+    assert "embedding, 64 numbers of layer mean" in sparkq("inspect", "--model", model).out
+    against = ["--float-model", f"{job / 'nets.py'}:digits", "--weights", job / "weights.pt"]
+    measured = sparkq("evaluate", "--model", model, "--input", job / "photos", *against)
+    assert measured.code == 0 and "24 images, 0 errors\ncosine       0.9" in measured.out, measured.err
+    sparkq("evaluate", "--model", model, "--input", job / "photos").assert_refused("float_model", "embeddings", "Hint")
+    sparkq("evaluate", "--model", model, "--input", job / "photos", "--labels", "l.csv", *against).assert_refused(
+        "labels: expected none", "task embedding", "Hint",
+    )
+
+
+@pytest.mark.parametrize(("changes", "words"), {
+    "labels": ({}, ("labels: expected none with task embedding",)),
+    "an unknown layer": ({"labels": None, "embedding_layer": "feature"}, ("embedding_layer", "Hint: near ones are features")),
+    "a cosine in percent": ({"labels": None, "min_cosine": 99}, ("min_cosine: expected a cosine",)),
+    "a layer of a classification": ({"task": "classification", "embedding_layer": "features"}, ("expected it with task",)),
+    "an unknown task": ({"task": "segmentation"}, ("task: expected one of classification, embedding",)),
+}.values())
+def test_embeddings_refused(sparkq: Command, job: Path, changes: dict[str, object], words: tuple[str, ...]) -> None:
+    """Before Spark is started, and nothing is written."""
+    content = {**_content(task="embedding"), **changes}
+    given = {key: value for key, value in content.items() if value is not None}
+    sparkq("quantize", "--config", _config(job, given)).assert_refused(*words)
+    assert not (job / "out").exists()
