@@ -13,6 +13,7 @@ from sparkq.config_parsing import to_mapping
 from sparkq.drift import Drift, required_profile
 from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
+from sparkq.model_facts import ModelFacts
 from sparkq.spark.drift import measure_drift
 from sparkq.spark.inference import predict_reporting
 from sparkq.spark.inventory import take_inventory
@@ -126,6 +127,7 @@ def _described(
             "output": shown(job.output),
             "model": artifact.manifest.name,
             "model_digest": artifact.digest,
+            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
             "preprocess": to_mapping(artifact.manifest.preprocess),
             "workers": {
                 **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
