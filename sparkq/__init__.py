@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sparkq.images import decode_image as decode_image
     from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
+    from sparkq.report.run import RunReport as RunReport
     from sparkq.spark.drift import measure_drift as measure_drift
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
@@ -40,6 +41,7 @@ _HOMES = {
     "PreprocessConfig": "sparkq.config",
     "QuantizationConfig": "sparkq.config",
     "ResizeConfig": "sparkq.config",
+    "RunReport": "sparkq.report.run",
     "contact_sheet": "sparkq.drawing",
     "draw_detections": "sparkq.drawing",
     "SparkqError": "sparkq.errors",

@@ -9,7 +9,11 @@ from sparkq.manifest import Manifest
 
 __all__ = ["ModelFacts"]
 
-_LISTED_LAYERS = 50
+_LISTED_LAYERS, _NAMED_LABELS = 50, 5
+_COMPARED = (
+    ("agreement", "Same class as float", "%"), ("sqnr_db", "SQNR of the outputs", "dB"),
+    ("calibration_agreement", "Same class, calibration images", "%"), ("calibration_sqnr_db", "SQNR, calibration images", "dB"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class ModelFacts:
         """Of a manifest, and the size of the file that it stands in."""
         config = manifest.quantization
         return cls(
-            name=manifest.name, task=manifest.task, digest=manifest.payload_sha256, recipe=config.recipe, observer=config.observer,
-            target=config.target, input_size=manifest.input_size, classes=manifest.classes,
-            labels=None if manifest.labels is None else manifest.labels[:_LISTED_LAYERS],
+            name=manifest.name, task=manifest.task, digest=manifest.payload_sha256, recipe=config.recipe,
+            observer=config.observer, target=config.target, input_size=manifest.input_size, classes=manifest.classes,
+            labels=None if manifest.labels is None else manifest.labels[:_NAMED_LABELS],
             float_layers=manifest.float_layers[:_LISTED_LAYERS], float_layer_count=len(manifest.float_layers),
             int8_macs_percent=manifest.int8_macs_percent, float_bytes=manifest.float_bytes, artifact_bytes=artifact_bytes,
             calibration_images=manifest.calibration_images, accuracy=dict(manifest.accuracy),
@@ -79,37 +83,66 @@ class ModelFacts:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> ModelFacts:
         """What `to_mapping` gave, perhaps by way of JSON."""
-        known = {field.name: mapping[field.name] for field in fields(cls)}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in known.items()})
+        known: dict[str, Any] = {
+            field.name: tuple(mapping[field.name]) if isinstance(mapping[field.name], list) else mapping[field.name]
+            for field in fields(cls)
+        }
+        return cls(**known)
 
     @property
     def in_int8(self) -> bool:
         """Whether it is quantized at all."""
         return self.recipe != "none"
 
-    def against_float(self) -> list[tuple[str, str, str]]:
-        """Rows of a table: what, float, INT8; only what was measured. None for a float artifact."""
+    def recipe_line(self) -> str:
+        """How it was quantized, in a line."""
+        if not self.in_int8:
+            return "in float (recipe none)"
+        if self.recipe == "dynamic":
+            return "INT8, recipe dynamic, ranges taken from every image"
+        bits = "8-bit activations (vnni)" if self.target == "vnni" else "7-bit activations (avx2)"
+        return f"INT8, recipe {self.recipe}, observer {self.observer}, {bits}, calibrated on {self.calibration_images} images"
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values of all that there is to say beside the name and `recipe_line`."""
+        measured = "not measured" if not self.accuracy else ", ".join(
+            f"{key.replace('_', ' ')} {value:.6g}" for key, value in self.accuracy.items()
+        )
+        size = megabytes(self.artifact_bytes)
+        return [
+            ("Input", "{} x {} pixels".format(*self.input_size)), ("Classes", f"{self.classes}{self._names()}"),
+            ("Accuracy", measured), ("Size", f"{size} (float {megabytes(self.float_bytes)})" if self.in_int8 else size),
+            *([("Layers in float", self.layers_in_float())] if self.in_int8 else []), ("Digest", self.digest),
+            ("Written by", f"sparkq {self.sparkq_version}, torch {self.torch_version}"),
+        ]
+
+    def _names(self) -> str:
+        if not self.labels:
+            return ", indices only"
+        return f": {', '.join(self.labels[:_NAMED_LABELS])}{' ...' if self.classes > _NAMED_LABELS else ''}"
+
+    def against_float(self) -> list[tuple[str, str, str, str]]:
+        """Rows of a table: what, float, INT8, difference; only what was measured; none for a float artifact."""
         if not self.in_int8:
             return []
-        rows = [("Size", megabytes(self.float_bytes), f"{megabytes(self.artifact_bytes)} "
-                f"({self.float_bytes / max(self.artifact_bytes, 1):.1f} times smaller)")]
+        rows = [(
+            "Size", megabytes(self.float_bytes), megabytes(self.artifact_bytes),
+            f"{self.float_bytes / max(self.artifact_bytes, 1):.1f} times",
+        )]
         top1, drop = self.accuracy.get("top1"), self.accuracy.get("accuracy_drop")
-        if top1 is not None:
-            floating = "not measured" if drop is None else f"{top1 + drop:.2f} %"
-            rows.append(("Top-1 accuracy", floating, f"{top1:.2f} %" + ("" if drop is None else f" ({-drop:+.2f} points)")))
-        for key, name, floating, unit in (
-            ("agreement", "Same class as float", "100 %", "%"), ("sqnr_db", "SQNR of the outputs", "-", "dB"),
-            ("calibration_agreement", "Same class, calibration images", "100 %", "%"),
-            ("calibration_sqnr_db", "SQNR, calibration images", "-", "dB"),
-        ):
+        if top1 is not None and drop is None:
+            rows.append(("Top-1 accuracy", "not measured", f"{top1:.2f} %", ""))
+        elif top1 is not None and drop is not None:
+            rows.append(("Top-1 accuracy", f"{top1 + drop:.2f} %", f"{top1:.2f} %", f"{0 - drop:+.2f} points"))
+        for key, name, unit in _COMPARED:
             if key in self.accuracy:
-                rows.append((name, floating, f"{self.accuracy[key]:.2f} {unit}"))
-        rows.append(("Multiply-accumulates in INT8", "0 %", f"{self.int8_macs_percent:.1f} %"))
+                rows.append((name, "", f"{self.accuracy[key]:.2f} {unit}", ""))
+        rows.append(("MACs in INT8", "0 %", f"{self.int8_macs_percent:.1f} %", ""))
         return rows
 
     def layers_in_float(self) -> str:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 __all__ = ["SlowTask", "TaskTime", "TaskTimes", "TimeBins"]
 
 _SLOWEST = 20
-_MOST_BINS = 96
+_MOST_BINS = 60
 _BIN_SECONDS = tuple(
     step * unit for unit, steps in ((0.01, (1, 2, 5, 10, 20, 50)), (1, (1, 2, 5, 10, 15, 30)), (60, (1, 2, 5, 10, 15, 30)))
     for step in steps
@@ -147,12 +147,16 @@ class TaskTimes:
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
-        return asdict(self)
+        mapping = asdict(self)
+        bins = {key: list(value) if isinstance(value, tuple) else value for key, value in mapping["bins"].items()}
+        return {**mapping, "slowest": list(mapping["slowest"]), "bins": bins}
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskTimes:
         """What `to_mapping` gave, perhaps by way of JSON."""
-        bins = {key: tuple(value) if isinstance(value, (list, tuple)) else value for key, value in mapping["bins"].items()}
+        bins: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, (list, tuple)) else value for key, value in mapping["bins"].items()
+        }
         slowest = tuple(SlowTask(**task) for task in mapping["slowest"])
         return cls(**{**mapping, "slowest": slowest, "bins": TimeBins(**bins)})
 

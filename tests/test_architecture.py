@@ -19,7 +19,7 @@ FACADE = "sparkq"
 RANKS = {
     "sparkq.errors": 0, "sparkq.version": 0,
     "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.ranking": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
-    "sparkq.decode_memory": 1, "sparkq.prefetching": 1,
+    "sparkq.decode_memory": 1, "sparkq.fact_table": 1, "sparkq.prefetching": 1,
     "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.drawing": 2, "sparkq.images": 2, "sparkq.labels": 2,
     "sparkq.manifest": 2, "sparkq.model_facts": 2, "sparkq.payload_coding": 2, "sparkq.preprocess": 2, "sparkq.reading": 2,
     "sparkq.task_times": 2,

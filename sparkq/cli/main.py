@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize
+from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.options import add_options, options_from
 from sparkq.version import __version__
@@ -17,6 +17,7 @@ _COMMANDS = {
     "plan": plan.COMMAND,
     "doctor": doctor.COMMAND,
     "predict": predict.COMMAND,
+    "report": report.COMMAND,
     "evaluate": evaluate.COMMAND,
     "inspect": inspect.COMMAND,
     "benchmark": benchmark.COMMAND,

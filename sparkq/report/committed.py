@@ -21,12 +21,11 @@ __all__ = ["CommittedRun", "find_run"]
 _RUNS = "_sparkq"
 _READS_AT_ONCE = 16
 _LISTED_IDS = 10
-_BATCH_ROWS = 2**16
 _REQUIRED = {"run_id", "attempt", "files", "schema", "ended", "rows", "ok", "errors", "error_codes", "started", "seconds"}
 # Of Spark's types that a folder's name can keep (`sparkq.spark.sinks`); all others are kept in the files.
 _PARTITION_TYPES = {
-    "string": pa.string(), "integer": pa.int32(), "long": pa.int64(), "short": pa.int16(), "byte": pa.int8(), "boolean": pa.bool_(),
-    "date": pa.date32(),
+    "string": pa.string(), "integer": pa.int32(), "long": pa.int64(), "short": pa.int16(), "byte": pa.int8(),
+    "boolean": pa.bool_(), "date": pa.date32(),
 }
 
 
@@ -61,8 +60,8 @@ class CommittedRun:
         """Columns, and their types as Spark's JSON has them."""
         return {field["name"]: field["type"] for field in self.manifest["schema"]["fields"]}
 
-    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Its rows in pieces of at most 65 536, of which few are in memory at once.
+    def batches(self, columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        """Its rows in pieces of at most `batch_rows`, of which few are in memory at once.
 
         Raises
         ------
@@ -73,13 +72,12 @@ class CommittedRun:
         if not paths:
             return
         names = [name for name in self.manifest.get("partition_by", ()) if name in self.types]
-        folders = pa.dataset.partitioning(pa.schema([(name, _PARTITION_TYPES[self.types[name]]) for name in names]), flavor="hive")
+        schema = pa.schema([(name, _PARTITION_TYPES[self.types[name]]) for name in names])
+        folders = pa.dataset.partitioning(schema, flavor="hive") if names else None
         try:
-            dataset = pa.dataset.dataset(
-                paths, format="parquet", filesystem=self.filesystem, partitioning=folders if names else None,
-            )
+            dataset = pa.dataset.dataset(paths, format="parquet", filesystem=self.filesystem, partitioning=folders)
             yield from dataset.to_batches(
-                columns=list(columns), batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1,
+                columns=list(columns), batch_size=batch_rows, batch_readahead=2, fragment_readahead=1,
             )
         except (OSError, pa.ArrowException) as error:
             raise InputError(

@@ -33,12 +33,11 @@ class Histogram:
         """Values in all."""
         return int(self.counts.sum())
 
-    def quantile(self, share: float) -> float | None:
-        """The value below which `share` of the values lie, within a bin; None where there is none."""
-        if not self.total:
-            return None
-        place = int(np.searchsorted(np.cumsum(self.counts), share * self.total))
-        return self.low + (place + 0.5) * (self.high - self.low) / len(self.counts)
+    def quantile(self, share: float) -> float:
+        """The value below which `share` of the values lie, as if those of a bin were spread evenly in it."""
+        below = np.concatenate([[0], np.cumsum(self.counts)])
+        place = np.interp(share * self.total, below, np.arange(len(below)))
+        return float(self.low + place * (self.high - self.low) / len(self.counts))
 
 
 def share_histogram(before: Histogram | None, values: npt.NDArray[np.float64]) -> Histogram:

@@ -45,7 +45,10 @@ def _of_newest_job(context: SparkContext, description: str) -> TaskTimes | None:
     java.listenerBus().waitUntilEmpty(_WAIT_MILLISECONDS)
     store = java.statusStore()
     jobs = store.jobsList(None)
-    found = [job for job in map(jobs.apply, range(jobs.size())) if job.description().getOrElse(None) == description]
+    found = [
+        job for job in map(jobs.apply, range(jobs.size()))
+        if job.description().isDefined() and job.description().get() == description
+    ]
     if not found:
         return None
     job = max(found, key=lambda job: int(job.jobId()))
