@@ -10,10 +10,13 @@ from sparkq.manifest import Manifest
 __all__ = ["ModelFacts"]
 
 _LISTED_LAYERS, _NAMED_LABELS = 50, 5
-_COMPARED = (
-    ("agreement", "Same class as float", "%"), ("sqnr_db", "SQNR of the outputs", "dB"),
-    ("calibration_agreement", "Same class, calibration images", "%"), ("calibration_sqnr_db", "SQNR, calibration images", "dB"),
-)
+_COMPARED = {
+    "agreement": ("Same class as float", " %"), "sqnr_db": ("SQNR of the outputs", " dB"),
+    "calibration_agreement": ("Same class, calibration images", " %"),
+    "calibration_sqnr_db": ("SQNR, calibration images", " dB"), "cosine": ("Cosine similarity to float", ""),
+}
+# Shown in a row of their own, or in words.
+_SHOWN_APART = ("images", "top1", "accuracy_drop", "standard_error")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,8 @@ class ModelFacts:
         )
         size = megabytes(self.artifact_bytes)
         return [
-            ("Input", "{} x {} pixels".format(*self.input_size)), ("Classes", f"{self.classes}{self._names()}"),
+            ("Input", "{} x {} pixels".format(*self.input_size)),
+            *([("Classes", f"{self.classes}{self._names()}")] if self.classes else []),
             ("Accuracy", measured), ("Size", f"{size} (float {megabytes(self.float_bytes)})" if self.in_int8 else size),
             *([("Layers in float", self.layers_in_float())] if self.in_int8 else []), ("Digest", self.digest),
             ("Written by", f"sparkq {self.sparkq_version}, torch {self.torch_version}"),
@@ -132,16 +136,17 @@ class ModelFacts:
             return []
         rows = [(
             "Size", megabytes(self.float_bytes), megabytes(self.artifact_bytes),
-            f"{self.float_bytes / max(self.artifact_bytes, 1):.1f} times",
+            f"{self.float_bytes / max(self.artifact_bytes, 1):.1f} times less",
         )]
         top1, drop = self.accuracy.get("top1"), self.accuracy.get("accuracy_drop")
         if top1 is not None and drop is None:
             rows.append(("Top-1 accuracy", "not measured", f"{top1:.2f} %", ""))
         elif top1 is not None and drop is not None:
             rows.append(("Top-1 accuracy", f"{top1 + drop:.2f} %", f"{top1:.2f} %", f"{0 - drop:+.2f} points"))
-        for key, name, unit in _COMPARED:
-            if key in self.accuracy:
-                rows.append((name, "", f"{self.accuracy[key]:.2f} {unit}", ""))
+        for key, value in self.accuracy.items():
+            if key not in _SHOWN_APART:
+                name, unit = _COMPARED.get(key, (key, ""))
+                rows.append((name, "", f"{value:.4g}{unit}", ""))
         rows.append(("MACs in INT8", "0 %", f"{self.int8_macs_percent:.1f} %", ""))
         return rows
 

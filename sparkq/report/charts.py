@@ -55,7 +55,8 @@ def histogram_chart(histogram: Histogram, what: str) -> Chart:
         f"{histogram.quantile(0.05):.2g}"
     )
     heights = np.log10(1 + counts).tolist()
-    return _bars(heights, label, _ticks(histogram.low, high, lambda value: f"{value:.3g}"), top=number(int(counts.max(initial=0))))
+    ticks = _ticks(histogram.low, high, lambda value: f"{value:.3g}")
+    return _bars(heights, label, ticks, top=number(int(counts.max(initial=0))))
 
 
 def box_chart(counts: Sequence[int]) -> Chart:
