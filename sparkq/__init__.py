@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sparkq.images import decode_image as decode_image
     from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
+    from sparkq.report.run import RunReport as RunReport
     from sparkq.spark.drift import measure_drift as measure_drift
     from sparkq.spark.detection_evaluation import evaluate_detections as evaluate_detections
     from sparkq.spark.evaluation import compare_embeddings as compare_embeddings
@@ -47,6 +48,7 @@ _HOMES = {
     "PreprocessConfig": "sparkq.config",
     "QuantizationConfig": "sparkq.config",
     "ResizeConfig": "sparkq.config",
+    "RunReport": "sparkq.report.run",
     "contact_sheet": "sparkq.drawing",
     "draw_detections": "sparkq.drawing",
     "SparkqError": "sparkq.errors",

@@ -59,6 +59,14 @@ class ModelArtifact:
             f"input={height}x{width}, {length}, bytes={len(self.payload)}, digest={self.digest[:12]!r})"
         )
 
+    def _repr_html_(self) -> str:
+        # Notebooks only: what reads and writes files needs neither.
+        from sparkq.fact_table import fact_table
+        from sparkq.model_facts import ModelFacts
+
+        facts = ModelFacts.of(self.manifest, len(self.dumps()))
+        return fact_table(f"{facts.name}: {facts.task}", facts.recipe_line(), facts.rows())
+
     @cached_property
     def _coded_payload(self) -> bytes:
         # Every job asks for the file's bytes: ResNet-50 takes half a second to code.

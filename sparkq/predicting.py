@@ -14,6 +14,7 @@ from sparkq.drift import Drift, required_profile
 from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.manifest import detection_mapping
+from sparkq.model_facts import ModelFacts
 from sparkq.spark.drift import measure_drift
 from sparkq.spark.inference import predict_reporting
 from sparkq.spark.inventory import take_inventory
@@ -136,6 +137,7 @@ def _described(
             "model": artifact.manifest.name,
             "task": artifact.manifest.task,
             "model_digest": artifact.digest,
+            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
             "preprocess": to_mapping(artifact.manifest.preprocess),
             "detection": detection_mapping(artifact.manifest),
             "workers": {

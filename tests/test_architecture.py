@@ -19,10 +19,10 @@ FACADE = "sparkq"
 RANKS = {
     "sparkq.errors": 0, "sparkq.version": 0,
     "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.ranking": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
-    "sparkq.decode_memory": 1, "sparkq.prefetching": 1,
+    "sparkq.decode_memory": 1, "sparkq.fact_table": 1, "sparkq.prefetching": 1,
     "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.drawing": 2, "sparkq.images": 2, "sparkq.labels": 2,
-    "sparkq.manifest": 2,
-    "sparkq.payload_coding": 2, "sparkq.preprocess": 2, "sparkq.reading": 2,
+    "sparkq.manifest": 2, "sparkq.model_facts": 2, "sparkq.payload_coding": 2, "sparkq.preprocess": 2, "sparkq.reading": 2,
+    "sparkq.task_times": 2,
     "sparkq.detection": 3, "sparkq.exported": 3, "sparkq.float_model": 3, "sparkq.graph_building": 3, "sparkq.onnx_import": 3,
     "sparkq.published_preprocess": 3, "sparkq.tasks": 3, "sparkq.weights": 3,
     "sparkq.engines": 4, "sparkq.quantization": 4,

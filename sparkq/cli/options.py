@@ -32,10 +32,13 @@ class _Leaf:
     keys: tuple[str, ...]
     hint: Any
     help: str
+    positional: bool
 
     @property
     def flag(self) -> str:
-        return "--" + "-".join(self.keys).replace("_", "-")
+        """As it is given; argparse takes what begins otherwise than with a dash for a positional argument."""
+        name = "-".join(self.keys).replace("_", "-")
+        return name.upper() if self.positional else f"--{name}"
 
 
 def _leaves(kind: type, above: tuple[str, ...] = ()) -> Iterator[_Leaf]:
@@ -46,7 +49,7 @@ def _leaves(kind: type, above: tuple[str, ...] = ()) -> Iterator[_Leaf]:
         if nested is not None:
             yield from _leaves(nested, (*above, field.name))
         else:
-            yield _Leaf((*above, field.name), hints[field.name], helps[field.name])
+            yield _Leaf((*above, field.name), hints[field.name], helps[field.name], field.metadata.get("positional", False))
 
 
 def _parameter_docs(kind: type) -> dict[str, str]:
@@ -60,13 +63,16 @@ def _parameter_docs(kind: type) -> dict[str, str]:
 
 
 def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
-    """Add ``--config`` and an option for every key of `kind`."""
+    """Add ``--config`` and an option for every key of `kind`; a field of metadata ``positional`` is given without its name."""
     config = parser.add_argument("--config", metavar="FILE.yaml", help="keys as in this help; options win over it")
     offer(config, str)
     for leaf in _leaves(kind):
         # "%" is argparse's own format character.
         text = leaf.help.replace("%", "%%")
-        if leaf.hint is bool:
+        if leaf.positional:
+            # Not required here: it may stand in the config file.
+            offer(parser.add_argument(leaf.flag, nargs="?", default=_NOT_GIVEN, help=text), leaf.hint)
+        elif leaf.hint is bool:
             parser.add_argument(leaf.flag, action=argparse.BooleanOptionalAction, default=_NOT_GIVEN, help=text, dest=leaf.flag)
         else:
             action = parser.add_argument(leaf.flag, default=_NOT_GIVEN, help=text, metavar=leaf.keys[-1].upper(), dest=leaf.flag)

@@ -19,10 +19,9 @@ def check_report(path: str) -> None:
     """
     if not path.lower().endswith((".html", ".htm")):
         raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")
-    for package in ("jinja2", "matplotlib"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ConfigError(
-                f"report {shown(path)}: expected the package {package}; got {error}.", hint="pip install 'sparkq[report]'.",
-            ) from error
+    try:
+        importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise ConfigError(
+            f"report {shown(path)}: expected the package matplotlib; got {error}.", hint="pip install 'sparkq[report]'.",
+        ) from error

@@ -13,8 +13,10 @@ __all__ = ["run_action"]
 Result = TypeVar("Result")
 
 
-def run_action(action: Callable[[], Result]) -> Result:
+def run_action(action: Callable[[], Result], *, description: str | None = None) -> Result:
     """Run a blocking Spark action; an interrupt cancels its jobs, no others, waits until they have ended, and goes on.
+
+    With a `description`, that of its jobs in Spark's user interface and status store; else they have the caller's.
 
     py4j cannot be interrupted while it waits for an answer of the JVM: pyspark's own handler would then talk over the
     very connection that is being read, and break it for everything after. So the action waits in a thread of its own,
@@ -28,6 +30,8 @@ def run_action(action: Callable[[], Result]) -> Result:
     def in_thread() -> Result:
         java_context.setLocalProperties(properties)
         java_context.addJobTag(tag)
+        if description is not None:
+            java_context.setJobDescription(description)
         return action()
 
     with ThreadPoolExecutor(1) as pool:

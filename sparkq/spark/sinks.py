@@ -26,6 +26,7 @@ from sparkq.spark.runs import (
     start_attempt,
 )
 from sparkq.spark.sources import escaped_path
+from sparkq.spark.task_times import task_times
 from sparkq.storage import shown
 from sparkq.version import __version__
 
@@ -167,9 +168,11 @@ def write_attempt(
                 hint="the input changed while it was read: run it again.",
             )
         seconds = time.perf_counter() - clock
+        times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
         manifest = {
             "run_id": attempt.run_id, "attempt": attempt.name, **counts, "seconds": round(seconds, 3),
-            "images_per_second": round(counts["rows"] / seconds, 3), **describe(), "started": started, "ended": _now(),
+            "images_per_second": round(counts["rows"] / seconds, 3), **describe(),
+            "tasks": None if times is None else times.to_mapping(), "started": started, "ended": _now(),
             "versions": _versions(), "partition_by": list(partition_by), "schema": predictions.schema.jsonValue(),
             "files": [_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files],
         }
@@ -222,7 +225,7 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
     """
     folder = attempt.folder
     tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
-    _write(predictions, folder.at(tasks))
+    _write(predictions, folder.at(tasks), description=_described(attempt))
     files = folder.files(tasks)
     wanted = max(math.ceil(sum(entry.bytes for entry in files) / _FILE_BYTES), 1)
     if len(files) <= wanted and not partition_by:
@@ -235,13 +238,19 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
     return "compact", folder.files(compact)
 
 
-def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = ()) -> None:
+def _described(attempt: Attempt) -> str:
+    """By which its job is told from all others, of this attempt and of the session."""
+    return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
+
+
+def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None) -> None:
     # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
     committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
     writer = rows.write.mode("errorifexists").options(
         **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
     )
-    run_action(partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location))
+    action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
+    run_action(action, description=description)
 
 
 def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:

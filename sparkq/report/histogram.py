@@ -1,0 +1,64 @@
+"""Counts of values that come in pieces: of a range that is known, or of one that grows."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Histogram", "growing_histogram", "share_histogram"]
+
+_SHARE_BINS = 40
+_GROWING_BINS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Counts in equal bins from `low` to `high`.
+
+    Parameters
+    ----------
+    counts : ndarray of int64 [bins]
+        Values a bin.
+    low, high : float
+        Ends of the range.
+    """
+
+    counts: npt.NDArray[np.int64]
+    low: float
+    high: float
+
+    @property
+    def total(self) -> int:
+        """Values in all."""
+        return int(self.counts.sum())
+
+    def quantile(self, share: float) -> float:
+        """The value below which `share` of the values lie, as if those of a bin were spread evenly in it."""
+        below = np.concatenate([[0], np.cumsum(self.counts)])
+        place = np.interp(share * self.total, below, np.arange(len(below)))
+        return float(self.low + place * (self.high - self.low) / len(self.counts))
+
+
+def share_histogram(before: Histogram | None, values: npt.NDArray[np.float64]) -> Histogram:
+    """Counts of shares, 0 to 1; what lies outside counts in the bin at that end. NaN counts nowhere."""
+    return _added(before or Histogram(np.zeros(_SHARE_BINS, np.int64), 0.0, 1.0), values)
+
+
+def growing_histogram(before: Histogram | None, values: npt.NDArray[np.float64]) -> Histogram:
+    """Counts of values from 0 up: where one is too large, two bins become one until it fits."""
+    values = values[np.isfinite(values)]
+    largest = float(values.max(initial=0.0))
+    if before is None:
+        high = 2.0 ** np.ceil(np.log2(largest)) if largest > 0 else 1.0
+        before = Histogram(np.zeros(_GROWING_BINS, np.int64), 0.0, float(high))
+    while largest > before.high:
+        merged = before.counts.reshape(-1, 2).sum(axis=1)
+        before = Histogram(np.concatenate([merged, np.zeros_like(merged)]), 0.0, 2 * before.high)
+    return _added(before, values)
+
+
+def _added(before: Histogram, values: npt.NDArray[np.float64]) -> Histogram:
+    inside = np.clip(values[~np.isnan(values)], before.low, before.high)
+    counts, _ = np.histogram(inside, bins=len(before.counts), range=(before.low, before.high))
+    return Histogram(before.counts + counts, before.low, before.high)
