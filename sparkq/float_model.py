@@ -4,33 +4,26 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import nn
 
 from sparkq.detection.network import SSDMaps
-from sparkq.errors import ModelError
+from sparkq.errors import ModelError, one_line
 from sparkq.exported import load_pt2
+from sparkq.named_architectures import LIBRARIES, named_architecture
 from sparkq.onnx_import import load_onnx
-from sparkq.published_preprocess import PUBLISHED
 from sparkq.weights import load_weights, read_weights
 
 __all__ = ["load_float_model", "require_image_shape"]
 
 _SEED = 0
 _FILE_LOADERS: dict[str, Callable[[str], nn.Module]] = {"onnx": load_onnx, "pt2": load_pt2}
-_TORCHVISION_OPS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_libraries: list[torch.library.Library] = []
 
 
 def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
@@ -69,12 +62,16 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
             f"model {spec!r}: expected module:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE; got no such thing.",
             hint="for example torchvision:resnet50 or my_models:make_classifier.",
         )
+    state = None if weights is None else read_weights(weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
-        model = _FILE_LOADERS[source](name) if is_file else _built(source, name)
-    if weights is not None:
-        load_weights(model, read_weights(weights), weights)
-    elif source in ("timm", "torchvision"):
+        if source in LIBRARIES:
+            model = named_architecture(source, name, state)
+        else:
+            model = _FILE_LOADERS[source](name) if is_file else _from_factory(source, name)
+    if state is not None and weights is not None:
+        load_weights(model, state, weights)
+    elif source in LIBRARIES:
         warnings.warn(
             f"model {spec}: no weights given, so they are random (seed {_SEED}): good for benchmarks, not for predictions",
             stacklevel=2,
@@ -109,79 +106,6 @@ def require_image_shape(model: nn.Module, input_size: tuple[int, int]) -> None:
         )
 
 
-def _built(source: str, name: str) -> nn.Module:
-    return _named_architecture(source, name) if source in ("timm", "torchvision") else _from_factory(source, name)
-
-
-def _named_architecture(source: str, name: str) -> nn.Module:
-    library = _import_model_library(source)
-    try:
-        if source == "timm":
-            model = library.create_model(name, pretrained=False)
-        else:
-            model = library.models.get_model(name, weights=None, **_torchvision_arguments(library.models, name))
-            _describe_input(model, name, library)
-    # Both libraries raise kinds of their own for unknown names and for packages that a model needs.
-    except Exception as error:
-        raise ModelError(
-            f"model {source}:{name}: expected a model of {source}; got {_one_line(error)}.",
-            hint=f"{source}.{'list_models()' if source == 'timm' else 'models.list_models()'} names them.",
-        ) from error
-    return _checked_module(model, f"{source}:{name}")
-
-
-def _describe_input(model: nn.Module, name: str, library: ModuleType) -> None:
-    """What timm says of a model's input, for one of torchvision's that classifies images."""
-    preset = getattr(library.models.get_model_weights(name), "DEFAULT").transforms()
-    if hasattr(preset, "crop_size"):
-        crop, resize = preset.crop_size[0], preset.resize_size[0]
-        setattr(model, PUBLISHED, {
-            "architecture": name, "input_size": (3, crop, crop), "resize_size": (resize, resize),
-            "interpolation": preset.interpolation.value, "mean": preset.mean, "std": preset.std,
-        })
-
-
-def _torchvision_arguments(models: Any, name: str) -> dict[str, Any]:
-    # Their auxiliary training heads and slow truncated-normal initialization serve nothing here.
-    if name in ("googlenet", "inception_v3"):
-        return {"init_weights": False}
-    # Detection models download weights of their backbone even where none are asked for.
-    takes_backbone = "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters
-    return {"weights_backbone": None} if takes_backbone else {}
-
-
-def _import_model_library(name: str) -> ModuleType:
-    try:
-        _make_torchvision_importable()
-        importlib.import_module("torchvision.models")
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise ModelError(
-            f"model source {name}: expected the package; got {_one_line(error)}.", hint="pip install 'sparkq[models]'.",
-        ) from error
-    return module
-
-
-def _make_torchvision_importable() -> None:
-    """Let torchvision import beside a CPU build of torch.
-
-    Its wheel on PyPI is built for CUDA; beside a CPU torch its C++ extension does not load, and its Python code then
-    fails on the first operator that it finds undeclared (``operator torchvision::nms does not exist``). Architectures
-    and transforms are pure Python: with the two schemas declared, both import. Only done when the import fails so.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-        for loaded in [module for module in sys.modules if module.partition(".")[0] == "torchvision"]:
-            del sys.modules[loaded]
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        for schema in _TORCHVISION_OPS:
-            library.define(schema)  # type: ignore[no-untyped-call]
-        _libraries.append(library)  # its operators vanish with it
-
-
 def _from_factory(source: str, name: str) -> nn.Module:
     module = _import_factory_module(source)
     factory = getattr(module, name, None)
@@ -193,7 +117,7 @@ def _from_factory(source: str, name: str) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {source}:{name}: expected the factory to return a model when called without arguments; got "
-            f"{_one_line(error)}."
+            f"{one_line(error)}."
         ) from error
     return _checked_module(model, f"{source}:{name}")
 
@@ -208,11 +132,11 @@ def _import_factory_module(source: str) -> ModuleType:
             return importlib.import_module(source)
     except (FileNotFoundError, ModuleNotFoundError) as error:
         raise ModelError(
-            f"model source {source}: expected a module that can be imported; got {_one_line(error)}.",
+            f"model source {source}: expected a module that can be imported; got {one_line(error)}.",
             hint="give a path (models/my_models.py:factory), or put its folder on PYTHONPATH.",
         ) from error
     except (Exception, SystemExit) as error:
-        raise ModelError(f"model source {source}: expected a module that can be imported; got {_one_line(error)}.") from error
+        raise ModelError(f"model source {source}: expected a module that can be imported; got {one_line(error)}.") from error
 
 
 def _import_file(path: str) -> ModuleType:
@@ -242,7 +166,3 @@ def _checked_module(model: object, spec: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(f"model {spec}: expected a torch.nn.Module; got {type(model).__name__}.")
     return model
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -15,11 +15,11 @@ from pictures import Pixels, encode, quadrants, texture
 
 from sparkq.config import PreprocessConfig, ResizeConfig
 from sparkq.errors import ImageError
-from sparkq.float_model import _make_torchvision_importable
 from sparkq.images import decode_image
+from sparkq.named_architectures import import_model_library
 from sparkq.preprocess import preprocess_array, preprocess_content
 
-_make_torchvision_importable()
+import_model_library("torchvision")
 from torchvision import transforms  # noqa: E402  # it imports only after the line above
 
 INTERPOLATIONS = ("bilinear", "bicubic")

@@ -9,7 +9,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.fx.passes.shape_prop import ShapeProp
 
-from sparkq.errors import ModelError
+from sparkq.errors import ModelError, one_line
 from sparkq.exported import traceable
 
 __all__ = ["input_node", "module_of", "only_user", "propagate_shapes", "shape_of", "trace_float"]
@@ -37,7 +37,7 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     # A tracer runs the user's code: anything may come out of it.
     except Exception as error:
         raise ModelError(
-            f"model {type(model).__name__}: expected one that torch.fx can trace; got {_one_line(error)}.",
+            f"model {type(model).__name__}: expected one that torch.fx can trace; got {one_line(error)}.",
             hint="take control flow that depends on tensor values or sizes out of forward(), or wrap it in a module "
             "that torch.fx treats as a leaf.",
         ) from error
@@ -51,7 +51,7 @@ def trace_float(model: nn.Module, example: torch.Tensor) -> fx.GraphModule:
     # Its operators: an index out of range is an IndexError, not a RuntimeError.
     except Exception as error:
         raise ModelError(
-            f"model {type(model).__name__}: expected a forward pass on {list(example.shape)}; got {_one_line(error)}.",
+            f"model {type(model).__name__}: expected a forward pass on {list(example.shape)}; got {one_line(error)}.",
             hint="check preprocess: crop or resize.size is the model's input size.",
         ) from error
     return graph
@@ -95,7 +95,3 @@ def input_node(node: fx.Node) -> Any:
 def only_user(node: fx.Node) -> fx.Node | None:
     """The one node that reads `node`, or None."""
     return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
