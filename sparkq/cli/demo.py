@@ -41,6 +41,7 @@ class DemoOptions:
 def _run(options: DemoOptions) -> dict[str, Any]:
     from sparkq.digits import load_digits, train_digits_net, write_images
     from sparkq.predicting import run_prediction_job
+    from sparkq.report.run import RunReport
     from sparkq.spark.evaluation import evaluate
     from sparkq.spark.session import session_for
     from sparkq.spark.sources import read_images
@@ -58,6 +59,8 @@ def _run(options: DemoOptions) -> dict[str, Any]:
     with session_for(options.master) as spark:
         run = run_prediction_job(spark, job)
         evaluation = evaluate(read_images(spark, job.input), int8, labels=str(labels_csv), float_artifact=float32)
+    report = folder / "report.html"
+    RunReport.load(job.output).save(str(report))
     return {
         **dataclasses.asdict(evaluation),
         "rows": run["rows"],
@@ -66,6 +69,7 @@ def _run(options: DemoOptions) -> dict[str, Any]:
         "artifact_bytes": (folder / "digits.sparkq").stat().st_size,
         "artifact": job.model,
         "output": job.output,
+        "report": str(report),
     }
 
 
@@ -96,6 +100,7 @@ def _show(result: dict[str, Any]) -> str:
         "images per second": f"{result['images_per_second']:.1f} (the whole Spark job, start of its workers included)",
         "artifact": result["artifact"],
         "predictions": f"{result['output']} (Parquet)",
+        "report": f"{result['report']} (open it in a browser)",
     }
     return "\n".join(f"{key:<18} {value}" for key, value in rows.items())
 
