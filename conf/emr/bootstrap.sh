@@ -34,7 +34,7 @@ environment=$PREFIX/environment-${2:-}
 wanted=$([ $# = 2 ] && [ ! -d "$environment" ] && echo yes || echo no)
 if [ "$wanted" = yes ]; then
     work=$(mktemp -d)
-    trap 'rm -rf "$work"' EXIT
+    trap 'rm -rf "$work"; as_root rm -rf "$environment.part"' EXIT
     fetch "$1" "$work/environment.tar.gz"
     sum=$(sha256sum < "$work/environment.tar.gz")
     sum=${sum%% *}
@@ -47,7 +47,6 @@ if [ ! -x "$NODE_PYTHON" ]; then
 fi
 
 if [ "$wanted" = yes ]; then
-    as_root rm -rf "$environment.part"
     as_root mkdir -p "$environment.part"
     as_root tar -xzf "$work/environment.tar.gz" -C "$environment.part" --no-same-owner
     "$environment.part/bin/python" -c 'import numpy, pyarrow, torch, sparkq' \

@@ -41,8 +41,9 @@ printf '%s\n' '#!/bin/sh' 'exec "$(dirname "$(readlink -f "$0")")/python" -c "im
     > "$directory/bin/sparkq"
 chmod +x "$directory/bin/sparkq"
 
-# A quarter of it that no job opens: tests (numpy.testing imports some of numpy's), headers, and torch's own test programs.
+# A quarter of it that no job opens: tests (numpy.testing imports some of numpy's), headers, torch's own test programs; and the
+# path of the wheel.
 packages=$directory/lib/python$version/site-packages
 find "$packages" -path "$packages/numpy" -prune -o -type d -name tests -print0 | xargs -0 rm -rf
-rm -rf "$packages"/torch/{test,include} "$packages/pyarrow/include"
+rm -rf "$packages"/torch/{test,include} "$packages/pyarrow/include" "$packages"/sparkq-*.dist-info/direct_url.json
 find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete

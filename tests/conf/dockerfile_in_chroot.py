@@ -1,7 +1,7 @@
 """Run `docker/Dockerfile` without Docker: each stage is a folder, each RUN a chroot. By hand, as root, on Debian:
 
     debootstrap --variant=minbase bookworm /tmp/base http://deb.debian.org/debian
-    python tests/conf/dockerfile_in_chroot.py /tmp/base /tmp/stages
+    python tests/conf/dockerfile_in_chroot.py /tmp/base /tmp/stages [ARG=VALUE...]
 
 It knows the instructions that the Dockerfile uses and no others. The base stands for an EMR image (it gets a user hadoop).
 """
@@ -30,8 +30,8 @@ def instructions(text: str) -> list[tuple[str, str]]:
 class Stages:
     """What was built so far, and the stage that is being built."""
 
-    def __init__(self, base: Path, work: Path) -> None:
-        self.base, self.work = base, work
+    def __init__(self, base: Path, work: Path, arguments: dict[str, str]) -> None:
+        self.base, self.work, self.arguments = base, work, arguments
         self.names: dict[str, Path] = {}
         self.root, self.user = base, "root"
         self.variables: dict[str, str] = {}
@@ -52,9 +52,9 @@ class Stages:
         self.names[name] = self.root
 
     def do_arg(self, rest: str) -> None:
-        """Its default."""
+        """As given, else its default."""
         name, _, value = rest.partition("=")
-        self.variables[name] = value
+        self.variables[name] = self.arguments.get(name, value)
 
     def do_env(self, rest: str) -> None:
         """Names and values."""
@@ -95,7 +95,7 @@ class Stages:
         return self.root
 
 
-def main(base: str, work: str) -> None:
+def main(base: str, work: str, *arguments: str) -> None:
     """Build it, then say what the last stage is."""
     Path(work).mkdir()
     subprocess.run(["chroot", base, "useradd", "--user-group", "hadoop"], check=False)
@@ -103,7 +103,7 @@ def main(base: str, work: str) -> None:
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", f"{base}{CERTIFICATES}")
     if "PIP_FIND_LINKS" in os.environ:
         subprocess.run(["cp", "-aT", os.environ["PIP_FIND_LINKS"], base + os.environ["PIP_FIND_LINKS"]], check=True)
-    stages = Stages(Path(base), Path(work))
+    stages = Stages(Path(base), Path(work), dict(argument.split("=", 1) for argument in arguments))
     last = stages.build()
     stages.do_run("id; du -sm /opt/sparkq; /opt/sparkq/bin/sparkq --version; ! command -v cc gcc c++ g++ clang")
     assert stages.user != "root" and not (last / "opt" / "build").exists()

@@ -3,7 +3,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +168,38 @@ def test_emr_takes_them(endpoint: dict[str, str]) -> None:
     serverless.close()
 
 
+@pytest.mark.skipif(not (shutil.which("aws") and shutil.which("jq")), reason="no AWS command line or no jq")
+def test_the_readmes_commands_run(endpoint: dict[str, str], tmp_path: Path) -> None:
+    """One after the other as they stand, but `make package`, which is in `test_package`; no placeholder is left."""
+    for folder in ("conf/emr", "jobs"):
+        shutil.copytree(CONF.parent / folder, tmp_path / folder)
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "environment.tar.gz").touch()
+    s3, emr, serverless = (boto3.client(name, **endpoint) for name in ("s3", "emr", "emr-serverless"))
+    s3.create_bucket(Bucket="my-bucket")
+    application = serverless.create_application(releaseLabel="emr-7.13.0", type="SPARK", name="sparkq")["applicationId"]
+    environment = {
+        **os.environ, "AWS_ENDPOINT_URL": endpoint["endpoint_url"], "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1", "APPLICATION": application, "ROLE": "arn:aws:iam::123456789012:role/sparkq",
+    }
+    blocks = re.findall(r"```sh\n(.*?)```", (CONF / "emr" / "README.md").read_text(), re.S)
+    script = "".join(["set -eu\nmake() { true; }\n", *blocks])
+    done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert {entry["Key"] for entry in s3.list_objects_v2(Bucket="my-bucket")["Contents"]} == {
+        f"sparkq/{name}" for name in ("environment.tar.gz", "predict_images.py", "bootstrap.sh")
+    }
+    (cluster,) = emr.list_clusters(ClusterStates=["WAITING", "STARTING", "RUNNING", "BOOTSTRAPPING"])["Clusters"]
+    (step,) = emr.list_steps(ClusterId=cluster["Id"])["Steps"]
+    (action,) = emr.list_bootstrap_actions(ClusterId=cluster["Id"])["BootstrapActions"]
+    (run,) = serverless.list_job_runs(applicationId=application)["jobRuns"]
+    submitted = serverless.get_job_run(applicationId=application, jobRunId=run["id"])["jobRun"]
+    for told in (step["Config"]["Args"], step["Name"], action, submitted):
+        assert not re.search("BUCKET|RUN_ID|APPLICATION_ID|ROLE_ARN", json.dumps(told, default=str))
+    for client in (s3, emr, serverless):
+        client.close()
+
+
 @pytest.mark.parametrize("name", IN_TABLE)
 def test_the_driver_fits_beside_the_executors(name: str) -> None:
     """In cluster mode one of the nodes has the driver's container as well: 4 GB, and a tenth more."""
@@ -181,8 +216,8 @@ def test_the_table_of_instances_is_the_plans() -> None:
         instance, (shape, memory) = instance_named(name), planned(name)
         target = "`vnni`" if "avx512_vnni" in instance.isa else "`avx2`" if "avx2" in instance.isa else "no INT8"
         rows.append(
-            f"| {name} | {instance.vcpus} | {instance.memory_mb // 1024} | {target} | {shape.executors // NODES} | {shape.cores} | "
-            f"{memory.heap_mb}m | {memory.overhead_mb}m | {shape.executors * shape.cores} |",
+            f"| {name} | {instance.vcpus} | {instance.memory_mb // 1024} | {target} | {shape.executors // NODES} | "
+            f"{shape.cores} | {memory.heap_mb}m | {memory.overhead_mb}m | {shape.executors * shape.cores} |",
         )
     found = re.findall(r"^\| c?m?\d\w*\.\d.*\|$", (CONF / "emr" / "README.md").read_text(), re.M)
     assert found == rows, "\n".join(rows)
