@@ -11,6 +11,7 @@ EMR cluster. This file needs Airflow 3 with the providers apache-spark and amazo
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 from datetime import datetime, timezone
@@ -197,7 +198,7 @@ def drift_warning(run: dict[str, Any], **context: Any) -> None:
     if not run["recalibrate"]:
         raise AirflowSkipException("no drift" if run["recalibrate"] is False else "drift was not measured")
     for reason in run["drift"]["reasons"]:
-        context["ti"].log.warning("Drift: %s", reason)
+        logging.getLogger("airflow.task").warning("Drift: %s", reason)
     context["outlet_events"][DRIFT].extra = {"run_id": run["run_id"], "output": run["output"], **run["drift"]}
 
 
