@@ -115,9 +115,10 @@ def _resolved(settings: dict[str, Setting]) -> dict[str, Any]:
 
 
 def _arguments(settings: dict[str, Any]) -> list[str]:
+    drift = ["--drift-sample", str(settings["drift_sample"])] if settings["drift_sample"] else []
     return [
         "--model", settings["model"], "--input", settings["input"], "--output", settings["output"],
-        "--run-id", settings["run_id"], "--drift-sample", str(settings["drift_sample"]), *shlex.split(settings["options"]),
+        "--run-id", settings["run_id"], *drift, *shlex.split(settings["options"]),
     ]
 
 

@@ -1,9 +1,11 @@
-"""``jobs/airflow``: a real Airflow runs the DAGs, a real spark-submit the job; EMR and S3 are moto's, on the loopback interface."""
+"""``jobs/airflow``: a real Airflow runs the DAGs, a real spark-submit the job; EMR and S3 are moto's, on loopback."""
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from local_airflow import ROOT, Airflow, local_airflow, stop
 from local_emr import LocalEmr
-from local_s3 import BUCKET, local_s3
+from local_s3 import BUCKET, LocalS3, local_s3
 from models import digits, digits_artifact, encoded
 
 pytestmark = [pytest.mark.jvm, pytest.mark.airflow]
 SUBMIT, EMR = "sparkq_predict_images", "sparkq_predict_images_emr"
 IMAGES = 40
-DRIFTED, SPOILED, WRONG_OPTION, FIRST, SECOND = "2026-01-03", "2026-01-04", "2026-01-05", "2026-01-11", "2026-01-12"
+DRIFTED, SPOILED, FIRST, SECOND = "2026-01-03", "2026-01-04", "2026-01-11", "2026-01-12"
 
 
 @pytest.fixture(scope="module")
@@ -43,31 +45,50 @@ def airflow(lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     """The Variable says where the lake is."""
     airflow = local_airflow(tmp_path_factory.mktemp("airflow"))
     airflow.environment["AIRFLOW_VAR_SPARKQ_PREDICT_IMAGES"] = json.dumps({
-        "model": str(lake / "digits.sparkq"), "input": str(lake / "photos" / "date={{ ds }}"), "output": str(lake / "predictions"),
-        "drift_sample": 0, "spark_conf": {"spark.ui.enabled": "false"},
+        "model": str(lake / "digits.sparkq"), "input": str(lake / "photos" / "date={{ ds }}"),
+        "output": str(lake / "predictions"), "drift_sample": 0, "spark_conf": {"spark.ui.enabled": "false"},
     })
     return airflow
 
 
 @pytest.fixture(scope="module")
-def emr_settings() -> dict[str, Any]:
-    """What ``conf/emr/add_step.json`` says, as settings of the DAG, but for the environment, which is ours here."""
-    return {
-        "model": f"s3://{BUCKET}/digits.sparkq", "input": f"s3://{BUCKET}/photos/date={{{{ ds }}}}",
-        "output": f"s3://{BUCKET}/predictions", "application": f"s3://{BUCKET}/predict_images.py",
-    }
+def step() -> dict[str, Any]:
+    """``conf/emr/add_step.json``, for the bucket and the run that are used here."""
+    text = (ROOT / "conf" / "emr" / "add_step.json").read_text(encoding="utf-8")
+    [step] = json.loads(text.replace("BUCKET", BUCKET).replace("RUN_ID", "20260111T000000"))
+    assert isinstance(step, dict)
+    return step
+
+
+def settings_of(step: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the DAG that are to submit just this step."""
+    arguments = step["HadoopJarStep"]["Args"]
+    found = {name: arguments[arguments.index(f"--{name}") + 1] for name in ("archives", "model", "input", "output")}
+    return {**found, "application": next(part for part in arguments if part.endswith(".py")), "drift_sample": 0}
+
+
+def upload(s3: LocalS3, lake: Path, settings: dict[str, Any]) -> None:
+    """What the step asks for. Only YARN unpacks the environment and runs the Python in it; here it holds nothing."""
+    def put(uri: str, data: bytes) -> None:
+        s3.client.put_object(Bucket=BUCKET, Key=uri.removeprefix(f"s3://{BUCKET}/"), Body=data)
+
+    put(settings["model"], (lake / "digits.sparkq").read_bytes())
+    put(settings["application"], (ROOT / "jobs" / "predict_images.py").read_bytes())
+    for image in (lake / "photos" / f"date={FIRST}").iterdir():
+        put(f"{settings['input']}/{image.name}", image.read_bytes())
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w:gz").close()
+    put(settings["archives"].partition("#")[0], archive.getvalue())
 
 
 @pytest.fixture(scope="module")
 def tested(
-    airflow: Airflow, lake: Path, emr_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory,
+    airflow: Airflow, lake: Path, step: dict[str, Any], tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     """All runs by ``dag.test()``, in one Airflow process: it takes its time to start."""
     with local_s3() as s3:
-        for path in (lake / "digits.sparkq", *(lake / "photos" / f"date={FIRST}").iterdir()):
-            s3.client.put_object(Bucket=BUCKET, Key=str(path.relative_to(lake)), Body=path.read_bytes())
-        script = ROOT / "jobs" / "predict_images.py"
-        s3.client.put_object(Bucket=BUCKET, Key=script.name, Body=script.read_bytes())
+        settings = settings_of(step)
+        upload(s3, lake, settings)
         emr = LocalEmr(s3, tmp_path_factory.mktemp("bucket"), airflow.environment)
         aws = {
             "conn_type": "aws", "login": "key", "password": "secret",
@@ -76,8 +97,9 @@ def tested(
         runs = [
             [SUBMIT, DRIFTED, {"drift_sample": 1, "options": "--top-k 2 --max-error-rate 0.05"}],
             [SUBMIT, SPOILED, {}],
-            [SUBMIT, WRONG_OPTION, {"options": "--no-such-option"}],
-            [EMR, FIRST, {**emr_settings, "cluster_id": emr.cluster_id}],
+            [SUBMIT, "2026-01-05", {"options": "--config /nowhere.yaml"}],
+            [SUBMIT, "2026-01-06", {"options": "--no-such-option"}],
+            [EMR, FIRST, {**settings, "cluster_id": emr.cluster_id}],
         ]
         with emr.at_work():
             lines = airflow.run(
@@ -87,7 +109,7 @@ def tested(
         if emr.failure is not None:
             raise emr.failure
         document = json.loads(lines[-1])
-        names = ("drifted", "spoiled", "wrong_option", "emr")
+        names = ("drifted", "spoiled", "code 1", "code 2", "emr")
         return {**document, **dict(zip(names, document["runs"], strict=True)), "steps": steps, "bucket": emr.folder}
 
 
@@ -142,27 +164,27 @@ def test_exit_code_4_fails_the_check_and_nothing_else(tested: dict[str, Any], la
     assert len(predicted(lake / "predictions", SPOILED)) == IMAGES + IMAGES // 2
 
 
-def test_wrong_use_is_not_tried_again(tested: dict[str, Any]) -> None:
-    """Exit code 2 would be 2 the next time; no manifest, no success."""
-    run = tested["wrong_option"]
-    assert run["state"] == "failed" and run["manifest"] is None and run["events"] == []
-    assert run["tasks"] == {
+@pytest.mark.parametrize("run", ["code 1", "code 2"])
+def test_what_would_fail_again_is_not_tried_again(tested: dict[str, Any], run: str) -> None:
+    """A config file that is not there; an option that there is not. Without a manifest the DAG run fails."""
+    assert tested[run] == {"state": "failed", "manifest": None, "events": [], "tasks": {
         "submission": ["success", 1], "predict": ["failed", 1], "manifest": ["failed", 1], "check_errors": ["upstream_failed", 0],
         "drift_warning": ["upstream_failed", 0],
-    }
+    }}
 
 
-def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any]) -> None:
-    """As the same run: its rows are there once, and the manifest comes from S3."""
+def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any], step: dict[str, Any]) -> None:
+    """As the same run: its rows are there once, and the manifest comes from S3. It is the step of ``conf/emr``."""
     run = tested["emr"]
     assert run["state"] == "success"
     assert {name: state for name, (state, _) in run["tasks"].items()} == {
         "emr_step": "success", "add_step": "success", "wait_for_step": "failed", "add_step_again": "success",
         "wait_for_step_again": "success", "manifest": "success", "check_errors": "success", "drift_warning": "skipped",
     }
-    states = [(step["Name"], step["Status"]["State"]) for step in tested["steps"]]
-    assert states == [("sparkq predict 20260111T000000", "FAILED"), ("sparkq predict 20260111T000000", "COMPLETED")]
-    assert tested["steps"][0]["Config"]["Args"] == tested["steps"][1]["Config"]["Args"]
+    assert [submitted["Status"]["State"] for submitted in tested["steps"]] == ["FAILED", "COMPLETED"]
+    for submitted in tested["steps"]:
+        assert (submitted["Name"], submitted["ActionOnFailure"]) == (step["Name"], step["ActionOnFailure"])
+        assert {key: submitted["Config"][key] for key in step["HadoopJarStep"]} == step["HadoopJarStep"]
     assert (run["manifest"]["rows"], run["manifest"]["manifest"]) == (
         IMAGES, f"s3://{BUCKET}/predictions/_sparkq/20260111T000000.json",
     )
@@ -174,11 +196,11 @@ def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any
 def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path, tested: dict[str, Any]) -> None:
     """Airflow's scheduler starts both dates; one loses its driver while it writes, and is tried again: two runs, each whole."""
     assert tested["import_errors"] == {}
-    servers = [airflow.start("airflow", "api-server", "--workers", "1"), airflow.start("airflow", "scheduler", "--skip-serve-logs")]
+    commands = (["api-server", "--workers", "1"], ["scheduler", "--skip-serve-logs"])
+    servers = [airflow.start("airflow", *command) for command in commands]
     try:
-        airflow.run(
-            "airflow", "backfill", "create", "--dag-id", SUBMIT, "--from-date", FIRST, "--to-date", SECOND, "--max-active-runs", "2",
-        )
+        dates = ["--from-date", FIRST, "--to-date", SECOND, "--max-active-runs", "2"]
+        airflow.run("airflow", "backfill", "create", "--dag-id", SUBMIT, *dates)
         output = lake / "predictions"
         waited(lambda: list(output.glob("_sparkq/staging/20260111T000000/*")), servers)
         os.kill(driver_of("20260111T000000"), signal.SIGKILL)
@@ -187,8 +209,8 @@ def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path, tested: d
     finally:
         for server in servers:
             stop(server)
-    tries = "SELECT state, try_number FROM task_instance WHERE run_id LIKE 'backfill%' AND task_id = 'predict' ORDER BY try_number"
     assert airflow.rows(states) == [("success",), ("success",)]
+    tries = "SELECT state, try_number FROM task_instance WHERE run_id LIKE 'backfill%' AND task_id = 'predict' ORDER BY 2"
     assert airflow.rows(tries) == [("success", 1), ("success", 2)]
     runs = {path.stem for path in output.glob("_sparkq/*.json")}
     assert {path.name for path in output.glob("run_id=*")} == {f"run_id={run}" for run in runs}
