@@ -210,7 +210,7 @@ DAG run from its parameters:
 ```sh
 airflow variables set {variable} '{{"model": "s3://lake/models/resnet50.sparkq",
   "input": "s3://lake/photos/date={{{{ ds }}}}", "output": "s3://lake/predictions"{more}}}'
-airflow backfill create --dag-id {dag_id} --from-date 2026-01-01 --to-date 2026-01-31
+airflow backfill create --dag-id {dag_id} --from-date 2026-01-01 --to-date 2026-01-31 --max-active-runs 1
 ```
 
 | setting | default | |

@@ -53,6 +53,11 @@ class Airflow:
         assert code == 0, "\n".join(lines[-60:])
         return lines
 
+    def answers(self) -> bool:
+        """Whether its API server takes connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))) == 0
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """From its database."""
         with contextlib.closing(sqlite3.connect(f"file:{self.home}/airflow.db?mode=ro", uri=True, timeout=60)) as database:
@@ -75,6 +80,8 @@ def local_airflow(home: Path) -> Airflow:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "jobs" / "airflow"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        # The scheduler and the API server write to it at the same time.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__DEFAULT_TASK_RETRY_DELAY": "1",
         "AIRFLOW__CORE__PARALLELISM": "2",

@@ -193,15 +193,16 @@ def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any
     assert right(predicted(output, FIRST)) > 0.8
 
 
-def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path, tested: dict[str, Any]) -> None:
+def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path) -> None:
     """Airflow's scheduler starts both dates; one loses its driver while it writes, and is tried again: two runs, each whole."""
-    assert tested["import_errors"] == {}
-    commands = (["api-server", "--workers", "1"], ["scheduler", "--skip-serve-logs"])
-    servers = [airflow.start("airflow", *command) for command in commands]
+    output = lake / "predictions"
+    servers = [airflow.start("airflow", "api-server", "--workers", "1")]
     try:
+        airflow.run("airflow", "dags", "reserialize")
         dates = ["--from-date", FIRST, "--to-date", SECOND, "--max-active-runs", "2"]
         airflow.run("airflow", "backfill", "create", "--dag-id", SUBMIT, *dates)
-        output = lake / "predictions"
+        waited(airflow.answers, servers)
+        servers.append(airflow.start("airflow", "scheduler", "--skip-serve-logs"))
         waited(lambda: list(output.glob("_sparkq/staging/20260111T000000/*")), servers)
         os.kill(driver_of("20260111T000000"), signal.SIGKILL)
         states = "SELECT state FROM dag_run WHERE run_type = 'backfill'"
