@@ -11,6 +11,7 @@ EMR cluster. This file needs Airflow 3 with the providers apache-spark and amazo
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 from datetime import datetime, timezone
@@ -114,9 +115,10 @@ def _resolved(settings: dict[str, Setting]) -> dict[str, Any]:
 
 
 def _arguments(settings: dict[str, Any]) -> list[str]:
+    drift = ["--drift-sample", str(settings["drift_sample"])] if settings["drift_sample"] else []
     return [
         "--model", settings["model"], "--input", settings["input"], "--output", settings["output"],
-        "--run-id", settings["run_id"], "--drift-sample", str(settings["drift_sample"]), *shlex.split(settings["options"]),
+        "--run-id", settings["run_id"], *drift, *shlex.split(settings["options"]),
     ]
 
 
@@ -197,7 +199,7 @@ def drift_warning(run: dict[str, Any], **context: Any) -> None:
     if not run["recalibrate"]:
         raise AirflowSkipException("no drift" if run["recalibrate"] is False else "drift was not measured")
     for reason in run["drift"]["reasons"]:
-        context["ti"].log.warning("Drift: %s", reason)
+        logging.getLogger("airflow.task").warning("Drift: %s", reason)
     context["outlet_events"][DRIFT].extra = {"run_id": run["run_id"], "output": run["output"], **run["drift"]}
 
 
@@ -208,7 +210,7 @@ DAG run from its parameters:
 ```sh
 airflow variables set {variable} '{{"model": "s3://lake/models/resnet50.sparkq",
   "input": "s3://lake/photos/date={{{{ ds }}}}", "output": "s3://lake/predictions"{more}}}'
-airflow backfill create --dag-id {dag_id} --from-date 2026-01-01 --to-date 2026-01-31
+airflow backfill create --dag-id {dag_id} --from-date 2026-01-01 --to-date 2026-01-31 --max-active-runs 1
 ```
 
 | setting | default | |
