@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from drifted_images import DRIFTED, Pixels
+from drifted_images import DRIFTED, Pixels, inverted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
-from models import REFERENCES, encoded, reference_files, reference_model
+from models import REFERENCES, digits, digits_net, encoded, reference_files, reference_model
 from sample_artifacts import sample_manifest
 
 from sparkq.artifact import ModelArtifact
 from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
-from sparkq.config import InferenceConfig, QuantizationConfig
+from sparkq.config import InferenceConfig, QuantizationConfig, TaskConfig
+from sparkq.digits import PREPROCESS
 from sparkq.drift import MIN_IMAGES, Drift, DriftSums, judge_drift, population_stability_index, psi_limit, required_profile
 from sparkq.drift_partition import observe_partition, sums_of
 from sparkq.errors import InputError
@@ -27,6 +28,7 @@ from sparkq.images import decode_image
 from sparkq.manifest import Manifest
 from sparkq.predictor import Predictor
 from sparkq.quantization import quantize
+from sparkq.quantization.embedding import task_model
 
 COUNTS = st_numpy.arrays(np.int64, 6, elements=st.integers(0, 1000))
 # Measured by the two quickest of the reference models: small pictures of ten classes, photographs of a thousand.
@@ -205,3 +207,21 @@ def test_sums_do_not_depend_on_how_images_are_split(cuts: list[int]) -> None:
     assert merged.images == 60
     assert np.array_equal(merged.score_counts, whole.score_counts) and np.array_equal(merged.label_counts, whole.label_counts)
     np.testing.assert_allclose(merged.saturated_squares, whole.saturated_squares)
+
+
+@pytest.mark.parametrize("recipe", ["static", "dynamic"])
+def test_an_embedding_is_watched_by_its_ranges(recipe: str) -> None:
+    """It has no labels and no scores; where ranges are not calibrated either there is nothing to compare."""
+    model, task = task_model(digits_net(), TaskConfig("embedding"), PREPROCESS)
+    artifact = quantize(
+        model, calibration=digits()[0].images[:40], preprocess=PREPROCESS, config=QuantizationConfig(recipe=recipe), task=task,
+    )
+    if recipe == "dynamic":
+        with pytest.raises(InputError, match="expected calibrated ranges, labels or scores to compare; artifact .* has none"):
+            required_profile(artifact.manifest)
+        return
+    assert ModelArtifact.loads(artifact.dumps()).manifest == artifact.manifest
+    scans = digits()[1].images[:60]
+    same, other = (_drift(artifact, [encoded(image) for image in images]) for images in (scans, inverted(scans)))
+    assert (same.recalibrate, same.score_psi, same.label_psi) == (False, None, None)
+    assert other.recalibrate is True and other.saturated and all("activations" in reason for reason in other.reasons)

@@ -22,7 +22,8 @@ class GateTarget:
         counts where there are no labels.
     min_cosine : float
         Mean cosine similarity of an embedding (-1 to 1) and the float model's; counts with task ``embedding``. 0.99 is noise of
-        14 % of the vector's length, for ``cos = 1 / sqrt(1 + noise^2)`` where noise is at right angles to the vector.
+        14 % of the vector's length, at right angles to it. Random noise of that size took 0.4 points of accuracy from ten
+        nearest neighbours among 2000 images (ResNet-20 on cifar10), 0.98 took 0.6: what half a point of top-1 is to labels.
     task : str
         What the artifact is for.
     """

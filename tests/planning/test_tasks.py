@@ -13,6 +13,7 @@ from sparkq.planning.tasks import (
     expected_seconds,
     images_an_arrow_batch,
     planned_tasks,
+    row_bytes,
     scan_settings,
 )
 
@@ -73,6 +74,10 @@ def test_output_files_are_large_or_one_a_task(images: int, tasks: int) -> None:
 def test_a_hundred_thousand_rows_are_one_file() -> None:
     assert expected_files(100_000, tasks=199) == 1
     assert expected_files(10**9, tasks=7) == 7
+    # A million embeddings of 2048 float32 are 8 GB.
+    wide = row_bytes("embedding", 2048)
+    assert expected_files(10**6, tasks=199, row_bytes=wide) == math.ceil(wide * 10**6 / 2**27) == 62
+    assert row_bytes("classification", 1000) < 100
 
 
 @settings(deadline=None)

@@ -1,6 +1,7 @@
 """Embeddings on Spark: rows, commits, resume, comparison with float, and what has no meaning for them."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
 from sparkq.quantization import quantize
 from sparkq.quantization.embedding import task_model
+from sparkq.spark.resume import remaining_images
+from sparkq.spark.runs import output_folder
 
 from .conftest import IMAGES
 from .local import assert_clear
@@ -67,6 +70,14 @@ def test_a_job_from_files_to_rows(
         model=job.model, input=job.input, output=job.output, resume=True, max_error_rate=1.0, run_id="second",
     ))
     assert (again["rows"], again["skipped"]) == (0, 41)
+    # One payload may be two artifacts: what a classifier says of an image is still to be found out.
+    classifier = replace(artifact, manifest=replace(artifact.manifest, task="classification", classes=64, scores="logits"))
+    images = sparkq.read_images(spark, str(photos))
+    found = [
+        remaining_images(images, output_folder(spark, job.output), one, max_image_pixels=job.max_image_pixels)[1]
+        for one in (artifact, classifier)
+    ]
+    assert found == [0, 41]
 
 
 def test_comparison_with_float(images_df: DataFrame, embedders: dict[str, ModelArtifact]) -> None:
