@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sparkq.config import PreprocessConfig as PreprocessConfig
     from sparkq.config import QuantizationConfig as QuantizationConfig
     from sparkq.config import ResizeConfig as ResizeConfig
+    from sparkq.drawing import contact_sheet as contact_sheet
+    from sparkq.drawing import draw_detections as draw_detections
     from sparkq.errors import SparkqError as SparkqError
     from sparkq.float_model import load_float_model as load_float_model
     from sparkq.images import decode_image as decode_image
@@ -39,6 +41,8 @@ _HOMES = {
     "PreprocessConfig": "sparkq.config",
     "QuantizationConfig": "sparkq.config",
     "ResizeConfig": "sparkq.config",
+    "contact_sheet": "sparkq.drawing",
+    "draw_detections": "sparkq.drawing",
     "SparkqError": "sparkq.errors",
     "load_float_model": "sparkq.float_model",
     "decode_image": "sparkq.images",
