@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import warnings
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparkq.detection.network import SSDMaps
 from sparkq.errors import ModelError
 from sparkq.exported import load_pt2
 from sparkq.onnx_import import load_onnx
@@ -48,7 +50,8 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
     Returns
     -------
     nn.Module
-        In eval mode, float32. What comes from a file is a `torch.fx.GraphModule`, see `require_image_shape`.
+        In eval mode, float32. What comes from a file is a `torch.fx.GraphModule`, see `require_image_shape`. An SSD of
+        torchvision's is only its backbone and heads, see `sparkq.detection.network.SSDMaps`.
 
     Raises
     ------
@@ -75,7 +78,15 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
             f"model {spec}: no weights given, so they are random (seed {_SEED}): good for benchmarks, not for predictions",
             stacklevel=2,
         )
-    return model.float().eval()
+    return _without_boxes(model.float().eval())
+
+
+def _without_boxes(model: nn.Module) -> nn.Module:
+    """Of an SSD of torchvision's what can be traced; sparkq makes the boxes itself. Other models as they are."""
+    if any(kind.__module__ == "torchvision.models.detection.ssd" and kind.__name__ == "SSD" for kind in type(model).__mro__):
+        width, height = model.transform.fixed_size  # type: ignore[union-attr, misc]
+        return SSDMaps(model, (int(height), int(width)))
+    return model
 
 
 def require_image_shape(model: nn.Module, input_size: tuple[int, int]) -> None:
@@ -107,7 +118,7 @@ def _named_architecture(source: str, name: str) -> nn.Module:
         if source == "timm":
             model = library.create_model(name, pretrained=False)
         else:
-            model = library.models.get_model(name, weights=None, **_torchvision_arguments(name))
+            model = library.models.get_model(name, weights=None, **_torchvision_arguments(library.models, name))
     # Both libraries raise kinds of their own for unknown names and for packages that a model needs.
     except Exception as error:
         raise ModelError(
@@ -117,9 +128,13 @@ def _named_architecture(source: str, name: str) -> nn.Module:
     return _checked_module(model, f"{source}:{name}")
 
 
-def _torchvision_arguments(name: str) -> dict[str, Any]:
+def _torchvision_arguments(models: Any, name: str) -> dict[str, Any]:
     # Their auxiliary training heads and slow truncated-normal initialization serve nothing here.
-    return {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if name in ("googlenet", "inception_v3"):
+        return {"init_weights": False}
+    # Detection models download weights of their backbone even where none are asked for.
+    takes_backbone = "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters
+    return {"weights_backbone": None} if takes_backbone else {}
 
 
 def _import_model_library(name: str) -> ModuleType:

@@ -4,6 +4,7 @@ Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when th
 any work starts. `sparkq.config_parsing` makes them from YAML mappings and refuses unknown keys.
 """
 from sparkq.config.checks import check_choice, check_run_id, check_share
+from sparkq.config.detection import AnchorConfig, DetectionConfig
 from sparkq.config.inference import (
     AUTO,
     DEFAULT_MAX_DECODE_BYTES,
@@ -28,7 +29,9 @@ __all__ = [
     "INPUT_FORMATS",
     "READS",
     "TASKS",
+    "AnchorConfig",
     "CalibrationConfig",
+    "DetectionConfig",
     "InferenceConfig",
     "PredictionJob",
     "PreprocessConfig",

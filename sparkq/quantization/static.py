@@ -23,6 +23,7 @@ from sparkq.quantization.depthwise import slow_layers
 from sparkq.quantization.float_graph import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_output import give_float_outputs
 from sparkq.quantization.graph.concatenation import name_concatenations
+from sparkq.quantization.graph.float_regions import keep_answers_in_float, keep_norms_in_float
 from sparkq.quantization.graph.islands import FloatCall, keep_islands_in_float
 from sparkq.quantization.graph.pooling import PlaneMeans
 from sparkq.quantization.graph.relu6 import BoundedReLU, lower_bounded_relus
@@ -104,7 +105,8 @@ def _prepare(graph: fx.GraphModule, example: Tensor, config: QuantizationConfig,
     """Insert observers; those behind a clamp know its bounds."""
     lowered = copy.deepcopy(graph)
     bounds = lower_bounded_relus(lowered, kept, saturating=config.activation_levels == 256)
-    kept = [*kept, *keep_islands_in_float(lowered, kept)]
+    keep_norms_in_float(lowered)
+    kept = [*kept, *keep_islands_in_float(lowered, kept), *keep_answers_in_float(lowered)]
     try:
         prepared: fx.GraphModule = prepare_fx(
             lowered, _qconfig_mapping(config, lowered, kept), (example,),

@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-__all__ = ["FloatCall", "keep_islands_in_float"]
+__all__ = ["LAYERS", "FloatCall", "float_call", "keep_islands_in_float"]
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def keep_islands_in_float(graph: fx.GraphModule, kept: Collection[str]) -> list[
     above: dict[fx.Node, bool] = {}
     for node in list(graph.graph.nodes):
         module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, _LAYERS):
+        if isinstance(module, LAYERS):
             above[node] = str(node.target) in kept
             continue
         sources = [above[source] for source in node.all_input_nodes if source in above]
@@ -84,13 +84,14 @@ def keep_islands_in_float(graph: fx.GraphModule, kept: Collection[str]) -> list[
         if in_float and module is not None:
             names.append(str(node.target))
         elif in_float and node.op in ("call_function", "call_method"):
-            above[_replaced(graph, node, f"float_call_{len(above)}")] = True
+            above[float_call(graph, node, f"float_call_{len(above)}")] = True
     graph.graph.lint()
     graph.recompile()
     return names
 
 
-def _replaced(graph: fx.GraphModule, node: fx.Node, name: str) -> fx.Node:
+def float_call(graph: fx.GraphModule, node: fx.Node, name: str) -> fx.Node:
+    """Make a function or method call a `FloatCall` of that name; the new node."""
     graph.add_submodule(name, FloatCall(node))
     with graph.graph.inserting_after(node):
         new = graph.graph.call_module(name, tuple(node.all_input_nodes))
