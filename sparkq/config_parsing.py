@@ -115,7 +115,11 @@ def _type_name(option: Any) -> str:
 def to_mapping(config: Any) -> dict[str, Any]:
     """The plain mapping of a config, for JSON: `parse_config` of it gives an equal config."""
     return {
-        entry.name: to_mapping(value) if dataclasses.is_dataclass(value := getattr(config, entry.name))
-        else list(value) if isinstance(value, tuple) else value
+        entry.name: to_mapping(value) if dataclasses.is_dataclass(value := getattr(config, entry.name)) else _listed(value)
         for entry in dataclasses.fields(config)
     }
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkq.calibration_profile import CalibrationProfile
-from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
+from sparkq.config import DetectionConfig, PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.config_parsing import parse_config, to_mapping
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
 
@@ -21,7 +21,7 @@ __all__ = ["PROTOCOL", "Golden", "Manifest"]
 PROTOCOL = 3
 """Version of the file format; a reader refuses any other."""
 
-_WRITTEN_APART = ("preprocess", "quantization", "calibration_profile", "golden")
+_WRITTEN_APART = ("preprocess", "detection", "quantization", "calibration_profile", "golden")
 
 GOLDEN_BYTES = 16_384
 """A golden input larger than this is stored at reduced size: ResNet-50's whole artifact must stay below 26.5 MB."""
@@ -37,8 +37,8 @@ class Golden:
         RGB; each pixel stands for `replication` x `replication` pixels of the input.
     replication : int
         How often a pixel is repeated in each direction.
-    output : ndarray of float32 [C]
-        The payload's answer on the machine that made the artifact.
+    output : ndarray of float32 [S]
+        The payload's answer on the machine that made the artifact, or the sample of it that its task compares.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -82,19 +82,21 @@ class Manifest:
     name : str
         Model name, for people.
     task : str
-        ``classification`` or ``embedding``; `sparkq.tasks` has what each makes of the payload's output.
+        ``classification``, ``embedding`` or ``detection``; `sparkq.tasks` has what each makes of the payload's output.
     preprocess : PreprocessConfig
         How images come to the payload's input.
     labels : tuple of str, optional
         Name of each class; None where only indices are known.
     classes : int
-        How many the model tells apart; 0 of an embedding.
+        How many the model tells apart; 0 of an embedding. Of a detection with the background, class 0.
     output_length : int
         Length of the payload's output for one image, C: of a classification its classes, of an embedding the vector's.
     scores : str, optional
         Of a classification: ``logits`` (softmax makes the scores) or ``probabilities`` (the model ends in a softmax of its own).
     embedding_layer : str, optional
         Of an embedding: the float model's layer whose output it is.
+    detection : DetectionConfig, optional
+        Of a detection: its default boxes, and which boxes a row keeps.
     quantization : QuantizationConfig
         The recipe.
     calibration_images : int
@@ -130,6 +132,7 @@ class Manifest:
     output_length: int
     scores: str | None
     embedding_layer: str | None
+    detection: DetectionConfig | None
     quantization: QuantizationConfig
     calibration_images: int
     calibration_fingerprint: str
@@ -161,6 +164,7 @@ class Manifest:
             **{key: value for key, value in asdict(self).items() if key not in _WRITTEN_APART},
             "input_size": list(self.input_size),
             "preprocess": to_mapping(self.preprocess),
+            "detection": None if self.detection is None else to_mapping(self.detection),
             "quantization": to_mapping(self.quantization),
             "calibration_profile": None if self.calibration_profile is None else self.calibration_profile.to_mapping(),
             "golden": {
@@ -208,6 +212,7 @@ class Manifest:
             # Refuses a task that there is none of.
             TaskConfig(known["task"], known["embedding_layer"])
             known["preprocess"] = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
+            known["detection"] = _detection(mapping, place)
             known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
             profile = mapping["calibration_profile"]
             known["calibration_profile"] = None if profile is None else CalibrationProfile.from_mapping(profile)
@@ -221,3 +226,13 @@ class Manifest:
             return cls(**known)
         except (KeyError, TypeError, ValueError, OverflowError, ConfigError, binascii.Error, zlib.error) as error:
             raise ArtifactFormatError(f"{place}: expected a complete manifest; got {type(error).__name__}: {error}.") from error
+
+
+def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
+    """Of a detection, with anchors; None of other tasks."""
+    if mapping["task"] != "detection":
+        return None
+    found = parse_config(DetectionConfig, mapping["detection"], place=f"{place}: detection")
+    if found.anchors is None:
+        raise ValueError("detection without anchors")
+    return found

@@ -54,6 +54,12 @@ class ImageGeometry:
     top: int
     left: int
 
+    def to_original(self, corners: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Boxes (x_min, y_min, x_max, y_max, float32 [B, 4]) in pixels of the input as boxes in the original, within it."""
+        scale = self.width / self.resized_width, self.height / self.resized_height
+        moved = (corners.astype(np.float64) + (self.left, self.top, self.left, self.top)) * (*scale, *scale)
+        return moved.clip(0, (self.width, self.height, self.width, self.height)).astype(np.float32)
+
 
 def image_geometry(height: int, width: int, preprocess: PreprocessConfig) -> ImageGeometry:
     """Where an image of this size (in pixels, upright) lies in the model's input."""

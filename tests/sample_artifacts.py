@@ -25,7 +25,7 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
             rescale="1/127.5", mean=(1.0, 0.5, 0.25), std=2,
         ),
         "labels": ("ant", "bee", "Zürich, \"快\""), "classes": 3, "output_length": 3,
-        "scores": "logits", "embedding_layer": None,
+        "scores": "logits", "embedding_layer": None, "detection": None,
         "quantization": QuantizationConfig(observer="min_max", batch_size=4),
         "calibration_images": 7, "calibration_fingerprint": "ab" * 32,
         "calibration_profile": PROFILE, "float_layers": ("fc",),

@@ -15,6 +15,8 @@ from sparkq.detection.suppression import best_candidates, suppressed
 
 __all__ = ["Boxes", "Detector"]
 
+_SAMPLED = 512
+
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
@@ -55,6 +57,9 @@ class Detector:
         self.config = config
         self._weights = anchors.box_weights
         self._anchors = anchor_boxes(anchors, input_size)
+        self._map_ends = np.cumsum([
+            rows * columns * boxes for (rows, columns), boxes in zip(anchors.feature_maps, anchors.per_place, strict=True)
+        ])
         self._limits = torch.tensor([input_size[1], input_size[0]] * 2)
 
     def detect(self, outputs: npt.NDArray[np.float32]) -> Boxes:
@@ -90,8 +95,26 @@ class Detector:
         best = values.argsort(descending=True, stable=True)[: self.config.max_detections]
         return Boxes(classes[best].numpy() + 1, values[best].numpy(), decoded[best].numpy())
 
+    def likeliest(self, outputs: npt.NDArray[np.float32]) -> tuple[int, float]:
+        """The class, other than the background, and the score that is the highest of all anchors'."""
+        logits, _ = self.split(outputs)
+        scores = logits.softmax(dim=1)[:, 1:]
+        score, label = scores.amax(dim=0).max(dim=0)
+        return int(label) + 1, float(score)
+
+    def samples(self, outputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """Of one image's logits, and of its offsets, up to 512 from each feature map."""
+        return [
+            np.concatenate([_spread(part.ravel()) for part in np.split(numbers.numpy(), self._map_ends[:-1])])
+            for numbers in self.split(outputs)
+        ]
+
     def split(self, outputs: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
         """Logits [A, K] and offsets [A, 4] of one image's raw outputs."""
         values = torch.from_numpy(outputs)
         offsets = 4 * len(self._anchors)
         return values[:-offsets].reshape(len(self._anchors), -1), values[-offsets:].reshape(-1, 4)
+
+
+def _spread(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), _SAMPLED)).astype(np.int64)]

@@ -25,23 +25,31 @@ class DetectionOutputs(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Answers with a pair of tensors, a pair of lists of maps, a mapping with ``cls_logits`` and ``bbox_regression`` as the
-        heads of torchvision, or with this very tensor.
+        In eval mode. Answers with a pair of tensors, a pair of lists of maps, a mapping with ``cls_logits`` and
+        ``bbox_regression`` as the heads of torchvision, or with this very tensor. Its layers keep their names.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        for name, parameter in model.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
+        for name, buffer in model.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        for name, module in model.named_children():
+            self.add_module(name, module)
+        # Not as a module of its own: that would put its name before those of all layers.
+        self.__dict__["model"] = model
+        self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Flatten and concatenate the model's answers."""
-        answer = self.model(images)
+        answer = self.__dict__["model"].forward(images)
         if isinstance(answer, Mapping):
             answer = _of_mapping(answer)
         if not isinstance(answer, (list, tuple)):
             return answer  # type: ignore[no-any-return]
         if len(answer) != 2:
-            raise ModelError(f"model {type(self.model).__name__}: {_FORMS}; got {len(answer)} answers.")
+            raise ModelError(f"model {type(self.__dict__['model']).__name__}: {_FORMS}; got {len(answer)} answers.")
         return torch.cat([flat for part in answer for flat in _flattened(part)], dim=1)
 
 

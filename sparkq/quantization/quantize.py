@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import nn
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
+from sparkq.detection.network import DetectionOutputs, anchored
 from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
 from sparkq.errors import ModelError
 from sparkq.float_model import require_image_shape
@@ -82,6 +83,9 @@ def quantize(
     config = config or QuantizationConfig()
     require_image_shape(model, preprocess.input_size)
     model = copy.deepcopy(model).eval()
+    if task.name == "detection":
+        task = replace(task, detection=anchored(model, task.detection))
+        model = DetectionOutputs(model)
     images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
@@ -112,10 +116,11 @@ def quantize(
 
 def _described(config: TaskConfig, probe: _Probe) -> dict[str, Any]:
     """The manifest's entries about the task."""
-    outputs = len(probe.golden.output)
+    outputs = probe.outputs.shape[1]
     return {
         "task": config.name, "labels": probe.task.labels, "classes": probe.task.classes(outputs), "output_length": outputs,
         "scores": probe.task.scores, "embedding_layer": config.embedding_layer,
+        "detection": config.detection if config.name == "detection" else None,
     }
 
 
@@ -184,9 +189,9 @@ def _probe(
         raise _failed_pass(error) from error
     _require_finite(outputs)
     _require_finite(output)
-    task = task_type(asked.name).of_outputs(outputs, labels=labels)
+    task = task_type(asked.name).of_outputs(outputs, labels=labels, config=asked, input_size=preprocess.input_size)
     profile = None if config.recipe == "none" else _profile(engine, calibration, task, config)
-    return _Probe(Golden(pixels, replication, output), task, outputs, profile)
+    return _Probe(Golden(pixels, replication, np.concatenate(task.golden_parts(output))), task, outputs, profile)
 
 
 def _failed_pass(error: RuntimeError) -> ModelError:

@@ -7,11 +7,15 @@ from sparkq.errors import InputError
 from sparkq.manifest import Manifest
 from sparkq.tasks.base import Task
 from sparkq.tasks.classification import Classification
+from sparkq.tasks.detection import Detection
 from sparkq.tasks.embedding import Embedding, cosine_similarity
 
-__all__ = ["Classification", "Embedding", "Task", "cosine_similarity", "require_task", "task_fields", "task_of", "task_type"]
+__all__ = [
+    "Classification", "Detection", "Embedding", "Task", "cosine_similarity", "require_task", "task_fields", "task_of",
+    "task_type",
+]
 
-_TASKS: dict[str, type[Task]] = {"classification": Classification, "embedding": Embedding}
+_TASKS: dict[str, type[Task]] = {"classification": Classification, "embedding": Embedding, "detection": Detection}
 
 
 def task_type(name: str) -> type[Task]:

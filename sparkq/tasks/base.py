@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sparkq.config import TaskConfig
 from sparkq.manifest import Manifest
 from sparkq.preprocess import ImageGeometry
 
@@ -33,13 +34,17 @@ class Task(Protocol):
         """That of an artifact."""
 
     @classmethod
-    def of_outputs(cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None) -> Task:
-        """That of a model with such outputs on calibration images.
+    def of_outputs(
+        cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: TaskConfig, input_size: tuple[int, int],
+    ) -> Task:
+        """That of a model with such outputs on calibration images of `input_size` (height, width).
 
         Raises
         ------
         InputError
             If the class names do not fit.
+        ModelError
+            If the outputs are not those of such a task.
         """
 
     def classes(self, outputs: int) -> int:
@@ -59,6 +64,9 @@ class Task(Protocol):
         top_k : int
             How many answers an image are wanted, where there are several.
         """
+
+    def golden_parts(self, output: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """What the check at load compares of one image's raw `output` (float32 [C]): parts that do not share a scale."""
 
     def best(self, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
         """Class and score (0 to 1) of each image's best answer, [N] each, for measuring drift; None where there are none."""

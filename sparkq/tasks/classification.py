@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sparkq.config import TaskConfig
 from sparkq.errors import InputError
 from sparkq.manifest import Manifest
 from sparkq.preprocess import ImageGeometry
@@ -43,7 +44,9 @@ class Classification:
         return cls(manifest.labels, manifest.scores or "logits")
 
     @classmethod
-    def of_outputs(cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None) -> Classification:
+    def of_outputs(
+        cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: TaskConfig, input_size: tuple[int, int],
+    ) -> Classification:
         """That of a model with such outputs on calibration images."""
         if labels is not None and len(labels) != outputs.shape[1]:
             raise InputError(f"labels: expected {outputs.shape[1]} names, one a class of the model; got {len(labels)}.")
@@ -71,6 +74,10 @@ class Classification:
             for pair in zip(labels.tolist(), scores.tolist(), strict=True)
         ]
         return [{**ranking[0], "top_k": ranking} for ranking in rankings]
+
+    def golden_parts(self, output: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """All of it."""
+        return [output]
 
     def best(self, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """The first of the ranking."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from sparkq.config import TaskConfig
 from sparkq.errors import InputError
 from sparkq.manifest import Manifest
 from sparkq.preprocess import ImageGeometry
@@ -30,7 +31,9 @@ class Embedding:
         return cls()
 
     @classmethod
-    def of_outputs(cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None) -> Embedding:
+    def of_outputs(
+        cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: TaskConfig, input_size: tuple[int, int],
+    ) -> Embedding:
         """That of a model with such outputs on calibration images."""
         if labels is not None:
             raise InputError(f"labels: expected none with task embedding, which names no classes; got {len(labels)}.")
@@ -45,6 +48,10 @@ class Embedding:
     ) -> list[dict[str, Any]]:
         """The vector of each image."""
         return [{"embedding": output} for output in outputs]
+
+    def golden_parts(self, output: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """All of it."""
+        return [output]
 
     def best(self, outputs: npt.NDArray[np.float32]) -> None:
         """A vector has no label and no score."""

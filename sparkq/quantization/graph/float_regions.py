@@ -41,17 +41,21 @@ def keep_norms_in_float(graph: fx.GraphModule) -> int:
         How many sums and products were kept.
     """
     normed: set[fx.Node] = set()
-    constant: set[fx.Node] = set()
+    constant: dict[fx.Node, None] = {}
     kept = 0
     for node in list(graph.graph.nodes):
         sources = node.all_input_nodes
-        if node.op == "get_attr" or (node.target in _RESHAPES and sources and constant.issuperset(sources)):
-            constant.add(node)
+        if node.op == "get_attr" or (node.target in _RESHAPES and sources and constant.keys() >= set(sources)):
+            constant[node] = None
         elif node.target in _NORMS:
             normed.add(node)
-        elif node.target in _ARITHMETIC and normed & set(sources) and (normed | constant).issuperset(sources):
+        elif node.target in _ARITHMETIC and normed & set(sources) and normed | constant.keys() >= set(sources):
             normed.add(float_call(graph, node, f"float_norm_{kept}"))
             kept += 1
+    if kept:
+        # Else the learned scales would be rounded before they are reshaped.
+        for number, node in enumerate(node for node in constant if node.op != "get_attr"):
+            float_call(graph, node, f"float_scale_{number}")
     graph.graph.lint()
     graph.recompile()
     return kept
