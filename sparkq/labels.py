@@ -3,11 +3,26 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 
-from sparkq.errors import InputError
+from sparkq.config.checks import number
+from sparkq.errors import ConfigError, InputError
 from sparkq.storage import read_file
 
-__all__ = ["read_label_names", "read_labels_csv"]
+__all__ = ["TrueBox", "read_boxes_csv", "read_label_names", "read_labels_csv"]
+
+_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
+
+
+@dataclass(frozen=True)
+class TrueBox:
+    """A thing in an image: its class index, and its corners in pixels of the upright image."""
+
+    label: int
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
 
 
 def read_label_names(path: str) -> tuple[str, ...]:
@@ -38,7 +53,7 @@ def read_labels_csv(path: str, *, classes: int, names: tuple[str, ...] | None) -
     """
     indices = _class_indices(names or ())
     labels: dict[str, int] = {}
-    for line, row in _rows(path):
+    for line, row in _rows(path, ("path", "label")):
         place = f"labels {path}, line {line}"
         if not row["path"] or row["label"] is None:
             raise InputError(f"{place}: expected a path and a label; got {row['path']!r} and {row['label']!r}.")
@@ -50,17 +65,67 @@ def read_labels_csv(path: str, *, classes: int, names: tuple[str, ...] | None) -
     return labels
 
 
-def _rows(path: str) -> list[tuple[int, dict[str, str]]]:
+def read_boxes_csv(path: str, *, classes: int, names: tuple[str, ...] | None) -> dict[str, list[TrueBox]]:
+    """Image path (as it stands in the file) to the boxes in it; none for an image that shows nothing.
+
+    Parameters
+    ----------
+    path : str
+        CSV with a header and at least the columns ``path``, ``label``, ``x_min``, ``y_min``, ``x_max`` and ``y_max``, a line a
+        box. An image without boxes has one line with nothing but its path.
+    classes : int
+        Number of classes of the model, the background (0) among them.
+    names : tuple of str, optional
+        Its class names.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a label is none of the model's or the background, or a box is none.
+    """
+    indices = _class_indices(names or ())
+    found: dict[str, list[TrueBox]] = {}
+    for line, row in _rows(path, ("path", "label", *_COORDINATES)):
+        place = f"labels {path}, line {line}"
+        if not row["path"]:
+            raise InputError(f"{place}: expected a path; got none.")
+        boxes = found.setdefault(row["path"], [])
+        values = [(row[name] or "").strip() for name in ("label", *_COORDINATES)]
+        if any(values):
+            boxes.append(TrueBox(_thing(values[0], indices, classes, place), *_corners(values[1:], place)))
+    if not found:
+        raise InputError(f"labels {path}: expected at least one image; got only a header.")
+    return found
+
+
+def _thing(label: str, indices: dict[str, list[int]], classes: int, place: str) -> int:
+    index = _index(label, indices, classes, place)
+    if index == 0:
+        raise InputError(f"{place}: expected a class other than the background, which is class 0; got {label!r}.")
+    return index
+
+
+def _corners(values: list[str], place: str) -> tuple[float, float, float, float]:
+    try:
+        x_min, y_min, x_max, y_max = (number(f"{place}, {name}", value) for name, value in zip(_COORDINATES, values, strict=True))
+    except ConfigError as error:
+        raise InputError(error.message) from error
+    if not (x_min < x_max and y_min < y_max):
+        raise InputError(f"{place}: expected x_min below x_max and y_min below y_max; got {', '.join(values)}.")
+    return x_min, y_min, x_max, y_max
+
+
+def _rows(path: str, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Line number and columns of each row."""
     # newline=None takes every kind of line end as one, also a carriage return alone.
     rows = csv.DictReader(io.StringIO(_text(path, "labels"), newline=None))
     try:
         header = rows.fieldnames or []
-        for column in ("path", "label"):
-            if column not in header:
-                raise InputError(
-                    f"labels {path}: expected a header with the columns path and label; got {', '.join(header) or 'nothing'}."
-                )
+        if not set(columns) <= set(header):
+            raise InputError(
+                f"labels {path}: expected a header with the columns {', '.join(columns[:-1])} and {columns[-1]}; got "
+                f"{', '.join(header) or 'nothing'}."
+            )
         return [(rows.line_num, row) for row in rows]
     except csv.Error as error:
         raise InputError(f"labels {path}: expected CSV; got {error}.") from error

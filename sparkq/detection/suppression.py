@@ -52,7 +52,7 @@ def suppressed(boxes: Tensor, iou_threshold: float) -> Tensor:
     """
     # The overlaps are float32: a threshold rounded up would let the value below it pass.
     limit = np.float32(iou_threshold)
-    if limit > iou_threshold:
+    if float(limit) > iou_threshold:
         limit = np.nextafter(limit, np.float32(-math.inf))
     above = (overlaps(boxes, boxes) > float(limit)).triu(diagonal=1)
     out = torch.zeros(len(boxes), dtype=torch.bool)

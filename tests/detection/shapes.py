@@ -76,13 +76,9 @@ class SmallSSD(nn.Module):
         self.stem = nn.Sequential(*_block(3, 16, 2), *_block(16, 32, 2), *_block(32, 48, 2), *_block(48, 48, 1))
         self.further = nn.ModuleList([nn.Sequential(*_block(48, 64, 2)), nn.Sequential(*_block(64, 64, 2))])
         self.scale = nn.Parameter(torch.full((48,), 8.0))
-        channels = (48, 64, 64)
-        self.logits = nn.ModuleList(
-            nn.Conv2d(channel, boxes * len(NAMES), 3, padding=1) for channel, boxes in zip(channels, ANCHORS.per_place, strict=True)
-        )
-        self.offsets = nn.ModuleList(
-            nn.Conv2d(channel, boxes * 4, 3, padding=1) for channel, boxes in zip(channels, ANCHORS.per_place, strict=True)
-        )
+        heads = list(zip((48, 64, 64), ANCHORS.per_place, strict=True))
+        self.logits = nn.ModuleList(nn.Conv2d(channels, boxes * len(NAMES), 3, padding=1) for channels, boxes in heads)
+        self.offsets = nn.ModuleList(nn.Conv2d(channels, boxes * 4, 3, padding=1) for channels, boxes in heads)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Class logits and box offsets of each map."""
