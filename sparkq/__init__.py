@@ -11,7 +11,9 @@ from sparkq.version import __version__
 
 if TYPE_CHECKING:
     from sparkq.artifact import ModelArtifact as ModelArtifact
+    from sparkq.config import AnchorConfig as AnchorConfig
     from sparkq.config import CalibrationConfig as CalibrationConfig
+    from sparkq.config import DetectionConfig as DetectionConfig
     from sparkq.config import InferenceConfig as InferenceConfig
     from sparkq.config import PredictionJob as PredictionJob
     from sparkq.config import PreprocessConfig as PreprocessConfig
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from sparkq.predicting import run_prediction_job as run_prediction_job
     from sparkq.quantizing import quantize as quantize
     from sparkq.spark.drift import measure_drift as measure_drift
+    from sparkq.spark.detection_evaluation import evaluate_detections as evaluate_detections
     from sparkq.spark.evaluation import compare_embeddings as compare_embeddings
     from sparkq.spark.evaluation import evaluate as evaluate
     from sparkq.spark.inference import predict as predict
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ModelArtifact": "sparkq.artifact",
+    "AnchorConfig": "sparkq.config",
     "CalibrationConfig": "sparkq.config",
+    "DetectionConfig": "sparkq.config",
     "InferenceConfig": "sparkq.config",
     "PredictionJob": "sparkq.config",
     "PreprocessConfig": "sparkq.config",
@@ -50,6 +55,7 @@ _HOMES = {
     "measure_drift": "sparkq.spark.drift",
     "compare_embeddings": "sparkq.spark.evaluation",
     "evaluate": "sparkq.spark.evaluation",
+    "evaluate_detections": "sparkq.spark.detection_evaluation",
     "predict": "sparkq.spark.inference",
     "predict_rdd": "sparkq.spark.inference",
     "read_images": "sparkq.spark.sources",

@@ -115,7 +115,7 @@ def evaluate_partition(
     RecordBatch
         `EVALUATION_FIELDS`, one row an input row.
     """
-    for answers in _answers(batches, predictor, float_predictor, image_column, config):
+    for answers in answered_batches(batches, predictor, float_predictor, image_column, config):
         truth = np.concatenate([
             part.column(truth_column).to_numpy(zero_copy_only=False).astype(np.int64) for part in answers.decoded.columns
         ])
@@ -134,7 +134,7 @@ def compare_partition(
     RecordBatch
         `COMPARISON_FIELDS`, one row an input row.
     """
-    for answers in _answers(batches, predictor, float_predictor, image_column, config):
+    for answers in answered_batches(batches, predictor, float_predictor, image_column, config):
         assert answers.float_outputs is not None
         columns = {
             "cosine": cosine_similarity(answers.float_outputs, answers.outputs),
@@ -144,7 +144,7 @@ def compare_partition(
 
 
 @dataclass(frozen=True)
-class _Answers:
+class Answers:
     """Outputs of the rows of a batch that both models answered."""
 
     decoded: DecodedBatch
@@ -153,10 +153,11 @@ class _Answers:
     float_outputs: npt.NDArray[np.float32] | None
 
 
-def _answers(
+def answered_batches(
     batches: Iterator[pa.RecordBatch], predictor: Callable[[], Predictor], float_predictor: Callable[[], Predictor] | None,
     image_column: str, config: InferenceConfig,
-) -> Iterator[_Answers]:
+) -> Iterator[Answers]:
+    """Both models' outputs, batch by batch; parameters as for `evaluate_partition`."""
     for model, decoded in decoded_batches(predictor, batches, image_column=image_column, config=config):
         reference = None if float_predictor is None else float_predictor()
         outputs = model.run_rows(decoded.images, batch_size=model.batch_size).outputs
@@ -165,7 +166,7 @@ def _answers(
         if float_outputs is not None:
             answered &= np.isfinite(float_outputs).all(axis=1)
             float_outputs = float_outputs[answered]
-        yield _Answers(decoded, np.asarray(decoded.rows, np.int64)[answered], outputs[answered], float_outputs)
+        yield Answers(decoded, np.asarray(decoded.rows, np.int64)[answered], outputs[answered], float_outputs)
 
 
 def _compare(
@@ -194,7 +195,7 @@ def _powers(
     return {"signal": (wide**2).sum(axis=1), "noise": ((wide - outputs) ** 2).sum(axis=1)}
 
 
-def _spread(columns: dict[str, npt.NDArray[np.generic]], answers: _Answers, fields: pa.Schema) -> pa.RecordBatch:
+def _spread(columns: dict[str, npt.NDArray[np.generic]], answers: Answers, fields: pa.Schema) -> pa.RecordBatch:
     """Columns of the compared rows as columns of all rows; null where there is nothing to compare."""
     total = answers.decoded.row_count
     compared = np.zeros(total, bool)

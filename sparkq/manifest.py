@@ -16,7 +16,7 @@ from sparkq.config import DetectionConfig, PreprocessConfig, QuantizationConfig,
 from sparkq.config_parsing import parse_config, to_mapping
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
 
-__all__ = ["PROTOCOL", "Golden", "Manifest"]
+__all__ = ["PROTOCOL", "Golden", "Manifest", "detection_mapping"]
 
 PROTOCOL = 3
 """Version of the file format; a reader refuses any other."""
@@ -155,7 +155,7 @@ class Manifest:
     @property
     def task_config(self) -> TaskConfig:
         """What the model is used for."""
-        return TaskConfig(self.task, self.embedding_layer)
+        return TaskConfig(self.task, self.embedding_layer, self.detection or DetectionConfig())
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -164,7 +164,7 @@ class Manifest:
             **{key: value for key, value in asdict(self).items() if key not in _WRITTEN_APART},
             "input_size": list(self.input_size),
             "preprocess": to_mapping(self.preprocess),
-            "detection": None if self.detection is None else to_mapping(self.detection),
+            "detection": detection_mapping(self),
             "quantization": to_mapping(self.quantization),
             "calibration_profile": None if self.calibration_profile is None else self.calibration_profile.to_mapping(),
             "golden": {
@@ -236,3 +236,8 @@ def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
     if found.anchors is None:
         raise ValueError("detection without anchors")
     return found
+
+
+def detection_mapping(manifest: Manifest) -> dict[str, Any] | None:
+    """What turns outputs into boxes, in plain JSON types; None of other tasks."""
+    return None if manifest.detection is None else to_mapping(manifest.detection)

@@ -13,6 +13,7 @@ from sparkq.config_parsing import to_mapping
 from sparkq.drift import Drift, required_profile
 from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
+from sparkq.manifest import detection_mapping
 from sparkq.spark.drift import measure_drift
 from sparkq.spark.inference import predict_reporting
 from sparkq.spark.inventory import take_inventory
@@ -128,6 +129,7 @@ def _described(
             "task": artifact.manifest.task,
             "model_digest": artifact.digest,
             "preprocess": to_mapping(artifact.manifest.preprocess),
+            "detection": detection_mapping(artifact.manifest),
             "workers": {
                 **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
             },

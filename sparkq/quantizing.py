@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
+from sparkq.config import DetectionConfig, PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.errors import InputError
 from sparkq.gate import Attempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
 from sparkq.quantization import quantize as quantize_ungated
@@ -28,13 +28,15 @@ def quantize(
     config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
     evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
     task: str = "classification", embedding_layer: str | None = None, min_cosine: float = 0.99,
+    detection: DetectionConfig = DetectionConfig(),
 ) -> ModelArtifact:
     """Make an artifact of a float model that is as accurate as asked. On the driver, and on executors.
 
     Parameters
     ----------
     model : nn.Module
-        A classifier: takes float32 [N, 3, H, W], returns float [N, C]. It is not changed.
+        A classifier: takes float32 [N, 3, H, W], returns float [N, C]. A detector returns class logits and box offsets of its
+        anchors: [N, A, K] and [N, A, 4], or lists of maps, as SSD's heads give them. It is not changed.
     calibration : DataFrame or iterable
         Images like those of the job. A pyspark DataFrame of any size with a binary or image column, as `sparkq.read_images`
         gives it, is decoded and calibrated on by executors; uint8 [H, W, 3] RGB arrays of any size and encoded bytes by the
@@ -42,7 +44,7 @@ def quantize(
     preprocess : PreprocessConfig
         From an image to the model's input.
     labels : sequence of str, optional
-        Name of each class, length C.
+        Name of each class, length C; of a detection length K, the first the background's.
     config : QuantizationConfig, optional
         Default: static INT8.
     name : str, optional
@@ -51,19 +53,23 @@ def quantize(
         Labelled images to measure accuracy on, with a ``path`` column; not the calibration images. Without them INT8 is
         compared with float on some of the calibration images, which are held out.
     evaluation_labels : str, optional
-        Their labels: CSV with path and label, as for `sparkq.evaluate`.
+        Their labels: CSV with path and label, as for `sparkq.evaluate`, or boxes, as for `sparkq.evaluate_detections`.
     max_accuracy_drop : float
-        Points of top-1 that INT8 may lose on `evaluation`.
+        Points of top-1 that INT8 may lose on `evaluation`; of a detection, points of mean average precision.
     min_agreement : float
-        Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label.
+        Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label; of a
+        detection, F1 of the boxes against the float model's, by label and an overlap of at least a half.
     task : str
-        ``classification``, or ``embedding``: the artifact gives the output of one layer, and what lies behind it is left out.
+        ``classification``; ``embedding``: the artifact gives the output of one layer, and what lies behind it is left out;
+        ``detection``: boxes.
     embedding_layer : str, optional
         Of an embedding: a module's name, a node of the graph that torch.fx makes of the model, or ``output`` for what it returns.
         Planes [N, C, H, W] are averaged to [N, C]. Default: what the classifier's head takes, the last linear layer or the 1 x 1
         convolution in its stead.
     min_cosine : float
         Of an embedding: mean cosine similarity that INT8 must have with float on held-out images.
+    detection : DetectionConfig
+        Of a detection: its anchors, where the model has no attribute ``anchors``, and which boxes a row keeps.
 
     Returns
     -------
@@ -82,8 +88,8 @@ def quantize(
         If this machine cannot run the payload.
     """
     config = config or QuantizationConfig()
-    asked = TaskConfig(task, embedding_layer)
-    if task != "classification" and evaluation is not None:
+    asked = TaskConfig(task, embedding_layer, detection)
+    if task == "embedding" and evaluation is not None:
         raise InputError(f"evaluation: expected none with task {task}, which has no labels; got one.")
     labelled = None if evaluation is None else _labelled(evaluation, evaluation_labels)
     target = GateTarget(max_accuracy_drop, min_agreement, min_cosine, task)

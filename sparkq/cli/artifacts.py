@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact import ModelArtifact
-from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, TaskConfig
+from sparkq.config import CalibrationConfig, DetectionConfig, PreprocessConfig, QuantizationConfig, TaskConfig
 from sparkq.config_parsing import path_field, spec_field
 from sparkq.errors import ConfigError, GateError
 from sparkq.storage import shown
@@ -39,23 +39,26 @@ class ArtifactOptions:
     weights : str, optional
         A .safetensors file, a state_dict written by torch.save, or an ONNX file with the model's names.
     task : str
-        classification, or embedding: rows get the output of one layer, and what lies behind it is left out.
+        classification; embedding: rows get the output of one layer, and what lies behind it is left out; detection: rows get
+        boxes, of an SSD-style network.
     embedding_layer : str, optional
         With task embedding: a module's name, a node of the graph that torch.fx makes, or output for what the model returns.
         Planes are averaged. Default: what the classifier's head takes.
     labels : str, optional
-        Text file with one class name a line.
+        Text file with one class name a line; of a detection the first is the background's.
     name : str, optional
         Model name in the artifact; default: the model's class.
     evaluation : str, optional
         Directory of labelled images that the gate measures accuracy on; not the calibration images.
     evaluation_labels : str, optional
-        CSV with path (relative to the CSV) and label.
+        CSV with path (relative to the CSV) and label; of a detection a line a box, with x_min, y_min, x_max and y_max.
     max_accuracy_drop : float
-        Points of top-1 that INT8 may lose on the evaluation images.
+        Points of top-1, of a detection of mean average precision, that INT8 may lose on the evaluation images.
     min_agreement : float
         Without evaluation: share (0 to 1) of images held out from calibration on which INT8 and float must have the same
-        first label.
+        first label; of a detection, F1 of the boxes against the float model's.
+    detection : DetectionConfig
+        With task detection: the network's default boxes, and which boxes a row keeps.
     min_cosine : float
         With task embedding: mean cosine similarity of INT8's and float's vectors on images held out from calibration.
     report : str, optional
@@ -71,6 +74,7 @@ class ArtifactOptions:
     weights: str | None = path_field(default=None)
     task: str = "classification"
     embedding_layer: str | None = None
+    detection: DetectionConfig = DetectionConfig()
     labels: str | None = path_field(default=None)
     name: str | None = None
     evaluation: str | None = path_field(default=None)
@@ -98,7 +102,7 @@ class ArtifactOptions:
 
     def task_config(self) -> TaskConfig:
         """What the artifact is for, checked."""
-        return TaskConfig(self.task, self.embedding_layer)
+        return TaskConfig(self.task, self.embedding_layer, self.detection)
 
 
 def make_artifact(

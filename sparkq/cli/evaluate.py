@@ -27,7 +27,8 @@ class EvaluateOptions:
     input : str
         Directory of images (searched recursively) or Parquet with path and a binary column.
     labels : str, optional
-        CSV with path (relative to the CSV) and label (index or class name); for a classification, which needs it.
+        CSV with path (relative to the CSV) and label (index or class name); of a detection a line a box, with x_min, y_min,
+        x_max and y_max in pixels. An embedding has none, the others need it.
     float_model : str, optional
         Float model to compare with, which an embedding needs, as in sparkq quantize: module:factory, timm:NAME,
         torchvision:NAME, onnx:FILE or pt2:FILE.
@@ -106,20 +107,28 @@ def _require_fitting(options: EvaluateOptions, artifact: ModelArtifact) -> None:
             f"float_model: expected one to compare the embeddings of artifact {name!r} with; got none.",
             hint="give --float-model.",
         )
-    if task == "classification" and options.labels is None:
+    if task != "embedding" and options.labels is None:
+        columns = "path, label, x_min, y_min, x_max and y_max" if task == "detection" else "path and label"
         raise ConfigError(
-            "labels: expected a CSV with path and label; got none.", hint="give --labels, or set labels in the config file.",
+            f"labels: expected a CSV with {columns}; got none.",
+            hint="give --labels, or set labels in the config file.",
         )
 
 
 def _measured(
     images: Any, artifact: ModelArtifact, reference: ModelArtifact | None, options: EvaluateOptions, config: InferenceConfig,
 ) -> dict[str, Any]:
+    from sparkq.spark.detection_evaluation import evaluate_detections
     from sparkq.spark.evaluation import compare_embeddings, evaluate
 
     if options.labels is None:
         assert reference is not None
         found = dataclasses.asdict(compare_embeddings(images, artifact, reference, config=config))
+    elif artifact.manifest.task == "detection":
+        boxes = evaluate_detections(images, artifact, labels=options.labels, float_artifact=reference, config=config)
+        found = dataclasses.asdict(boxes)
+        if reference is None:
+            found = {key: found[key] for key in ("images", "errors", "map50", "map50_95")}
     else:
         evaluation = evaluate(images, artifact, labels=options.labels, float_artifact=reference, config=config)
         found = dataclasses.asdict(evaluation)
@@ -148,6 +157,8 @@ def _show(result: dict[str, Any]) -> str:
     lines = [f"{result['model']} on {result['engine']}: {result['images']} images, {result['errors']} errors"]
     if "mean_cosine" in result:
         lines.append(f"cosine       {result['mean_cosine']:.4f} on average, {result['least_cosine']:.4f} at least")
+    elif "map50" in result:
+        lines += _precision(result)
     else:
         lines += [f"top-1        {result['top1']:.2f} %", f"top-5        {result['top5']:.2f} %"]
     if "float_top1" in result:
@@ -159,6 +170,18 @@ def _show(result: dict[str, Any]) -> str:
     if "sqnr_db" in result:
         lines.append(f"SQNR         {'infinite' if result['sqnr_db'] is None else format(result['sqnr_db'], '.1f') + ' dB'}")
     return "\n".join(lines)
+
+
+def _precision(result: dict[str, Any]) -> list[str]:
+    lines = [f"mAP50        {result['map50']:.2f} %", f"mAP50:95     {result['map50_95']:.2f} %"]
+    if "float_map50" in result:
+        error, agreement = result["standard_error"], result["agreement"]
+        lines += [
+            f"float mAP50  {result['float_map50']:.2f} %, mAP50:95 {result['float_map50_95']:.2f} %",
+            f"drop         {result['accuracy_drop']:.2f} points{'' if error is None else f' +- {error:.2f}'}",
+            f"F1           {'-' if agreement is None else format(agreement, '.2f')} % of {result['boxes']} boxes",
+        ]
+    return lines
 
 
 COMMAND = Command(

@@ -54,6 +54,8 @@ def _show(result: dict[str, Any]) -> str:
 def _outputs(result: dict[str, Any]) -> str:
     if result["task"] == "embedding":
         return f"embedding, {result['output_length']} numbers of layer {result['embedding_layer']}"
+    if result["task"] == "detection":
+        return f"detection, {result['classes']} classes with the background, boxes above {result['detection']['score_threshold']}"
     return f"{result['task']}, {result['classes']} classes, scores from {result['scores']}"
 
 

@@ -75,6 +75,8 @@ class DetectionEvaluation:
         section 11.5).
     agreement : float, optional
         F1 of the boxes against the float model's; None where neither has any.
+    boxes : int, optional
+        How many both have together.
     """
 
     images: int
@@ -86,6 +88,7 @@ class DetectionEvaluation:
     accuracy_drop: float | None = None
     standard_error: float | None = None
     agreement: float | None = None
+    boxes: int | None = None
 
 
 def summarize(results: Sequence[ImageResult], errors: int) -> DetectionEvaluation:
@@ -94,11 +97,9 @@ def summarize(results: Sequence[ImageResult], errors: int) -> DetectionEvaluatio
     if results[0].expected is None:
         return DetectionEvaluation(len(results), errors, float(found[0]), float(found.mean()))
     reference = 100 * _mean_precision(_expected(results), results)
-    agreement = BoxAgreement(
-        [result.matched for result in results], [len(result.found.labels) + len(one.labels) for result, one in zip(
-            results, _expected(results), strict=True,
-        )],
-    ).f1
+    both = zip(results, _expected(results), strict=True)
+    boxes = [len(result.found.labels) + len(one.labels) for result, one in both]
+    agreement = BoxAgreement([result.matched for result in results], boxes).f1
     return DetectionEvaluation(
         len(results), errors, float(found[0]), float(found.mean()),
         float_map50=float(reference[0]),
@@ -106,6 +107,7 @@ def summarize(results: Sequence[ImageResult], errors: int) -> DetectionEvaluatio
         accuracy_drop=float(reference[0] - found[0]),
         standard_error=_drop_error(results),
         agreement=None if agreement is None else 100 * agreement,
+        boxes=sum(boxes),
     )
 
 

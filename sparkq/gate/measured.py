@@ -16,13 +16,17 @@ class Measured:
     images : int
         How many.
     agreement : float, optional
-        Of a classification, percent of images with the same first label.
+        Percent: of a classification, images with the same first label; of a detection, F1 of the boxes.
     sqnr_db : float, optional
         Of all outputs; None where nothing differs.
     top1, accuracy_drop : float, optional
         Percent and points, where there are labels.
     standard_error : float, optional
         Of the accuracy drop where there are labels, else of the agreement, in points; of the mean cosine.
+    boxes : int, optional
+        Of a detection, how many boxes both models found together.
+    map50 : float, optional
+        Of a detection, mean average precision at an overlap of a half, in percent, where there are labelled boxes.
     mean_cosine, least_cosine : float, optional
         Of an embedding, cosine similarity of both vectors of an image: mean and least over images.
     """
@@ -33,6 +37,8 @@ class Measured:
     top1: float | None = None
     accuracy_drop: float | None = None
     standard_error: float | None = None
+    boxes: int | None = None
+    map50: float | None = None
     mean_cosine: float | None = None
     least_cosine: float | None = None
 

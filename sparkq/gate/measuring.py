@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sparkq.artifact import ModelArtifact
+from sparkq.detection.agreement import BoxAgreement
+from sparkq.errors import InputError
 from sparkq.gate.measured import Measured, agreement_error
 from sparkq.predictor import Predictor
-from sparkq.sqnr import sqnr_of
-from sparkq.tasks import cosine_similarity
+from sparkq.sqnr import sqnr_db, sqnr_of
+from sparkq.tasks import Detection, cosine_similarity
 
 __all__ = ["measure_pixels", "split_held_out"]
 
@@ -31,14 +33,39 @@ def split_held_out(items: list[Item]) -> tuple[list[Item], list[Item]]:
 
 def measure_pixels(artifact: ModelArtifact, float_artifact: ModelArtifact, images: npt.NDArray[np.uint8]) -> Measured:
     """Compare an artifact with its float model on preprocessed images, uint8 [N, H, W, 3], on this machine."""
-    int8, floating = (Predictor(one, allow_saturation=True).engine for one in (artifact, float_artifact))
+    int8, floating = (Predictor(one, allow_saturation=True) for one in (artifact, float_artifact))
+    if isinstance(int8.task, Detection):
+        return _boxes_alike(int8, floating, int8.task, images)
     outputs, expected = (
-        np.concatenate([engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
-        for engine in (int8, floating)
+        np.concatenate([predictor.engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
+        for predictor in (int8, floating)
     )
     sqnr = sqnr_of(expected, outputs)
     measured = _labels_alike if artifact.manifest.task == "classification" else _vectors_alike
     return measured(expected, outputs, sqnr if math.isfinite(sqnr) else None)
+
+
+def _boxes_alike(int8: Predictor, floating: Predictor, task: Detection, images: npt.NDArray[np.uint8]) -> Measured:
+    """Batch by batch: outputs of SSD300 are megabytes an image."""
+    agreement, signal, noise = BoxAgreement(), 0.0, 0.0
+    for start in range(0, len(images), _BATCH):
+        outputs, expected = (one.engine.run(images[start:start + _BATCH]) for one in (int8, floating))
+        signal += float((expected.astype(np.float64) ** 2).sum())
+        noise += float(((expected.astype(np.float64) - outputs) ** 2).sum())
+        for pair in zip(expected, outputs, strict=True):
+            agreement.add(*map(task.detector.detect, pair))
+    if agreement.f1 is None:
+        raise InputError(
+            f"gate: expected boxes with a score above {task.config.score_threshold:g} on the {len(images)} images that INT8 is "
+            "compared with float on; neither model finds any.",
+            hint="give images that show what the network was trained to find, check the weights and preprocess, or lower "
+            "--detection-score-threshold.",
+        )
+    error = agreement.standard_error
+    return Measured(
+        len(images), round(100 * agreement.f1, 10), sqnr_db(signal, noise) if noise else None,
+        standard_error=None if error is None else round(100 * error, 3), boxes=sum(agreement.boxes),
+    )
 
 
 def _labels_alike(expected: Outputs, outputs: Outputs, sqnr_db: float | None) -> Measured:

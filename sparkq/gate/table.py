@@ -14,6 +14,10 @@ _LABELS: dict[str, _Cell] = {
     "agreement %": lambda attempt: _figure(attempt.measured.agreement),
     "+-": lambda attempt: _figure(attempt.measured.standard_error),
 }
+_BOXES: dict[str, _Cell] = {
+    "mAP50 %": lambda attempt: _figure(attempt.measured.map50), "drop": _LABELS["drop"], "F1 %": _LABELS["agreement %"],
+    "boxes": lambda attempt: str(attempt.measured.boxes), "+-": _LABELS["+-"],
+}
 _VECTORS: dict[str, _Cell] = {
     "cosine": lambda attempt: _figure(attempt.measured.mean_cosine, 4),
     "least": lambda attempt: _figure(attempt.measured.least_cosine, 4),
@@ -23,10 +27,11 @@ _VECTORS: dict[str, _Cell] = {
 
 def gate_rows(attempts: Sequence[Attempt]) -> list[tuple[str, ...]]:
     """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides: drop, agreement or cosine."""
-    vectors = any(attempt.measured.mean_cosine is not None for attempt in attempts)
+    measured = [attempt.measured for attempt in attempts]
+    vectors, boxes = (any(getattr(one, name) is not None for one in measured) for name in ("mean_cosine", "boxes"))
     columns: dict[str, _Cell] = {
         "recipe": lambda attempt: attempt.recipe, "images": lambda attempt: str(attempt.measured.images),
-        **(_VECTORS if vectors else _LABELS),
+        **(_VECTORS if vectors else _BOXES if boxes else _LABELS),
         "SQNR dB": lambda attempt: "infinite" if attempt.measured.sqnr_db is None else _figure(attempt.measured.sqnr_db),
         "INT8 MACs %": lambda attempt: _figure(attempt.int8_macs_percent),
         "MB": lambda attempt: _figure(attempt.artifact_bytes / 1e6),

@@ -16,9 +16,10 @@ class GateTarget:
     Parameters
     ----------
     max_accuracy_drop : float
-        Points of top-1 that it may lose; counts where there are labels.
+        Points of top-1, or of a detection's mean average precision, that it may lose; counts where there are labels.
     min_agreement : float
-        Share (0 to 1) of images with the float model's first label; counts where there are no labels.
+        Share (0 to 1) of images with the float model's first label, or F1 of a detection's boxes and the float model's;
+        counts where there are no labels.
     min_cosine : float
         Mean cosine similarity of an embedding (-1 to 1) and the float model's; counts with task ``embedding``. 0.99 is noise of
         14 % of the vector's length, at right angles to it. Random noise of that size took 0.4 points of accuracy from ten
@@ -57,6 +58,11 @@ class GateTarget:
     def __str__(self) -> str:
         if self.task == "embedding":
             return f"a mean cosine similarity of at least {self.min_cosine:g} with the float model's embeddings"
+        if self.task == "detection":
+            return (
+                f"at most {self.max_accuracy_drop:g} points of mAP lost (without labels: boxes with an F1 of "
+                f"{100 * self.min_agreement:g} % against the float model's)"
+            )
         return f"at most {self.max_accuracy_drop:g} points lost (without labels: {100 * self.min_agreement:g} % agreement)"
 
 

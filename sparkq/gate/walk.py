@@ -135,6 +135,11 @@ def _hint(measured: Measured) -> str:
             "check that calibration images are like those of the job, and give more of them; or ask for less with --min-cosine; "
             "recipe none keeps the model in float."
         )
+    if measured.accuracy_drop is None and measured.boxes is not None:
+        return (
+            "boxes whose score is near the threshold come and go at any rounding: measure mean average precision instead, with "
+            "--evaluation and --evaluation-labels, raise --detection-score-threshold, or ask for less with --min-agreement."
+        )
     if measured.accuracy_drop is None:
         return (
             "images whose two best classes nearly tie change at any rounding: measure accuracy instead, with --evaluation and "

@@ -1,6 +1,7 @@
 """From a classifier to an embedder: the graph ends at one layer, so that what lies behind it costs nothing."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 
@@ -9,6 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from sparkq.config import PreprocessConfig, TaskConfig
+from sparkq.detection.network import DetectionOutputs, anchored
 from sparkq.errors import ModelError
 from sparkq.float_model import require_image_shape
 from sparkq.quantization.graph.trace import input_node, module_of, propagate_shapes, shape_of, trace_float
@@ -51,6 +53,8 @@ def task_model(model: nn.Module, task: TaskConfig, preprocess: PreprocessConfig)
     ModelError
         If there is no such layer, its output is no vector and no planes, or torch.fx cannot trace the model.
     """
+    if task.name == "detection":
+        return DetectionOutputs(copy.deepcopy(model).eval()), dataclasses.replace(task, detection=anchored(model, task.detection))
     if task.name != "embedding":
         return model, task
     require_image_shape(model, preprocess.input_size)

@@ -14,7 +14,6 @@ from torch import nn
 from sparkq.artifact import ModelArtifact, sha256_digest
 from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
 from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
-from sparkq.detection.network import DetectionOutputs, anchored
 from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
 from sparkq.errors import ModelError
 from sparkq.float_model import require_image_shape
@@ -83,9 +82,6 @@ def quantize(
     config = config or QuantizationConfig()
     require_image_shape(model, preprocess.input_size)
     model = copy.deepcopy(model).eval()
-    if task.name == "detection":
-        task = replace(task, detection=anchored(model, task.detection))
-        model = DetectionOutputs(model)
     images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
@@ -215,15 +211,16 @@ def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: Qu
     chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)
     # Where ranges are taken at run time every image reaches the ends of its own.
     levels = None if config.recipe == "dynamic" else config.activation_levels
+    batches, answers = [], []
     try:
-        batches = [
-            observe(engine, np.ascontiguousarray(images[chosen[start:start + config.batch_size]]), levels=levels)
-            for start in range(0, len(chosen), config.batch_size)
-        ]
+        for start in range(0, len(chosen), config.batch_size):
+            batch = observe(engine, np.ascontiguousarray(images[chosen[start:start + config.batch_size]]), levels=levels)
+            _require_finite(batch.outputs)
+            answers.append(task.best(batch.outputs))
+            # A detector's are megabytes an image.
+            batches.append(replace(batch, outputs=batch.outputs[:0]))
     except RuntimeError as error:
         raise _failed_pass(error) from error
-    outputs = np.concatenate([batch.outputs for batch in batches])
-    _require_finite(outputs)
     shares = np.concatenate([batch.saturated for batch in batches])
     activations = [
         ActivationProfile(name, low, high, saturated, deviation)
@@ -231,10 +228,11 @@ def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: Qu
             batches[0].names, batches[0].ranges, shares.mean(0).tolist(), shares.std(0).tolist(), strict=True,
         )
     ]
-    best = task.best(outputs)
-    if best is None:
-        return CalibrationProfile.of_activations(len(outputs), activations)
-    return CalibrationProfile.of(*best, activations)
+    found = [answer for answer in answers if answer is not None]
+    if not found:
+        return CalibrationProfile.of_activations(len(chosen), activations)
+    labels, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return CalibrationProfile.of(labels, scores, activations)
 
 
 def _size_bytes(model: nn.Module) -> int:

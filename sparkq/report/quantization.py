@@ -136,7 +136,8 @@ def _outputs(manifest: Manifest) -> tuple[str, str]:
 
 _ACCURACY = {
     "images": "Measured on, images", "agreement": "Agreement with float, %", "sqnr_db": "SQNR of the outputs, dB",
-    "top1": "Top-1, %", "accuracy_drop": "Drop of top-1, points", "standard_error": "Standard error of it",
+    "top1": "Top-1, %", "accuracy_drop": "Drop of accuracy, points", "standard_error": "Standard error of it",
+    "boxes": "Boxes of both models", "map50": "Mean average precision, %",
     "mean_cosine": "Cosine similarity with float, mean", "least_cosine": "Cosine similarity with float, least",
     "calibration_cosine": "Cosine similarity on calibration images, mean",
     "calibration_agreement": "Agreement on calibration images, %", "calibration_sqnr_db": "SQNR on calibration images, dB",

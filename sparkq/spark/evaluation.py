@@ -1,8 +1,6 @@
 """`evaluate` and `compare_embeddings`: accuracy on labelled images, and INT8 against float, measured on Spark."""
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -11,7 +9,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
-from pyspark.sql.types import IntegerType, StringType, StructField, StructType
+from pyspark.sql.types import IntegerType
 
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
@@ -28,17 +26,13 @@ from sparkq.labels import read_labels_csv
 from sparkq.spark.actions import run_action
 from sparkq.spark.failures import expected_failure
 from sparkq.spark.nodes import choose_for_all
+from sparkq.spark.labelled import LabelledImages
 from sparkq.spark.schemas import find_image_column
 from sparkq.spark.shipping import ShippedModel, ship_model
-from sparkq.spark.sources import comparable_path, spark_path
 from sparkq.sqnr import sqnr_db
-from sparkq.storage import is_uri
 from sparkq.tasks import require_task
 
-__all__ = ["compare_embeddings", "evaluate"]
-
-_logger = logging.getLogger(__name__)
-_ORIGIN = StructType([StructField("__origin", StringType()), StructField("__truth", IntegerType())])
+__all__ = ["compare_embeddings", "evaluate", "require_same_classes", "shipped"]
 
 
 def evaluate(
@@ -74,33 +68,25 @@ def evaluate(
         If a worker could not run the model.
     """
     config = config or InferenceConfig()
-    require_task(artifact.manifest, "classification", what="evaluate", hint="sparkq.compare_embeddings compares embeddings.")
+    require_task(
+        artifact.manifest, "classification", what="evaluate",
+        hint="sparkq.compare_embeddings compares embeddings, sparkq.evaluate_detections boxes.",
+    )
     image_column = find_image_column(images_df.schema, config)
-    if "path" not in images_df.columns:
-        raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
     if float_artifact is not None:
-        _require_same_classes(artifact, float_artifact)
-    truth = _truth(labels, artifact)
-    spark = images_df.sparkSession
-    truth_df = spark.createDataFrame(list(truth.items()), _ORIGIN)
-    labelled = images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
-    model = _shipped(images_df, artifact, config)
-    reference = None if float_artifact is None else _shipped(images_df, float_artifact, InferenceConfig())
+        require_same_classes(artifact, float_artifact)
+    truth = read_labels_csv(labels, classes=artifact.manifest.classes, names=artifact.manifest.labels)
+    known = LabelledImages(labels, truth, IntegerType())
+    labelled = known.join(images_df)
+    model = shipped(images_df, artifact, config)
+    reference = None if float_artifact is None else shipped(images_df, float_artifact, InferenceConfig())
     task = partial(_evaluate_batches, model=model, reference=reference, image_column=image_column, config=config)
     compared = labelled.select(image_column, "__truth").mapInArrow(task, from_arrow_schema(EVALUATION_FIELDS))
     try:
         evaluation = _summary(compared, with_float=reference is not None)
     except PySparkException as error:
         raise expected_failure(error) or error from error
-    if evaluation.images == 0:
-        raise InputError(
-            f"labels {labels}: expected images of the input among its {len(truth)} paths; none of them is there and readable "
-            f"(first path: {next(iter(truth))}).",
-            hint="paths in the CSV are relative to the CSV file.",
-        )
-    missing = len(truth) - evaluation.images - evaluation.errors
-    if missing > 0:
-        _logger.warning("labels %s: %d of its %d images are not in the input", labels, missing, len(truth))
+    known.require_found(evaluation.images, evaluation.errors)
     return evaluation
 
 
@@ -134,7 +120,7 @@ def compare_embeddings(
     if lengths[0] != lengths[1]:
         raise InputError(f"float model: expected embeddings of {lengths[0]} numbers, as the artifact's; got {lengths[1]}.")
     image_column = find_image_column(images_df.schema, config)
-    model, reference = _shipped(images_df, artifact, config), _shipped(images_df, float_artifact, InferenceConfig())
+    model, reference = shipped(images_df, artifact, config), shipped(images_df, float_artifact, InferenceConfig())
     task = partial(_compare_batches, model=model, reference=reference, image_column=image_column, config=config)
     compared = images_df.select(image_column).mapInArrow(task, from_arrow_schema(COMPARISON_FIELDS))
     sums = compared.agg(
@@ -152,7 +138,8 @@ def compare_embeddings(
     return EmbeddingComparison(row["images"], row["errors"], row["mean"], row["least"], sqnr)
 
 
-def _shipped(images_df: DataFrame, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+def shipped(images_df: DataFrame, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    """An artifact on its way to the workers of these images; engine ``auto`` is settled for all of them, if `config` says so."""
     context = images_df.sparkSession.sparkContext
     if config.same_everywhere:
         config, _ = choose_for_all(context, artifact, config)
@@ -170,24 +157,13 @@ def _compare_batches(
     )
 
 
-def _require_same_classes(artifact: ModelArtifact, float_artifact: ModelArtifact) -> None:
+def require_same_classes(artifact: ModelArtifact, float_artifact: ModelArtifact) -> None:
+    """Raise `InputError` unless both tell as many classes apart."""
     if float_artifact.manifest.classes != artifact.manifest.classes:
         raise InputError(
             f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
             f"{float_artifact.manifest.classes}."
         )
-
-
-def _truth(labels: str, artifact: ModelArtifact) -> dict[str, int]:
-    """Comparable path to class index."""
-    manifest = artifact.manifest
-    folder = os.path.dirname(labels) if is_uri(labels) else os.path.dirname(os.path.abspath(labels))
-    by_path = read_labels_csv(labels, classes=manifest.classes, names=manifest.labels)
-    resolved = {
-        path if is_uri(path) or os.path.isabs(path) else os.path.join(folder, os.path.normpath(path)): label
-        for path, label in by_path.items()
-    }
-    return {str(comparable_path(spark_path(path))): label for path, label in resolved.items()}
 
 
 def _evaluate_batches(

@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 from sparkq.artifact import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.gate import Measured, drop_error
+from sparkq.spark.detection_evaluation import evaluate_detections
 from sparkq.spark.evaluation import evaluate
 from sparkq.spark.planning import with_planned_partitions
 from sparkq.spark.sources import count_images
@@ -18,7 +19,7 @@ __all__ = ["labelled_measure"]
 def labelled_measure(
     images_df: DataFrame, labels: str, float_artifact: ModelArtifact,
 ) -> Callable[[ModelArtifact], Measured]:
-    """A measure for `sparkq.gate.pass_gate`: `sparkq.evaluate` on images, which are listed once.
+    """A measure for `sparkq.gate.pass_gate`: `sparkq.evaluate` or `sparkq.evaluate_detections` on images, which are listed once.
 
     Parameters
     ----------
@@ -38,10 +39,18 @@ def labelled_measure(
     # What is written is measured here; whether a node may run it, the node finds out itself.
     config = InferenceConfig(allow_saturation=True)
 
+    def measure_boxes(artifact: ModelArtifact) -> Measured:
+        found = evaluate_detections(planned, artifact, labels=labels, float_artifact=float_artifact, config=config)
+        error = found.standard_error
+        return Measured(
+            found.images, found.agreement, None, accuracy_drop=found.accuracy_drop, boxes=found.boxes, map50=found.map50,
+            standard_error=None if error is None else round(error, 3),
+        )
+
     def measure(artifact: ModelArtifact) -> Measured:
         found = evaluate(planned, artifact, labels=labels, float_artifact=float_artifact, config=config)
         drop = found.accuracy_drop or 0.0
         error = drop_error(drop, found.changed or 0, found.images)
         return Measured(found.images, found.agreement or 0.0, found.sqnr_db, found.top1, drop, round(error, 3))
 
-    return measure
+    return measure_boxes if float_artifact.manifest.task == "detection" else measure

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from sparkq.artifact import ModelArtifact
 from sparkq.config_parsing import to_mapping
 from sparkq.errors import InputError
+from sparkq.manifest import detection_mapping
 from sparkq.spark.actions import run_action
 from sparkq.spark.hadoop import HadoopFolder
 from sparkq.spark.inventory import holds_bytes
@@ -45,7 +46,7 @@ def remaining_images(
     folder : HadoopFolder
         The output.
     artifact : ModelArtifact
-        Whose digest and preprocessing a run must have.
+        Whose digest and preprocessing, and of a detection the thresholds, a run must have.
     max_image_pixels : int
         Of a run with another limit, images that were too large are tried again.
 
@@ -66,12 +67,12 @@ def remaining_images(
             f"{', '.join(missing)} among {', '.join(images_df.columns)}.",
             hint="add them to the table, or run without --resume.",
         )
-    preprocess = to_mapping(artifact.manifest.preprocess)
+    preprocess, detection = to_mapping(artifact.manifest.preprocess), detection_mapping(artifact.manifest)
     runs = [
         run for run in committed_runs(folder)
         if artifact.digest in run["model_digests"] and run.get("preprocess") == preprocess and set(IMAGE_KEY) <= _columns(run)
         # One payload may serve two tasks. Manifests name the task since there are several.
-        and (run.get("task") or "classification") == artifact.manifest.task
+        and (run.get("task") or "classification") == artifact.manifest.task and run.get("detection") == detection
     ]
     if not runs:
         _logger.info("resume: no committed run of this model in %s", folder.location)
