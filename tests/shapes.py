@@ -95,7 +95,7 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def trained_ssd(images: int = 512, steps: int = 400, batch: int = 16) -> SmallSSD:
+def trained_ssd(images: int = 512, steps: int = 250, batch: int = 16) -> SmallSSD:
     """Trained with SSD's loss (Liu et al. 2016, section 2.2): cross entropy with hard negatives, smooth L1 of offsets."""
     torch.manual_seed(0)
     model = SmallSSD()
