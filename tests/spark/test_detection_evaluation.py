@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapes
 import torch
+import yaml
 from PIL import Image
 from pyspark.sql import DataFrame, SparkSession
 from sample_artifacts import sample_artifact
-from shapes import ANCHORS, NAMES, PREPROCESS, Scene, scene, trained_ssd
+from shapes import ANCHORS, INPUT, NAMES, PREPROCESS, Scene, scene, trained_ssd
+from torch import nn
 
 import sparkq
 from sparkq.artifact import ModelArtifact
+from sparkq.cli import main
 from sparkq.config import DetectionConfig, InferenceConfig, QuantizationConfig
 from sparkq.detection.agreement import BoxAgreement
 from sparkq.detection.average_precision import mean_average_precision
@@ -41,6 +46,7 @@ DETECTED = (
 class Trained:
     """INT8 and float artifacts of one network."""
 
+    model: nn.Module
     int8: ModelArtifact
     floating: ModelArtifact
 
@@ -57,7 +63,7 @@ def trained() -> Trained:
             "calibration": images, "preprocess": PREPROCESS, "labels": NAMES, "task": "detection", "name": "shapes",
         }
         floating = sparkq.quantize(model, config=QuantizationConfig(recipe="none"), **arguments)
-        return Trained(sparkq.quantize(model, min_agreement=0.95, **arguments), floating)
+        return Trained(model, sparkq.quantize(model, min_agreement=0.95, **arguments), floating)
     finally:
         torch.set_num_threads(threads)
 
@@ -236,3 +242,52 @@ def test_artifacts_of_other_tasks_and_labels_without_boxes_are_refused(
     empty.write_text(f"path,label,x_min,y_min,x_max,y_max\n{folder}/001.png,,,,,\n")
     with pytest.raises(InputError, match="at least one box in the 1 images"):
         sparkq.evaluate_detections(images, trained.int8, labels=str(empty), config=InferenceConfig(batch_size=4))
+
+
+def test_commands_make_and_measure_a_detector(
+    spark: SparkSession, folder: Path, trained: Trained, rows: list[Any], labels_csv: str, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From a config file to an artifact that lost no more than asked for on labelled boxes, and the same figures again."""
+    torch.save(trained.model.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "calibration").mkdir()
+    for seed in range(32):
+        (tmp_path / "calibration" / f"{seed}.png").write_bytes(stored(scene(40_000 + seed).image, turned=False))
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (tmp_path / "quantize.yaml").write_text(yaml.safe_dump({
+        "model": f"{shapes.__file__}:SmallSSD", "weights": "weights.pt", "task": "detection", "labels": "names.txt",
+        "detection": {"score_threshold": 0.1, "anchors": {
+            "feature_maps": [list(size) for size in ANCHORS.feature_maps], "scales": list(ANCHORS.scales),
+            "aspect_ratios": [[2], [2], [2]],
+        }},
+        "preprocess": {"resize": {"mode": "squash", "size": INPUT}, "mean": 0.5, "std": 0.25},
+        "calibration": {"input": "calibration"}, "output": "shapes.sparkq", "evaluation": str(folder),
+        "evaluation_labels": labels_csv, "max_accuracy_drop": 2.0,
+    }))
+    made = command(capsys, "quantize", "--config", tmp_path / "quantize.yaml", "--detection-max-detections", 50, "--json")
+    artifact = ModelArtifact.load(str(tmp_path / "shapes.sparkq"))
+    assert artifact.manifest.detection == DetectionConfig(ANCHORS, score_threshold=0.1, max_detections=50)
+    assert artifact.manifest.labels == NAMES and made["attempts"][0]["measured"]["accuracy_drop"] <= 2
+    assert "mAP50 %" in made["table"] and made["accuracy"]["map50"] > 90
+    measured = command(
+        capsys, "evaluate", "--model", tmp_path / "shapes.sparkq", "--input", folder, "--labels", labels_csv, "--float-model",
+        f"{shapes.__file__}:SmallSSD", "--weights", tmp_path / "weights.pt", "--json",
+    )
+    assert {name: measured[name] for name in ("map50", "accuracy_drop", "agreement", "boxes", "images")} == pytest.approx(
+        {name: artifact.manifest.accuracy[name] for name in ("map50", "accuracy_drop", "agreement", "boxes", "images")},
+    )
+    assert main(["inspect", "--model", str(tmp_path / "shapes.sparkq")]) == 0
+    assert "detection, 4 classes with the background, boxes above 0.1" in capsys.readouterr().out
+    assert main(["quantize", "--config", str(tmp_path / "quantize.yaml"), "--task", "classification"]) == 1
+    assert "detection: expected it with task detection; got task classification." in capsys.readouterr().err
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    """Of the command in this process and this session."""
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    document = json.loads(captured.out)
+    assert isinstance(document, dict)
+    return document
