@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sparkq.detection.average_precision import average_precision, mean_average_precision
 from sparkq.detection.matching import IOU_THRESHOLDS, iou_matrix, true_positives
-from tests.detection import reference
+from . import reference
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.9]), st.booleans()), max_size=20), st.integers(0, 5))

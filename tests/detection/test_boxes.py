@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sparkq.config import AnchorConfig
 from sparkq.detection.boxes import anchor_boxes, decode_boxes, encode_boxes
 from sparkq.float_model import load_float_model
-from tests.detection import reference
+from . import reference
 
 SSD300 = AnchorConfig(
     feature_maps=((38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)), scales=(0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sparkq.config import AnchorConfig, DetectionConfig
 from sparkq.detection.agreement import BoxAgreement, matched_boxes
 from sparkq.detection.detector import Boxes, Detector
-from tests.detection import reference
+from . import reference
 
 ANCHORS = AnchorConfig(((3, 4), (2, 2)), (0.2, 0.45, 0.8), ((2.0,), (2.0,)))
 SIZE = 60, 80

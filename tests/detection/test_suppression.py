@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.detection.suppression import best_candidates, suppressed
-from tests.detection import reference
+from . import reference
 
 # A coarse grid: many equal boxes, equal overlaps, boxes that touch, and boxes of no area.
 CORNERS = st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 4), st.integers(0, 4)).map(
