@@ -7,7 +7,8 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession
 
 import sparkq
-from sparkq.spark.task_times import task_times
+from sparkq.spark.task_times import _time, task_times
+from sparkq.task_times import TaskTime
 
 
 def test_tasks_of_another_job_are_not_counted(spark: SparkSession, images_df: DataFrame, tmp_path: Path) -> None:
@@ -26,6 +27,17 @@ def test_tasks_of_another_job_are_not_counted(spark: SparkSession, images_df: Da
     assert written["rows"] == 60
     # The jobs that count and compact, not the one that predicts.
     assert found is None or found.to_mapping() != written
+
+
+def test_only_the_attempt_that_succeeded_counts() -> None:
+    """As Spark writes them: it has no duration of a task that took less than a millisecond."""
+    task = {
+        "index": 7, "executorId": "2", "host": "node", "status": "SUCCESS", "launchTime": 1_700_000_000_250, "duration": None,
+        "taskMetrics": {"outputMetrics": {"recordsWritten": 3}},
+    }
+    assert _time(task) == TaskTime(7, "2 on node", 1_700_000_000.25, 0.0, 3)
+    assert _time({**task, "duration": 1500}) == TaskTime(7, "2 on node", 1_700_000_000.25, 1.5, 3)
+    assert [_time({**task, "status": status}) for status in ("FAILED", "KILLED", "RUNNING")] == [None] * 3
 
 
 def test_where_spark_does_not_tell(spark: SparkSession) -> None:
