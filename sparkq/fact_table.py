@@ -31,5 +31,5 @@ def fact_table(title: str, line: str, facts: Sequence[tuple[str, str]], *, alarm
     return (
         f'<div style="border-left:.25em solid {_ALARM if alarm else _GOOD};padding:.1em 0 .1em .9em">'
         f'<div style="font-weight:bold">{escape(title)}</div><div>{escape(line)}</div>'
-        f'<table style="border-collapse:collapse;margin:.4em 0">{rows}</table>{end}</div>'
+        f'<table style="border-collapse:collapse;margin:.4em 0;color:inherit;font-size:inherit">{rows}</table>{end}</div>'
     )

@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from models import digit_files, digits_artifact
 from pyspark.sql import SparkSession
@@ -170,7 +172,7 @@ def test_bytes_of_a_table_are_not_read_again(spark: SparkSession, job: sparkq.Pr
 
 
 def test_manifest(spark: SparkSession, job: sparkq.PredictionJob) -> None:
-    """Each worker loaded one model, and took memory; seconds, rate and versions are there."""
+    """Each worker loaded one model, and took memory; seconds, rate and versions are there, and a report tells the same."""
     result = sparkq.run_prediction_job(spark, dataclasses.replace(job, run_id="nightly", glob="*[0-9].png"))
     workers = result["workers"]
     assert 1 <= workers["workers"] <= workers["loads"] and workers["loads_per_worker"] >= 1
@@ -179,6 +181,25 @@ def test_manifest(spark: SparkSession, job: sparkq.PredictionJob) -> None:
     assert result["images_per_second"] == pytest.approx(IMAGES / result["seconds"], rel=0.01)
     assert result["preprocess"]["resize"]["mode"] == "squash"
     assert (result["settings"]["batch_size"], result["settings"]["run_id"]) == (4, "nightly")
+    _assert_told_by_a_report(result, job.output)
+
+
+def _assert_told_by_a_report(manifest: dict[str, Any], output: str) -> None:
+    """Every row was written by a task whose time is known; and the figures of the report are the rows'."""
+    tasks = manifest["tasks"]
+    assert json.loads(json.dumps([tasks, manifest["artifact"]])) == [tasks, manifest["artifact"]]
+    assert tasks["rows"] == manifest["rows"] and tasks["failed_attempts"] == 0
+    assert tasks["measured"] == tasks["tasks"] == len(tasks["slowest"])
+    assert 0 < tasks["shortest_seconds"] <= tasks["longest_seconds"] <= tasks["span_seconds"] <= manifest["seconds"]
+    assert manifest["started"] <= tasks["started"] <= manifest["ended"]
+    report = sparkq.RunReport.load(output, run_id=manifest["run_id"])
+    rows = pq.read_table(output).to_pylist()
+    assert (report.figures.rows, report.figures.error_codes) == (len(rows), manifest["error_codes"])
+    assert report.figures.highest[0].measure == max(row["score"] for row in rows if row["status"] == "ok")
+    assert report.tasks is not None and report.tasks.rows == len(rows)
+    assert report.model is not None and report.model.digest == manifest["model_digest"]
+    page = report.to_html()
+    assert page.count("<img ") == 2 * IMAGES and 'class="missing"' not in page
 
 
 @pytest.mark.parametrize(("values", "words"), [

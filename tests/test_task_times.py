@@ -50,7 +50,8 @@ def test_two_tasks() -> None:
     found = summed([task(0, 0, 10, 100), task(1, 4, 4, 80)])
     assert (found.bins.seconds, len(found.bins.rows)) == (0.2, 50)
     assert found.bins.rows == pytest.approx([2.0] * 20 + [6.0] * 20 + [2.0] * 10)
-    assert [(place, found.bins.median[place]) for place, ended in enumerate(found.bins.ended) if ended] == [(40, 20.0), (49, 10.0)]
+    ended = [(place, found.bins.median[place]) for place, count in enumerate(found.bins.ended) if count]
+    assert ended == [(40, 20.0), (49, 10.0)]
     assert (found.span_seconds, found.busy_seconds, found.median_seconds) == (10, 14, 7)
     assert [slow.task for slow in found.slowest] == [0, 1] and found.slowest[1].started == 4
     assert found.started == "2025-06-15T15:06:40.000+00:00"

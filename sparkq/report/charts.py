@@ -102,8 +102,9 @@ def _ticks(low: float, high: float, text: Callable[[float], str]) -> tuple[tuple
 
 
 def _time_ticks(span: float) -> tuple[tuple[float, str], ...]:
-    unit, name = next((size, name) for size, name in ((3600, "h"), (60, "min"), (1, "s")) if span >= 2 * size or size == 1)
-    return tuple((place, f"{text} {name}" if text != "0" else "0") for place, text in _ticks(0, span / unit, lambda value: f"{value:g}"))
+    unit, name = next((unit, name) for unit, name in ((3600, "h"), (60, "min"), (1, "s")) if span >= 2 * unit or unit == 1)
+    ticks = _ticks(0, span / unit, lambda value: f"{value:g}")
+    return tuple((place, f"{text} {name}" if text != "0" else text) for place, text in ticks)
 
 
 def rate_chart(bins: TimeBins, span_seconds: float) -> Chart:

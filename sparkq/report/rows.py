@@ -97,7 +97,9 @@ class RowFigures:
 def task_of(run: CommittedRun) -> str:
     """As its manifest says, or by the columns that a prediction adds."""
     named = run.manifest.get("task")
-    return named if named in _WRITTEN else next((task for task in ("detection", "embedding") if _WRITTEN[task][0] in run.types), "classification")
+    if named in _WRITTEN:
+        return str(named)
+    return next((task for task in ("detection", "embedding") if _WRITTEN[task][0] in run.types), "classification")
 
 
 def measure_rows(run: CommittedRun) -> RowFigures:

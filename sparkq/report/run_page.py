@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from sparkq.model_facts import megabytes
 from sparkq.report.charts import box_chart, histogram_chart, rate_chart, task_rate_chart
@@ -34,6 +36,7 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
     )
     environment.filters.update(
         number=number, percent=percent, clock=clock, shown=shown, unbroken=lambda text: text.replace(" %", "\u00a0%"),
+        options=_with_options,
     )
     tasks, figures = run.tasks, run.figures
     return environment.get_template("run.html").render(
@@ -59,6 +62,11 @@ def _errors(run: RunSummary) -> list[dict[str, Any]]:
             "case": cases.get(code),
         } for code, count in sorted(run.figures.error_codes.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _with_options(text: str) -> Markup:
+    """Options stand out, and are not broken after their dashes."""
+    return Markup(re.sub("(--[a-z][a-z-]*)", r'<code class="option">\1</code>', str(escape(text))))
 
 
 def _sql(run: RunSummary) -> str:

@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 # Events are handled in a thread of the JVM's own.
 _WAIT_MILLISECONDS = 10_000
 # A task is some 1.2 kB of JSON: one question a page, not six a task, and no page that fills the driver.
-_PAGE = 2000
+_PAGE = 5000
 # A stage is tried anew when shuffle files were lost; Spark gives up after four times in a row.
 _STAGE_ATTEMPTS = 8
 
@@ -77,9 +77,11 @@ def _tasks(context: SparkContext, store: Any, stage: int, attempt: int) -> Itera
 
 
 def _time(task: dict[str, Any]) -> TaskTime | None:
-    if task["status"] != "SUCCESS" or task["duration"] is None or task["taskMetrics"] is None:
+    if task["status"] != "SUCCESS" or task["taskMetrics"] is None:
         return None
+    # Spark says nothing of a task that took less than a millisecond.
+    milliseconds = task["duration"] or 0
     return TaskTime(
         task=task["index"], executor=f"{task['executorId']} on {task['host']}", started=task["launchTime"] / 1000,
-        seconds=task["duration"] / 1000, rows=task["taskMetrics"]["outputMetrics"]["recordsWritten"],
+        seconds=milliseconds / 1000, rows=task["taskMetrics"]["outputMetrics"]["recordsWritten"],
     )

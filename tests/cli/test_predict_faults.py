@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -159,13 +160,16 @@ def test_two_attempts_overlap(
 
 @pytest.mark.jvm
 def test_python_worker_killed(spark: SparkSession, start: StartJob, slow_images: Path, tmp_path: Path) -> None:
-    """Out of memory, say: Spark starts its task again on a new worker."""
+    """Out of memory, say: Spark starts its task again on a new worker; in the times of the tasks its rows count once."""
     job = start("--master", "local[2,4]", "--json")
     assert job.process.stderr is not None
     killed = next(found.group(1) for line in job.process.stderr if (found := re.search(r"loaded model .* pid=(\d+) on ", line)))
     os.kill(int(killed), signal.SIGKILL)
-    code, _, err = job.end()
+    code, out, err = job.end()
     assert code == 0, err
+    tasks = json.loads(out)["tasks"]
+    assert (tasks["rows"], tasks["measured"]) == (len(list(slow_images.iterdir())), tasks["tasks"])
+    assert tasks["failed_attempts"] >= 1
     assert set(re.findall(r"loaded model .* pid=(\d+) on ", err)) - {killed}
     assert _names(spark, tmp_path / "out") == Counter(path.name for path in slow_images.iterdir())
 

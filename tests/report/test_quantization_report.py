@@ -22,6 +22,7 @@ from .html_page import Page
 EVIL = "<script>alert('1')</script>\" onload=\"x&amp;"
 MEASURED = Measured(50, 99.25, 31.5, 97.5, 0.25, 0.75)
 
+
 @functools.cache
 def calibration() -> CalibrationSet:
     return calibration_set(digits()[0].images[:32], PREPROCESS)

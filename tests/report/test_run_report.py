@@ -73,7 +73,7 @@ def test_page(photos: Path, tmp_path: Path) -> None:
     assert [row[0] for row in parsed.tables["tasks"][1:]] == ["4", "3", "2", "1", "0"]
     assert parsed.tables["model"][1] == ["Size", "4.0 kB", "1.2 kB", "3.3 times less"]
     assert ["max_error_rate", "0.25"] in parsed.tables["settings"]
-    for text in ("3 of 63 images failed (4.8", "The images have drifted: recalibrate.", "the scores have moved", "1 attempts failed"):
+    for text in ("3 of 63 images failed (4.8", "The images have drifted: recalibrate.", "the scores have moved", "1 attempt "):
         assert text in parsed.text
     pictures = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert len(pictures) == 24 and all(picture["alt"] for picture in pictures)
@@ -86,7 +86,8 @@ def test_first_screenful(photos: Path, tmp_path: Path) -> None:
     """Did it end, how many, how many failed, how fast, is there drift, which model: before anything else."""
     page = report_of(tmp_path / "out", rows_of(photos)).to_html(images=False)
     head = Page(page[page.index("<header>"):page.index("</header>")] + "</header>").text
-    for text in ("Committed.", "63", "3 (4.8\u00a0%)", "5.04", "12.5 s", "not measured", "sample", "recipe static", "d" * 12, "fbgemm"):
+    model = ("sample", "recipe static", "d" * 12, "fbgemm")
+    for text in ("Committed.", "63", "3 (4.8\u00a0%)", "5.04", "12.5 s", "not measured", *model):
         assert text in head
 
 
@@ -101,7 +102,9 @@ def test_without_images(photos: Path, tmp_path: Path) -> None:
     assert "pictures were left out" in parsed.text and "photos/59.jpg" in parsed.text
 
 
-@pytest.mark.parametrize("missing", [["tasks", "artifact"], ["settings", "workers", "drift", "recalibrate", "model", "model_digest"]])
+@pytest.mark.parametrize("missing", [
+    ["tasks", "artifact"], ["settings", "workers", "drift", "recalibrate", "model", "model_digest"],
+])
 def test_manifest_of_an_earlier_version_or_of_a_notebook(tmp_path: Path, missing: list[str]) -> None:
     """What it does not say the page does not show, and says so."""
     report = report_of(tmp_path / "out", [ok("/a", 1, 0.5), failed("/b", "not_found")])

@@ -37,10 +37,8 @@ DRIFTED = {
 
 def times(count: int = 5, *, rows: int = 40) -> TaskTimes:
     """Of tasks one after another, a second longer each."""
-    found = TaskTimes.of(
-        [TaskTime(number, f"{number % 2} on 10.0.0.{number % 2}", 1.7e9 + 2 * number, 1.0 + number, rows) for number in range(count)],
-        tasks=count, failed_attempts=1,
-    )
+    tasks = [TaskTime(number, f"{number % 2} on host", 1.7e9 + 2 * number, 1.0 + number, rows) for number in range(count)]
+    found = TaskTimes.of(tasks, tasks=count, failed_attempts=1)
     assert found is not None
     return found
 
@@ -56,13 +54,13 @@ def failed(path: str | None, code: str, message: str = "the file ends too early"
 
 
 def write_run(
-    output: Path, rows: Sequence[Mapping[str, Any]], /, *, run_id: str = "r1", task: str = "classification", files: int = 1,
-    partition_by: str | None = None, **manifest: Any,
+    output: Path, rows: Sequence[Mapping[str, Any]], /, *, run_id: str = "r1", task: str = "classification",
+    files: int = 1, partition_by: str | None = None, **manifest: Any,
 ) -> dict[str, Any]:
-    """Write a run of `rows`, whose columns that are not given are null; `manifest` adds and replaces keys."""
+    """Write a run of `rows`, whose columns that are not given are null; `manifest` replaces keys."""
     schema = pa.schema([
-        ("path", pa.string()), ("status", pa.string()), ("error_code", pa.string()), ("error_message", pa.string()), *_ADDED[task],
-        ("model_digest", pa.string()), ("engine", pa.string()),
+        *((name, pa.string()) for name in ("path", "status", "error_code", "error_message")), *_ADDED[task],
+        *((name, pa.string()) for name in ("model_digest", "engine")),
     ])
     table = pa.Table.from_pylist([{"model_digest": "d" * 64, "engine": "fbgemm", **row} for row in rows], schema)
     listed = []
@@ -77,8 +75,8 @@ def write_run(
     whole = {
         "run_id": run_id, "attempt": "a", "rows": len(rows), "ok": len(rows) - len(errors), "errors": len(errors),
         "error_codes": {code: errors.count(code) for code in sorted(set(errors))}, "engine": {"fbgemm": len(rows)},
-        "model_digests": ["d" * 64], "seconds": 12.5, "images_per_second": len(rows) / 12.5, "skipped": 0, "input": "/lake/photos",
-        "uri_column": None, "output": str(output), "model": "sample", "model_digest": "d" * 64,
+        "model_digests": ["d" * 64], "seconds": 12.5, "images_per_second": len(rows) / 12.5, "skipped": 0,
+        "input": "/lake/photos", "uri_column": None, "output": str(output), "model": "sample", "model_digest": "d" * 64,
         "workers": {"workers": 4, "loads": 4, "peak_memory_bytes": 5 * 10**8, "loads_per_worker": 1.0}, "drift": None,
         "recalibrate": None, "settings": {"max_error_rate": 0.25, "partition_by": ["a"], "resume": False, "glob": None},
         "artifact": ModelFacts.of(sample_manifest(), 1200).to_mapping(), "tasks": times().to_mapping(),
