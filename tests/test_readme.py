@@ -66,7 +66,8 @@ def _blocks() -> Iterator[Block]:
 
 BLOCKS = {block.name: block for block in _blocks()}
 MAKE = {name: block for name, block in BLOCKS.items() if re.match(r"make \w+ ", block.text)}
-SHELL = {name: block for name, block in BLOCKS.items() if block.language == "sh" and name not in MAKE}
+EMR = {name: block for name, block in BLOCKS.items() if block.heading == "On EMR"}
+SHELL = {name: block for name, block in BLOCKS.items() if block.language == "sh" and name not in MAKE | EMR}
 PYTHON = {name: block for name, block in BLOCKS.items() if block.language == "python"}
 
 
@@ -92,7 +93,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_block_is_run() -> None:
-    assert BLOCKS and BLOCKS.keys() == MAKE.keys() | SHELL.keys() | PYTHON.keys()
+    assert BLOCKS and BLOCKS.keys() == MAKE.keys() | EMR.keys() | SHELL.keys() | PYTHON.keys()
+
+
+def test_emr() -> None:
+    """The commands are those of EMR's own page, which `tests/conf/test_emr.py` runs."""
+    page = "".join(re.findall(r"^```sh\n(.*?)^```$", (ROOT / "conf" / "emr" / "README.md").read_text(), re.MULTILINE | re.DOTALL))
+    (block,) = EMR.values()
+    assert page.startswith(block.text)
 
 
 @pytest.mark.parametrize("name", MAKE)
