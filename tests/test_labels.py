@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sparkq.errors import InputError
-from sparkq.labels import read_label_names, read_labels_csv
+from sparkq.labels import TrueBox, read_boxes_csv, read_label_names, read_labels_csv
 
 
 def written(tmp_path: Path, data: str | bytes) -> str:
@@ -110,3 +110,37 @@ def test_names_without_names_in_the_artifact(tmp_path: Path) -> None:
     """The hint says what to do."""
     with pytest.raises(InputError, match="got 'ant'. Hint: the artifact has no class names"):
         read_labels_csv(written(tmp_path, "path,label\na.jpg,ant\n"), classes=5, names=None)
+
+
+BOXES_HEADER = "path,label,x_min,y_min,x_max,y_max\n"
+
+
+def test_boxes_come_by_image_and_an_image_may_show_nothing(tmp_path: Path) -> None:
+    """A line a box, classes by name or index; other columns do not matter."""
+    path = tmp_path / "boxes.csv"
+    path.write_text(
+        "path,label,x_min,y_min,x_max,y_max,colour\na.jpg,dog,1,2.5,30,40,red\nb.jpg,,,,,,\na.jpg,1,0,0,5,5,\nc.jpg,\n"
+    )
+    found = read_boxes_csv(str(path), classes=3, names=("background", "cat", "dog"))
+    assert found == {"a.jpg": [TrueBox(2, 1.0, 2.5, 30.0, 40.0), TrueBox(1, 0.0, 0.0, 5.0, 5.0)], "b.jpg": [], "c.jpg": []}
+
+
+@pytest.mark.parametrize(("text", "shown"), [
+    ("path,label,x_min,y_min,x_max\na,1,1,1,2", "path, label, x_min, y_min, x_max and y_max; got path, label"),
+    (BOXES_HEADER, "at least one image"),
+    (f"{BOXES_HEADER},1,1,1,2,2", "line 2: expected a path"),
+    (f"{BOXES_HEADER}a,0,1,1,2,2", "other than the background"),
+    (f"{BOXES_HEADER}a,background,1,1,2,2", "other than the background"),
+    (f"{BOXES_HEADER}a,3,1,1,2,2", "from 0 to 2"),
+    (f"{BOXES_HEADER}a,1,1,1,2,", "line 2, y_max: expected a finite number"),
+    (f"{BOXES_HEADER}a,1,1,nan,2,2", "line 2, y_min: expected a finite number"),
+    (f"{BOXES_HEADER}a,1,5,1,5,2", "x_min below x_max"),
+    (f"{BOXES_HEADER}a,1,1,9,5,2", "y_min below y_max"),
+    (f"{BOXES_HEADER}a,,1,1,2,2", "line 2: expected a class index"),
+])
+def test_wrong_lines_of_boxes_are_named(tmp_path: Path, text: str, shown: str) -> None:
+    """In the order x_min, y_min, x_max, y_max, in pixels."""
+    path = tmp_path / "boxes.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=shown):
+        read_boxes_csv(str(path), classes=3, names=("background", "cat", "dog"))

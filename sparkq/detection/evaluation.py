@@ -115,11 +115,14 @@ def _expected(results: Sequence[ImageResult]) -> list[JudgedBoxes]:
     return [result.expected for result in results if result.expected is not None]
 
 
-def _mean_precision(boxes: Sequence[JudgedBoxes], results: Sequence[ImageResult]) -> npt.NDArray[np.float64]:
+def _mean_precision(
+    boxes: Sequence[JudgedBoxes], results: Sequence[ImageResult], thresholds: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """At the first `thresholds` overlaps; None: at all."""
     truths = Counter(label for result in results for label in result.truth)
     return mean_average_precision(
         np.concatenate([one.labels for one in boxes]), np.concatenate([one.scores for one in boxes]),
-        np.concatenate([one.right for one in boxes]), dict(truths),
+        np.concatenate([one.right[:, :thresholds] for one in boxes]), dict(truths),
     )
 
 
@@ -130,6 +133,6 @@ def _drop_error(results: Sequence[ImageResult]) -> float | None:
         rest = [result for index, result in enumerate(results) if index % groups != group]
         if not any(result.truth for result in rest):
             return None
-        precisions = [_mean_precision(boxes, rest)[0] for boxes in (_expected(rest), [result.found for result in rest])]
-        drops.append(100 * (precisions[0] - precisions[1]))
+        reference, found = _expected(rest), [result.found for result in rest]
+        drops.append(100 * float(_mean_precision(reference, rest, 1)[0] - _mean_precision(found, rest, 1)[0]))
     return math.sqrt((groups - 1) * float(np.var(drops))) if groups > 1 else None

@@ -29,9 +29,11 @@ from sparkq.detection.average_precision import mean_average_precision
 from sparkq.detection.detector import Boxes
 from sparkq.detection.matching import true_positives
 from sparkq.engines import fitting_engines
-from sparkq.errors import InputError
+from sparkq.errors import EngineError, InputError
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_with_geometry
+from sparkq.spark.resume import remaining_images
+from sparkq.spark.runs import output_folder
 from sparkq.tasks import Detection
 
 from .local import assert_clear
@@ -155,6 +157,16 @@ def test_every_int8_engine_finds_the_same_boxes(trained: Trained) -> None:
             np.testing.assert_allclose(one.corners, other.corners, atol=1e-3)
 
 
+def test_a_node_whose_offsets_are_wrong_is_refused(trained: Trained) -> None:
+    """However right its logits are, which are far larger."""
+    golden = trained.int8.manifest.golden
+    output = golden.output.copy()
+    output[len(output) // 2:] *= 0.9
+    false = replace(trained.int8, manifest=replace(trained.int8.manifest, golden=replace(golden, output=output)))
+    with pytest.raises(EngineError, match="expected the golden output"):
+        Predictor(false)
+
+
 @pytest.fixture(scope="module")
 def rows(spark: SparkSession, folder: Path, trained: Trained) -> list[Any]:
     """Of all scenes, and of a file that is no image."""
@@ -190,6 +202,29 @@ def boxes_of(row: Any) -> Boxes:
         np.array([box["label"] for box in detections], np.int64), np.array([box["score"] for box in detections], np.float32),
         np.array([[box[name] for name in ("x_min", "y_min", "x_max", "y_max")] for box in detections], np.float32).reshape(-1, 4),
     )
+
+
+def test_a_job_knows_its_thresholds(spark: SparkSession, folder: Path, trained: Trained, rows: list[Any], tmp_path: Path) -> None:
+    """Drift is measured by the likeliest thing of each image; what other thresholds say is still to be found out."""
+    trained.int8.save(str(tmp_path / "model.sparkq"))
+    job = sparkq.PredictionJob(
+        model=str(tmp_path / "model.sparkq"), input=str(folder), output=str(tmp_path / "out"), drift_sample=1.0,
+        max_error_rate=1.0, run_id="first",
+    )
+    result = sparkq.run_prediction_job(spark, job)
+    assert (result["rows"], result["errors"], result["task"]) == (len(rows), 1, "detection")
+    assert result["drift"]["images"] == len(rows) - 1 and result["drift"]["score_psi"] is not None
+    written = sparkq.read_predictions(spark, job.output)
+    assert written.schema["detections"].dataType.simpleString() == DETECTED
+    assert {row["path"]: row["detections"] for row in written.collect()} == {row["path"]: row["detections"] for row in rows}
+    stricter = replace(trained.int8, manifest=replace(
+        trained.int8.manifest, detection=DetectionConfig(ANCHORS, score_threshold=0.5),
+    ))
+    images, output = sparkq.read_images(spark, str(folder)), output_folder(spark, job.output)
+    left = [
+        remaining_images(images, output, one, max_image_pixels=job.max_image_pixels)[1] for one in (trained.int8, stricter)
+    ]
+    assert left == [0, len(rows)]
 
 
 @pytest.fixture(scope="module")
