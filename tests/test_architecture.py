@@ -33,7 +33,7 @@ RANKS = {
     "sparkq.evaluation": 7,
     "sparkq.node_report": 7, "sparkq.partition": 7, "sparkq.planning": 7, "sparkq.prediction_columns": 7,
     "sparkq.spark": 8,
-    "sparkq.benchmark": 9, "sparkq.predicting": 9, "sparkq.quantizing": 9, "sparkq.report": 9,
+    "sparkq.benchmark": 9, "sparkq.ml": 9, "sparkq.predicting": 9, "sparkq.quantizing": 9, "sparkq.report": 9,
     "sparkq.cli": 10,
     "jobs": 11,
 }

@@ -83,7 +83,10 @@ class HadoopFolder:
         return f"{self.location}/{path}" if path else self.location
 
     def _path(self, path: str) -> Any:
-        return self.spark.sparkContext._jvm.org.apache.hadoop.fs.Path(self.at(path))  # type: ignore[union-attr]
+        return self._java_path(self.at(path))
+
+    def _java_path(self, location: str) -> Any:
+        return self.spark.sparkContext._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
 
     @contextlib.contextmanager
     def _told(self, path: str, expected: str) -> Iterator[None]:
@@ -163,6 +166,20 @@ class HadoopFolder:
             stream.write(bytearray(data))
         finally:
             stream.close()
+
+    def upload(self, local: str, path: str) -> None:
+        """Copy a local file here. The JVM reads it itself: no bytes go through its connection with Python."""
+        with self._told(path, "a writable place"):
+            self._filesystem.copyFromLocalFile(False, True, self._java_path(f"file://{local}"), self._path(path))
+
+    def download(self, path: str, local: str) -> bool:
+        """Copy a file to a local one; False where there is none."""
+        if not self.exists(path):
+            return False
+        with self._told(path, "a file that can be read"):
+            # Not through Hadoop's checksummed view of local files, which would put a file of its own beside this one.
+            self._filesystem.copyToLocalFile(False, self._path(path), self._java_path(f"file://{local}"), True)
+        return True
 
     def move_folder(self, source: str, target: str) -> bool:
         """Rename a folder in one step; False, and nothing done, where the target exists. Only where `renames_atomically`."""

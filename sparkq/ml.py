@@ -1,0 +1,13 @@
+"""Stages for ``pyspark.ml`` pipelines.
+
+::
+
+    from sparkq.ml import ImageClassifier
+
+    ImageClassifier(artifact, topK=3).transform(images)
+"""
+from __future__ import annotations
+
+from sparkq.spark.transformer import ImageClassifier
+
+__all__ = ["ImageClassifier"]
