@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sparkq.spark.predictions import read_predictions as read_predictions
     from sparkq.spark.sinks import write_predictions as write_predictions
     from sparkq.spark.sources import read_images as read_images
+    from sparkq.spark.sql_function import register_udf as register_udf
 
 _HOMES = {
     "ModelArtifact": "sparkq.artifact",
@@ -60,6 +61,7 @@ _HOMES = {
     "predict_rdd": "sparkq.spark.inference",
     "read_images": "sparkq.spark.sources",
     "read_predictions": "sparkq.spark.predictions",
+    "register_udf": "sparkq.spark.sql_function",
     "run_prediction_job": "sparkq.predicting",
     "write_predictions": "sparkq.spark.sinks",
 }

@@ -22,7 +22,7 @@ from sparkq.spark.shipping import ShippedModel, ship_in_session, ship_model
 from sparkq.spark.worker_reads import without_unread_bytes
 from sparkq.spark.workers import WorkerReports
 
-__all__ = ["predict", "predict_rdd", "predict_reporting"]
+__all__ = ["predict", "predict_rdd", "predict_reporting", "ship"]
 
 Key = TypeVar("Key")
 
@@ -67,10 +67,14 @@ def predict_reporting(
     image_column = find_image_column(images_df.schema, config)
     content_column = image_column if config.uri_column is None else None
     schema = output_schema(images_df.schema, content_column, task=artifact.manifest.task)
-    session = images_df.sparkSession
-    model = _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
+    model = ship(images_df.sparkSession, artifact, config)
     task = partial(_predict_batches, model=model, image_column=image_column, config=config, reports=reports)
     return images_df.mapInArrow(task, schema)
+
+
+def ship(session: Any, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:
+    """Send an artifact to the workers of a session, classic or Spark Connect. On the driver."""
+    return _ship_in_session(session, artifact, config) if is_connect(session) else _ship(session.sparkContext, artifact, config)
 
 
 def _ship(context: SparkContext, artifact: ModelArtifact, config: InferenceConfig) -> ShippedModel:

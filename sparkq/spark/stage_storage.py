@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyspark.errors import PySparkException
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader
 
@@ -47,7 +46,9 @@ class StageWriter(DefaultParamsWriter):
     def saveImpl(self, path: str) -> None:
         """Write the metadata, which is refused where there is a stage already, then the artifact."""
         folder, data = HadoopFolder(self.sparkSession, path), self._artifact.dumps()
-        DefaultParamsWriter.saveMetadata(self.instance, path, self.sparkSession, extraMetadata={_DIGEST: sha256_digest(data)})
+        # The context, because Spark 3.5 takes no session here.
+        context = self.sparkSession.sparkContext
+        DefaultParamsWriter.saveMetadata(self.instance, path, context, extraMetadata={_DIGEST: sha256_digest(data)})
         with tempfile.TemporaryDirectory(prefix="sparkq-") as local:
             file = Path(local) / _ARTIFACT
             file.write_bytes(data)
@@ -80,10 +81,9 @@ class StageReader(MLReader[Any]):
             If its artifact is damaged, or not the one that was saved with it.
         """
         folder = HadoopFolder(self.sparkSession, path)
-        try:
-            metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        except PySparkException as error:
-            raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got no metadata there.") from error
+        if not folder.exists("metadata"):
+            raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got no metadata there.", hint="check the path.")
+        metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession.sparkContext)
         if metadata["class"].rpartition(".")[2] != self._kind:
             raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got a {metadata['class']}.")
         return self._restored(metadata, self._artifact(folder, metadata.get(_DIGEST)))

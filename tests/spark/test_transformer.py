@@ -6,22 +6,30 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from models import digits
+import torch
+from models import DIGITS_PREPROCESS, digits, digits_net
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel, Transformer
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from torch import nn
 
 from sparkq.artifact import ModelArtifact
+from sparkq.config import TaskConfig
 from sparkq.errors import ArtifactDigestError, ConfigError, InputError
-from sparkq.ml import ImageClassifier
+from sparkq.ml import ImageClassifier, ImageDetector, ImageEmbedder
+from sparkq.predictor import Predictor
+from sparkq.preprocess import preprocess_content
+from sparkq.quantization import quantize
 
 from .local import COLUMNS, assert_clear, by_path
 
@@ -33,6 +41,25 @@ def truth_df(images_df: DataFrame, spark: SparkSession) -> DataFrame:
     """Digits and what they show."""
     truth = [(f"{index:03d}.png", float(label)) for index, label in enumerate(digits()[1].labels[:60])]
     return images_df.join(spark.createDataFrame(truth, "path string, truth double"), "path").coalesce(1).cache()
+
+
+class _Features(nn.Module):
+    """What the demonstration's network hands to its last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = digits_net().features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """float32 [N, 3, 32, 32] to [N, 64]."""
+        features: torch.Tensor = self.features(x).mean((2, 3))
+        return features
+
+
+@pytest.fixture(scope="module")
+def embedding() -> ModelArtifact:
+    """An artifact that gives vectors."""
+    return quantize(_Features(), calibration=digits()[0].images[:32], preprocess=DIGITS_PREPROCESS, task=TaskConfig("embedding"))
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +121,15 @@ def test_a_wrong_value_is_refused_when_it_is_set(artifact: ModelArtifact, param:
         stage.set(stage.getParam(param), value)
 
 
-def test_an_artifact_of_another_task_is_refused(artifact: ModelArtifact) -> None:
+def test_an_artifact_of_another_task_is_refused(artifact: ModelArtifact, embedding: ModelArtifact) -> None:
     """At once, with the stage that takes it."""
-    other = replace(artifact, manifest=replace(artifact.manifest, task="embedding"))
-    with pytest.raises(ConfigError) as caught:
-        ImageClassifier(other)
-    assert_clear(caught.value, "task classification", "task embedding", "sparkq.ml.ImageEmbedder")
+    for kind, other, fitting in (
+        (ImageClassifier, embedding, "sparkq.ml.ImageEmbedder"), (ImageEmbedder, artifact, "sparkq.ml.ImageClassifier"),
+        (ImageDetector, artifact, "sparkq.ml.ImageClassifier"),
+    ):
+        with pytest.raises(InputError) as caught:
+            kind(other)
+        assert_clear(caught.value, kind.__name__, f"task {kind.task}", f"task {other.manifest.task}", fitting)
     with pytest.raises(ConfigError, match="ModelArtifact"):
         ImageClassifier("model.sparkq")  # type: ignore[arg-type]
 
@@ -135,6 +165,34 @@ def test_before_a_logistic_regression(truth_df: DataFrame, artifact: ModelArtifa
     assert evaluator.evaluate(rows) > 0.9
     right = rows.where("guess = truth").count() / rows.count()
     assert evaluator.setPredictionCol("guess").evaluate(rows) == pytest.approx(right)
+
+
+def test_embeddings_before_a_logistic_regression(
+    truth_df: DataFrame, embedding: ModelArtifact, files: dict[str, bytes],
+) -> None:
+    """The vectors that the predictor gives to each image alone, in Spark ML's type, and a pipeline that learns from them."""
+    stage = ImageEmbedder(embedding)
+    rows = stage.transform(truth_df)
+    assert rows.schema == stage.transformSchema(truth_df.schema)
+    assert rows.columns == ["path", "truth", "status", "error_code", "error_message", "model_digest", "engine", "features"]
+    predictor = Predictor(embedding)
+    for row in rows.limit(5).collect():
+        pixels = preprocess_content(files[row["path"]], embedding.manifest.preprocess)
+        np.testing.assert_array_equal(row["features"].toArray(), predictor.run_rows(np.stack([pixels]), batch_size=1).outputs[0])
+    pipeline = Pipeline(stages=[ImageEmbedder(embedding, outputCol="x"), LogisticRegression(featuresCol="x", labelCol="truth")])
+    fitted = pipeline.fit(truth_df, {pipeline.getStages()[1].maxIter: 10})  # type: ignore[attr-defined]
+    evaluator = MulticlassClassificationEvaluator(labelCol="truth", metricName="accuracy")
+    assert evaluator.evaluate(fitted.transform(truth_df)) > 0.8
+
+
+def test_an_embedder_refuses_broken_images_unless_told_what_to_do(broken_df: DataFrame, embedding: ModelArtifact) -> None:
+    """A stage that learns needs every vector, so that nobody overlooks those that are missing."""
+    stage = ImageEmbedder(embedding)
+    assert stage.getHandleInvalid() == "error"
+    with pytest.raises(PySparkException, match="ImageEmbedder: expected images"):
+        LogisticRegression(labelCol="truth").fit(stage.transform(broken_df.withColumn("truth", F.lit(1.0))))
+    kept = stage.setHandleInvalid("keep").setOutputCol("embedding").transform(broken_df).collect()
+    assert Counter((row["status"], row["embedding"] is None) for row in kept) == {("ok", False): 8, ("error", True): 2}
 
 
 @pytest.mark.parametrize("handling", ["keep", "skip", "error"])
