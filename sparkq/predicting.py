@@ -19,6 +19,7 @@ from sparkq.spark.inference import predict_reporting
 from sparkq.spark.inventory import take_inventory
 from sparkq.spark.nodes import NodeChoice, settle
 from sparkq.spark.planning import planned_images
+from sparkq.spark.progress import shown_progress
 from sparkq.spark.quarantine import quarantine_failures
 from sparkq.spark.resume import remaining_images
 from sparkq.spark.runs import Attempt, committed_run, new_run_id, output_folder, start_attempt
@@ -34,7 +35,7 @@ __all__ = ["run_prediction_job"]
 _logger = logging.getLogger(__name__)
 
 
-def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
+def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None = None) -> dict[str, Any]:
     """Predict every image of an input and commit the rows as one run.
 
     Parameters
@@ -43,6 +44,8 @@ def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
         A classic session.
     job : PredictionJob
         What to do.
+    progress : bool, optional
+        Whether to show a progress bar on standard error; None: in a notebook and in a terminal, but not under Airflow.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
     manifest = committed_run(attempt.folder, attempt.run_id)
     already = manifest is not None
     if manifest is None:
-        manifest = _run(spark, job, artifact, attempt)
+        manifest = _run(spark, job, artifact, attempt, progress)
     else:
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
@@ -78,7 +81,9 @@ def run_prediction_job(spark: Any, job: PredictionJob) -> dict[str, Any]:
     return result
 
 
-def _run(spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt) -> dict[str, Any]:
+def _run(
+    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt, progress: bool | None,
+) -> dict[str, Any]:
     images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
     config = job.inference()
     if job.input_format == "uri":
@@ -94,7 +99,10 @@ def _run(spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attem
     drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None
     settled, nodes = settle(spark.sparkContext, artifact, config)
     reports = WorkerReports(spark.sparkContext)
-    with planned_images(images, inventory, artifact, config=settled, nodes=nodes) as planned:
+    with (
+        planned_images(images, inventory, artifact, config=settled, nodes=nodes) as planned,
+        shown_progress(spark, inventory.images, progress=progress),
+    ):
         predictions = predict_reporting(planned, artifact, config=settled, reports=reports)
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(

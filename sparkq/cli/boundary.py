@@ -30,9 +30,10 @@ from typing import Any, NoReturn, TextIO
 
 from sparkq.errors import ErrorBudgetError, SparkqError
 
-__all__ = ["EXIT_CODES", "run_command"]
+__all__ = ["EXIT_CODES", "run_command", "stdout_is_terminal"]
 
 EXIT_UNEXPECTED, EXIT_INTERRUPTED = 3, 130
+_stdout_was_terminal = False
 EXIT_CODES = (
     "exit codes: 0 done, 1 expected error, 2 wrong use, 3 unexpected error, 4 more images failed than --max-error-rate allows "
     "(all is committed), 75 another attempt of the same run id committed meanwhile, 130 interrupted (Ctrl-C or SIGTERM)"
@@ -54,6 +55,8 @@ def run_command(
     int
         Exit code.
     """
+    global _stdout_was_terminal
+    _stdout_was_terminal = sys.stdout.isatty()
     _part_stderr_from_stdout()
     with _stdout_kept_clean() as stdout, _terminable():
         _log_to_stderr()
@@ -147,6 +150,11 @@ def _part_stderr_from_stdout() -> None:
         return
     os.dup2(descriptor, sys.stderr.fileno())
     os.close(descriptor)
+
+
+def stdout_is_terminal() -> bool:
+    """Whether standard output was a terminal when the command began; while it runs, it is sent to standard error."""
+    return _stdout_was_terminal
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sparkq.cli.boundary import stdout_is_terminal
 from sparkq.cli.command import Command
 from sparkq.config import PredictionJob
 
@@ -18,17 +19,21 @@ class PredictOptions(PredictionJob):
     ----------
     master : str, optional
         Spark master where no session exists; default local[*].
+    quiet : bool
+        Show no progress bar. There is one only in a terminal, and none under Airflow.
     """
 
     master: str | None = None
+    quiet: bool = False
 
 
 def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.predicting import run_prediction_job
     from sparkq.spark.session import session_for
 
-    with session_for(options.master) as spark:
-        return run_prediction_job(spark, options)
+    # Spark's own bar counts tasks, and would write over ours.
+    with session_for(options.master, console_progress=False) as spark:
+        return run_prediction_job(spark, options, progress=None if stdout_is_terminal() and not options.quiet else False)
 
 
 def _show(result: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def session_for(master: str | None) -> Iterator[SparkSession]:
+def session_for(master: str | None, *, console_progress: bool = True) -> Iterator[SparkSession]:
     """The session that exists, else one of our own that is stopped at the end.
 
     Parameters
@@ -27,6 +27,8 @@ def session_for(master: str | None) -> Iterator[SparkSession]:
     master : str, optional
         Spark master of a session of our own; default ``local[*]``. Without effect, and said so, where a session exists
         (a notebook, a shell) or where spark-submit chose a master.
+    console_progress : bool
+        Whether Spark shows stages and tasks in a terminal, in a session of our own.
 
     Raises
     ------
@@ -42,7 +44,9 @@ def session_for(master: str | None) -> Iterator[SparkSession]:
             _logger.warning("master %s has no effect: a session on %s exists", master, existing.sparkContext.master)
         yield existing
         return
-    session = _submitted_session(master) if "PYSPARK_GATEWAY_PORT" in os.environ else _own_session(master or "local[*]")
+    session = _submitted_session(master) if "PYSPARK_GATEWAY_PORT" in os.environ else _own_session(
+        master or "local[*]", console_progress=console_progress,
+    )
     try:
         yield session
     finally:
@@ -56,7 +60,7 @@ def _submitted_session(master: str | None) -> SparkSession:
     return SparkSession.builder.appName("sparkq").getOrCreate()
 
 
-def _own_session(master: str) -> SparkSession:
+def _own_session(master: str, *, console_progress: bool) -> SparkSession:
     _check_java()
     # Workers run this interpreter, not whatever `python3` is first on the path.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -66,7 +70,7 @@ def _own_session(master: str) -> SparkSession:
         # A laptop's host name often resolves to nothing that it can bind or reach.
         builder = builder.config("spark.driver.bindAddress", "127.0.0.1").config("spark.driver.host", "127.0.0.1")
         builder = builder.config("spark.ui.enabled", "false")
-    builder = builder.config("spark.ui.showConsoleProgress", "true" if sys.stderr.isatty() else "false")
+    builder = builder.config("spark.ui.showConsoleProgress", "true" if console_progress and sys.stderr.isatty() else "false")
     session = builder.getOrCreate()
     # What fails comes back as an exception; Spark's log would tell the same in pages of Java.
     session.sparkContext.setLogLevel("FATAL")

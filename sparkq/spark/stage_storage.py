@@ -82,7 +82,7 @@ class StageReader(MLReader[Any]):
         """
         folder = HadoopFolder(self.sparkSession, path)
         if not folder.exists("metadata"):
-            raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got no metadata there.", hint="check the path.")
+            raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got nothing there.", hint="check the path.")
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession.sparkContext)
         if metadata["class"].rpartition(".")[2] != self._kind:
             raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got a {metadata['class']}.")

@@ -1,0 +1,118 @@
+"""A progress bar for a job, fed by Spark's own status of it: the images that completed tasks have written."""
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+__all__ = ["is_watched", "shown_progress"]
+
+_POLL_SECONDS = 0.5
+_PATIENCE_SECONDS = 2.0
+"""A JVM that takes longer to answer is not waited for when the job is over."""
+
+_logger = logging.getLogger(__name__)
+
+
+def is_watched(*, spark_shows: bool) -> bool:
+    """Whether somebody looks: in a notebook, or in a terminal; not under Airflow, and not where output goes to a file.
+
+    Parameters
+    ----------
+    spark_shows : bool
+        Whether Spark shows a bar of its own in the terminal, where a second one would write over it. A notebook does not show it.
+    """
+    if "AIRFLOW_CTX_DAG_ID" in os.environ:
+        return False
+    ipython = sys.modules.get("IPython")
+    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
+        return True
+    return not spark_shows and all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
+
+
+@contextmanager
+def shown_progress(spark: SparkSession, images: int, *, progress: bool | None = None) -> Iterator[None]:
+    """Show how many images the jobs within have done, how many a second, and the time left. On the driver.
+
+    The bar is on standard error. It counts rows of completed tasks, so that a task that runs twice counts once; the last tasks
+    bring the last images. A thread of its own asks Spark, and ends with the job. Whatever becomes of the bar, the job goes on.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A classic session.
+    images : int
+        How many there are to do.
+    progress : bool, optional
+        Whether there is a bar; None: where `is_watched`.
+    """
+    bar = _new_bar(spark.sparkContext, images, progress)
+    if bar is None:
+        yield
+        return
+    java_context: Any = spark.sparkContext._jsc.sc()
+    tag, over = f"sparkq-{secrets.token_hex(8)}", threading.Event()
+    # What this thread starts, and what `run_action` starts for it, has the tag; the user's job group stays as it is.
+    java_context.addJobTag(tag)
+    poll = threading.Thread(target=_poll, args=(java_context, tag, bar, over), name="sparkq-progress", daemon=True)
+    poll.start()
+    try:
+        yield
+        bar.n = images
+    finally:
+        over.set()
+        poll.join(_PATIENCE_SECONDS)
+        # After an interrupt the JVM may be gone; the bar may stand on a terminal that was closed.
+        with contextlib.suppress(Exception):
+            bar.close()
+        with contextlib.suppress(Exception):
+            java_context.removeJobTag(tag)
+
+
+def _new_bar(context: SparkContext, images: int, progress: bool | None) -> Any:
+    try:
+        if progress is None:
+            progress = is_watched(spark_shows=bool(context._jsc.sc().progressBar().isDefined()))
+        return _bar_type()(total=images, desc="images", unit=" images", dynamic_ncols=True) if progress else None
+    except Exception as error:
+        _logger.info("no progress bar: %s", error)
+        return None
+
+
+def _bar_type() -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        # Without ipywidgets a notebook gets a bar of text, which will do.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+
+    # It is drawn anew at every poll: no need of tqdm's own thread, which would outlive the job.
+    return type("Bar", (tqdm,), {"monitor_interval": 0})
+
+
+def _poll(java_context: Any, tag: str, bar: Any, over: threading.Event) -> None:
+    while not over.wait(_POLL_SECONDS):
+        # Of a stage that is about to start Spark knows nothing yet; the next time it will.
+        with contextlib.suppress(Exception):
+            written = min(_written(java_context, tag), bar.total)
+            if not over.is_set():
+                bar.n = max(bar.n, written)
+                bar.refresh()
+
+
+def _written(java_context: Any, tag: str) -> int:
+    """Rows that completed tasks of the tag's jobs have written."""
+    tracker, store = java_context.statusTracker(), java_context.statusStore()
+    jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForTag(tag)]
+    stages = {stage for job in jobs if job.isDefined() for stage in job.get().stageIds()}
+    return sum(int(store.lastStageAttempt(stage).outputRecords()) for stage in stages)
