@@ -29,7 +29,7 @@ def is_watched(*, spark_shows: bool) -> bool:
     Parameters
     ----------
     spark_shows : bool
-        Whether Spark shows a bar of its own in the terminal, where a second one would write over it. A notebook does not show it.
+        Whether Spark shows a bar of its own; in a terminal a second one would write over it, in a notebook it would not.
     """
     if "AIRFLOW_CTX_DAG_ID" in os.environ:
         return False
@@ -104,9 +104,9 @@ def _poll(java_context: Any, tag: str, bar: Any, over: threading.Event) -> None:
     while not over.wait(_POLL_SECONDS):
         # Of a stage that is about to start Spark knows nothing yet; the next time it will.
         with contextlib.suppress(Exception):
-            written = min(_written(java_context, tag), bar.total)
-            if not over.is_set():
-                bar.n = max(bar.n, written)
+            # When all are done their rate stands: what follows, counting and committing, is not theirs.
+            if bar.n < bar.total:
+                bar.n = max(bar.n, min(_written(java_context, tag), bar.total))
                 bar.refresh()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from sparkq import __version__
 from sparkq.cli import main
-from sparkq.cli.boundary import run_command
+from sparkq.cli.boundary import run_command, stdout_is_terminal
 from sparkq.errors import EngineError, ErrorBudgetError, RunTakenError, SparkqError
 
 from .conftest import TRACEBACK, Command, Outcome, run_process
@@ -187,3 +187,20 @@ def test_nothing_else_reaches_standard_output(tmp_path: Path, environment: dict[
     for source in ("print", "a descriptor", "a child", "logging", "warnings"):
         assert f"from {source}" in found.err
     assert "without a newline" in found.err
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_command_knows_whether_its_result_goes_to_a_terminal(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    """Although standard output is sent elsewhere meanwhile: a progress bar is for those who look."""
+    far, near = os.openpty() if is_terminal else os.pipe()
+    seen: list[bool] = []
+
+    def command() -> dict[str, Any]:
+        seen.append(stdout_is_terminal())
+        return {}
+
+    with open(near, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        assert run_command(command, show=lambda result: "", as_json=False) == 0
+    os.close(far)
+    assert seen == [is_terminal]

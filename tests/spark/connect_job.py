@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 import sparkq
+from sparkq.ml import ImageClassifier
 
 
 def main(model: str, images: str, output: str) -> None:
@@ -35,6 +36,16 @@ def main(model: str, images: str, output: str) -> None:
         sparkq.write_predictions(predictions, f"{output}.runs")
     except sparkq.SparkqError as error:
         found["write_predictions"] = str(error)
+    files.createOrReplaceTempView("images")
+    sparkq.register_udf(spark, "classify", artifact)
+    answered = spark.sql("SELECT path, classify(content) AS answer FROM images WHERE length > 0").collect()
+    found["sql"] = {row["path"]: row["answer"].asDict(recursive=True) for row in answered}
+    stage = ImageClassifier(artifact, topK=2)
+    found["stage"] = [row["label"] for row in stage.transform(files).orderBy("path").collect()]
+    try:
+        stage.save(f"{output}.stage")
+    except sparkq.SparkqError as error:
+        found["save"] = str(error)
     Path(output).write_text(json.dumps(found))
     spark.stop()
 

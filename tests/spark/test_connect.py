@@ -48,6 +48,16 @@ def test_two_models_of_one_session(found: dict[str, Any]) -> None:
     assert found["engines"] == ["fbgemm", "onednn"]
 
 
+def test_sql_and_pipeline_stages(found: dict[str, Any], expected: dict[str, dict[str, Any]]) -> None:
+    """A function of SQL and a stage of ``sparkq.ml`` answer as `predict` does; only saving a stage takes a JVM."""
+    answers = {Path(path).name: answer for path, answer in found["sql"].items()}
+    assert answers.keys() == expected.keys()
+    for name, answer in answers.items():
+        assert {**answer, "score": pytest.approx(answer["score"]), "top_k": None} == {**expected[name], "top_k": None}
+    assert found["stage"] == [row["label"] for _, row in sorted(expected.items())]
+    assert "expected a classic Spark session" in found["save"]
+
+
 def test_what_needs_a_classic_session_says_so(found: dict[str, Any]) -> None:
     assert "expected a classic Spark session" in found["write_predictions"] and "Hint" in found["write_predictions"]
     assert "Connect" in found["same_everywhere"] and "same_everywhere" in found["same_everywhere"]
