@@ -21,15 +21,16 @@ from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from torch import nn
+from shapes import NAMES, SmallSSD, scene
+from shapes import PREPROCESS as SHAPES_PREPROCESS
 
+import sparkq
 from sparkq.artifact import ModelArtifact
-from sparkq.config import TaskConfig
+from sparkq.config import DetectionConfig, QuantizationConfig
 from sparkq.errors import ArtifactDigestError, ConfigError, InputError
 from sparkq.ml import ImageClassifier, ImageDetector, ImageEmbedder
 from sparkq.predictor import Predictor
 from sparkq.preprocess import preprocess_content
-from sparkq.quantization import quantize
 
 from .local import COLUMNS, assert_clear, by_path
 
@@ -43,23 +44,23 @@ def truth_df(images_df: DataFrame, spark: SparkSession) -> DataFrame:
     return images_df.join(spark.createDataFrame(truth, "path string, truth double"), "path").coalesce(1).cache()
 
 
-class _Features(nn.Module):
+@pytest.fixture(scope="module")
+def embedding() -> ModelArtifact:
     """What the demonstration's network hands to its last layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = digits_net().features
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """float32 [N, 3, 32, 32] to [N, 64]."""
-        features: torch.Tensor = self.features(x).mean((2, 3))
-        return features
+    return sparkq.quantize(digits_net(), calibration=digits()[0].images[:64], preprocess=DIGITS_PREPROCESS, task="embedding")
 
 
 @pytest.fixture(scope="module")
-def embedding() -> ModelArtifact:
-    """An artifact that gives vectors."""
-    return quantize(_Features(), calibration=digits()[0].images[:32], preprocess=DIGITS_PREPROCESS, task=TaskConfig("embedding"))
+def detection() -> ModelArtifact:
+    """A network that has learned nothing finds boxes everywhere."""
+    scenes = [scene(seed).image for seed in range(8)]
+    kept = DetectionConfig(score_threshold=0.3, max_detections=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return sparkq.quantize(
+            SmallSSD().eval(), calibration=scenes, preprocess=SHAPES_PREPROCESS, labels=NAMES, task="detection", detection=kept,
+            config=QuantizationConfig(recipe="none"),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -121,11 +122,13 @@ def test_a_wrong_value_is_refused_when_it_is_set(artifact: ModelArtifact, param:
         stage.set(stage.getParam(param), value)
 
 
-def test_an_artifact_of_another_task_is_refused(artifact: ModelArtifact, embedding: ModelArtifact) -> None:
+def test_an_artifact_of_another_task_is_refused(
+    artifact: ModelArtifact, embedding: ModelArtifact, detection: ModelArtifact,
+) -> None:
     """At once, with the stage that takes it."""
     for kind, other, fitting in (
         (ImageClassifier, embedding, "sparkq.ml.ImageEmbedder"), (ImageEmbedder, artifact, "sparkq.ml.ImageClassifier"),
-        (ImageDetector, artifact, "sparkq.ml.ImageClassifier"),
+        (ImageDetector, artifact, "sparkq.ml.ImageClassifier"), (ImageEmbedder, detection, "sparkq.ml.ImageDetector"),
     ):
         with pytest.raises(InputError) as caught:
             kind(other)
@@ -183,6 +186,18 @@ def test_embeddings_before_a_logistic_regression(
     fitted = pipeline.fit(truth_df, {pipeline.getStages()[1].maxIter: 10})  # type: ignore[attr-defined]
     evaluator = MulticlassClassificationEvaluator(labelCol="truth", metricName="accuracy")
     assert evaluator.evaluate(fitted.transform(truth_df)) > 0.8
+
+
+def test_a_detector(images_df: DataFrame, detection: ModelArtifact, tmp_path: Path) -> None:
+    """Typed boxes, as `predict` has them, also of a stage that was saved."""
+    stage = ImageDetector(detection, batchSize=8)
+    stage.save(str(tmp_path / "stage"))
+    loaded = ImageDetector.load(str(tmp_path / "stage"))
+    rows = loaded.transform(images_df.limit(10))
+    assert rows.schema == loaded.transformSchema(images_df.schema) and loaded.getBatchSize() == 8
+    found = rows.collect()
+    assert found == sparkq.predict(images_df.limit(10), detection).collect()
+    assert sum(len(row["detections"]) for row in found) > 0
 
 
 def test_an_embedder_refuses_broken_images_unless_told_what_to_do(broken_df: DataFrame, embedding: ModelArtifact) -> None:
