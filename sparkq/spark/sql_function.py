@@ -34,6 +34,9 @@ def register_udf(spark: SparkSession, name: str, artifact: ModelArtifact, *, con
     each row with one struct: ``status``, ``error_code``, ``error_message``, the columns of the artifact's task as `predict` has
     them, ``model_digest`` and ``engine``. A broken image is a struct with ``status = error``, never an exception.
 
+    Several fields of one answer run the model once. For a WHERE on the answer, which it moves ahead of the SELECT, Spark runs it
+    a second time: filter rows that were written.
+
     Parameters
     ----------
     spark : SparkSession

@@ -1,7 +1,14 @@
 """``sparkq predict``: images to Parquet and one JSON document, or one sentence and nothing written."""
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import struct
+import sys
+import termios
+import threading
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +21,7 @@ from models import digit_files, digits, digits_artifact, encoded
 from pyspark.sql import SparkSession
 
 from sparkq.artifact import ModelArtifact
+from sparkq.cli import main
 from sparkq.prediction_columns import prediction_fields
 
 from .conftest import IMAGES, TRACEBACK, Command, tree
@@ -323,3 +331,31 @@ def test_engine_error_on_a_worker(sparkq_process: Command, images: Path, model: 
     assert f"sparkq: error: {error['message']}\nHint: {error['hint']}\n" in found.err
     assert TRACEBACK not in found.err and "\tat org.apache" not in found.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]], ids=["bar", "quiet"])
+def test_progress_bar(
+    spark: SparkSession, model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str],
+) -> None:
+    """In a terminal, where Spark has no bar of its own, and nowhere with ``--quiet``."""
+    far, near = os.openpty()
+    fcntl.ioctl(near, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    shown: list[bytes] = []
+
+    def read() -> None:
+        # The terminal's other end is closed with it, which is an error by the book.
+        with contextlib.suppress(OSError):
+            while part := os.read(far, 4096):
+                shown.append(part)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    with open(near, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "stderr", stream)
+        code = main(["predict", "--model", str(model), "--input", str(images), "--output", str(tmp_path / "out"), *options])
+    reader.join(30)
+    os.close(far)
+    text = b"".join(shown).decode()
+    assert code == 0 and f"{IMAGES} rows, {IMAGES} ok" in text
+    assert (f"{IMAGES}/{IMAGES}" in text and "images/s" in text) == (not options)
