@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import ast
-import os
-import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from java_start import clean_environment
 from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "jobs" / "predict_images.ipynb"
@@ -35,13 +34,12 @@ def test_it_is_committed_as_nobody_has_run_it() -> None:
 def test_it_runs_from_a_fresh_state(tmp_path: Path) -> None:
     """Offline, on the digits: every one gets a row, few are wrong, and these are what the last picture shows."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
-    environment |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(NOTEBOOK.parent.parent)}
+    environment = clean_environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(NOTEBOOK.parent.parent)}
     client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=environment)
     shown = ["".join(map(_text, cell.outputs)) for cell in _cells(notebook)]
-    run = next(text for text in shown if "images_per_second" in text)
-    assert re.search(r"rows +500\b", run) and re.search(r"errors +0\b", run)
+    run = next(text for text in shown if "RunReport(" in text)
+    assert "rows=500, errors=0" in run
     # The bar, of text or as a widget, has come to its end.
     assert "500/500" in run + str(notebook.metadata.get("widgets"))
     data = [output.get("data", {}) for cell in _cells(notebook) for output in cell.outputs]

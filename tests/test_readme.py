@@ -15,7 +15,7 @@ import pytest
 from java_start import clean_environment
 from models import digit_files, digits, digits_net
 from onnx_files import export
-from pyspark.sql import SparkSession
+from pyspark.sql import SparkSession, functions
 from safetensors.torch import save_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,7 +137,7 @@ def _check_extras(line: str) -> None:
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_python(name: str, home: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `spark`, and `model` where the text has one; each block in what the earlier ones left."""
+    """With the reader's `spark`, `model` and `labelled` images; each block in what the earlier ones left."""
     monkeypatch.chdir(home)
     sys.path.insert(0, str(home))
     try:
@@ -147,7 +147,9 @@ def test_python(name: str, home: Path, spark: SparkSession, monkeypatch: pytest.
 
             network = resnet50()
             network.load_state_dict(digits_net().state_dict())
-            namespace |= {"spark": spark, "model": network.eval()}
+            truth = functions.regexp_extract("path", "(.)[.]png$", 1).cast("double").alias("truth")
+            labelled = spark.read.format("binaryFile").load("photos").select("*", truth)
+            namespace |= {"spark": spark, "model": network.eval(), "labelled": labelled}
         exec(compile(_with_stand_ins(PYTHON[name].text), f"README {name}", "exec"), namespace)
     finally:
         sys.path.remove(str(home))

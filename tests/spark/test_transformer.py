@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from java_start import clean_environment
 from models import DIGITS_PREPROCESS, digits, digits_net
 from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel, Transformer
@@ -307,7 +307,7 @@ def test_a_pipeline_is_loaded_by_another_process(
         "rows = model.transform(spark.read.format('binaryFile').load(sys.argv[2])).select('path', 'model_digest', 'prediction')\n"
         "print(json.dumps([row.asDict() for row in rows.collect()]))\n"
     )
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYSPARK_", "SPARK_"))}
+    environment = clean_environment()
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     done = subprocess.run(
         [sys.executable, script, place, folder], env=environment, cwd=tmp_path, capture_output=True, text=True,
