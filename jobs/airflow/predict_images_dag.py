@@ -27,7 +27,7 @@ from airflow.sdk import (
     DAG, Asset, Context, CronDataIntervalTimetable, ObjectStoragePath, Param, TriggerRule, Variable, get_current_context, task,
 )
 
-VARIABLE = "sparkq_predict_images"
+SUBMIT, EMR = "sparkq_predict_images", "sparkq_predict_images_emr"
 DRIFT = Asset("sparkq_drift")
 COMMITTED = {4: "more images failed than allowed", 75: "another attempt of this run committed"}
 
@@ -96,20 +96,21 @@ class PredictImages(SparkSubmitOperator):
 
 
 def _resolved(settings: dict[str, Setting]) -> dict[str, Any]:
-    """Defaults, then the Variable, then the DAG run's own parameters; rendered."""
+    """Defaults, then the Variable that is named as the DAG, then the DAG run's own parameters; rendered."""
     context = get_current_context()
+    name = context["dag"].dag_id
     if context.get("logical_date") is None:
         raise AirflowFailException("This DAG run has no logical date, which gives the run id: trigger it with one.")
-    variable = Variable.get(VARIABLE, default={}, deserialize_json=True)
-    unknown = set(variable) - set(SUBMIT_SETTINGS) - set(EMR_SETTINGS)
+    variable = Variable.get(name, default={}, deserialize_json=True)
+    unknown = set(variable) - set(settings)
     if unknown:
-        raise AirflowFailException(f"Variable {VARIABLE}: expected only settings of this DAG; got {', '.join(sorted(unknown))}.")
-    values = {name: setting.default for name, setting in settings.items()}
+        raise AirflowFailException(f"Variable {name}: expected settings of this DAG; got {', '.join(sorted(unknown))}.")
+    values = {key: setting.default for key, setting in settings.items()}
     for layer in (variable, context["params"]):
-        values |= {name: value for name, value in layer.items() if name in settings and value is not None}
-    missing = [name for name, setting in settings.items() if values[name] is None and "Required." in setting.text]
+        values |= {key: value for key, value in layer.items() if key in settings and value is not None}
+    missing = [key for key, setting in settings.items() if values[key] is None and "Required." in setting.text]
     if missing:
-        raise AirflowFailException(f"Expected a value of {', '.join(missing)}: set it in the Variable {VARIABLE}, as JSON.")
+        raise AirflowFailException(f"Expected a value of {', '.join(missing)}: set it in the Variable {name}, as JSON.")
     rendered: dict[str, Any] = context["task"].render_template(values, context)
     return rendered
 
@@ -204,11 +205,11 @@ def drift_warning(run: dict[str, Any], **context: Any) -> None:
 
 
 DOC = """
-One run of `sparkq predict` a day. Its settings, each a template, come from the Variable `{variable}` (JSON), and for a single
-DAG run from its parameters:
+One run of `sparkq predict` a day. Its settings, each a template, come from the Variable of the DAG's name (JSON), and for a
+single DAG run from its parameters:
 
 ```sh
-airflow variables set {variable} '{{"model": "s3://lake/models/resnet50.sparkq",
+airflow variables set {dag_id} '{{"model": "s3://lake/models/resnet50.sparkq",
   "input": "s3://lake/photos/date={{{{ ds }}}}", "output": "s3://lake/predictions"{more}}}'
 airflow backfill create --dag-id {dag_id} --from-date 2026-01-01 --to-date 2026-01-31 --max-active-runs 1
 ```
@@ -241,25 +242,25 @@ def _dag(dag_id: str, settings: dict[str, Setting], more: str) -> DAG:
             # (The default would refuse YARN's deploy mode cluster without the ResourceManager's web address.)
             "durable": False,
         },
-        params={name: Param(None, type=["null", value.kind], description=f"{value.text} Default: see {VARIABLE}.")
+        params={name: Param(None, type=["null", value.kind], description=f"{value.text} Default: see Variable {dag_id}.")
                 for name, value in settings.items()},
-        doc_md=DOC.format(variable=VARIABLE, dag_id=dag_id, rows=rows, more=more),
+        doc_md=DOC.format(dag_id=dag_id, rows=rows, more=more),
         tags=["sparkq"],
     )
 
 
-with _dag("sparkq_predict_images", SUBMIT_SETTINGS, "") as submit_dag:
+with _dag(SUBMIT, SUBMIT_SETTINGS, "") as submit_dag:
     submitted = submission()
     predict = PredictImages(
         task_id="predict", conn_id=submitted["conn_id"], application=submitted["application"], conf=submitted["spark_conf"],
-        application_args=submitted["arguments"], name=f"{VARIABLE} {{{{ ts_nodash }}}}",
+        application_args=submitted["arguments"], name=f"{SUBMIT} {{{{ ts_nodash }}}}",
     )
     committed = manifest(submitted)
     predict >> committed
     check_errors(committed)
     drift_warning(committed)
 
-with _dag("sparkq_predict_images_emr", EMR_SETTINGS, ', "cluster_id": "j-..."') as emr_dag:
+with _dag(EMR, EMR_SETTINGS, ',\n  "application": "s3://lake/sparkq/predict_images.py", "cluster_id": "j-..."') as emr_dag:
     step = emr_step()
     committed = manifest(step)
     before = None

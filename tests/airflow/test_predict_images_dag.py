@@ -99,6 +99,7 @@ def tested(
             [SUBMIT, SPOILED, {}],
             [SUBMIT, "2026-01-05", {"options": "--config /nowhere.yaml"}],
             [SUBMIT, "2026-01-06", {"options": "--no-such-option"}],
+            [EMR, "2026-01-07", {}],
             [EMR, FIRST, {**settings, "cluster_id": emr.cluster_id}],
         ]
         with emr.at_work():
@@ -109,7 +110,7 @@ def tested(
         if emr.failure is not None:
             raise emr.failure
         document = json.loads(lines[-1])
-        names = ("drifted", "spoiled", "code 1", "code 2", "emr")
+        names = ("drifted", "spoiled", "code 1", "code 2", "not set", "emr")
         return {**document, **dict(zip(names, document["runs"], strict=True)), "steps": steps, "bucket": emr.folder}
 
 
@@ -171,6 +172,14 @@ def test_what_would_fail_again_is_not_tried_again(tested: dict[str, Any], run: s
         "submission": ["success", 1], "predict": ["failed", 1], "manifest": ["failed", 1], "check_errors": ["upstream_failed", 0],
         "drift_warning": ["upstream_failed", 0],
     }}
+
+
+def test_without_settings_nothing_is_submitted(tested: dict[str, Any]) -> None:
+    """There is no Variable of this DAG's name; the cluster gets the steps of another test only."""
+    run = tested["not set"]
+    assert (run["state"], run["manifest"]) == ("failed", None)
+    assert run["tasks"]["emr_step"] == run["tasks"]["manifest"] == ["failed", 1]
+    assert len(tested["steps"]) == 2
 
 
 def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any], step: dict[str, Any]) -> None:
