@@ -36,7 +36,8 @@ def task_model(model: nn.Module, task: TaskConfig, preprocess: PreprocessConfig)
     model : nn.Module
         Takes float32 [N, 3, H, W], returns float [N, classes]. It is not changed.
     task : TaskConfig
-        For ``classification`` the model is returned as it is. For ``embedding`` it ends at `embedding_layer`: a module's name
+        For ``classification`` the model is returned as it is, for ``detection`` as `sparkq.detection.network.DetectionOutputs`
+        of a copy. For ``embedding`` it ends at `embedding_layer`: a module's name
         (of a module that runs several times, its last output), the name of a node of the graph that torch.fx makes of it, or
         ``output`` for what the model returns. None: what the last linear layer takes, or the 1 x 1 convolution that is the
         head instead. Planes, [N, C, H, W], are averaged to [N, C] (global average pooling).
@@ -46,7 +47,7 @@ def task_model(model: nn.Module, task: TaskConfig, preprocess: PreprocessConfig)
     Returns
     -------
     (nn.Module, TaskConfig)
-        Of an embedding: float32 [N, 3, H, W] to [N, C], and the name of its layer.
+        Of an embedding: float32 [N, 3, H, W] to [N, C], and the name of its layer. Of a detection with its anchors.
 
     Raises
     ------

@@ -61,7 +61,7 @@ def quantize(
     name : str, optional
         Default: the model's class name.
     task : TaskConfig
-        What its outputs are. For an embedding the model ends where they are computed.
+        What its outputs are, as `sparkq.quantization.embedding.task_model` gives it with the model.
 
     Returns
     -------

@@ -46,8 +46,9 @@ def predict(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceC
     -------
     DataFrame
         One row an input row: its columns without the image bytes, then ``status``, ``error_code``, ``error_message``, those of
-        the artifact's task (classification: ``label``, ``label_name``, ``score``, ``top_k``; embedding: ``embedding``), and
-        ``model_digest``, ``engine``. An image that cannot be read is a row with ``status = error``.
+        the artifact's task (classification: ``label``, ``label_name``, ``score``, ``top_k``; embedding: ``embedding``; detection:
+        ``detections``, boxes in pixels of the upright original), and ``model_digest``, ``engine``. An image that cannot be
+        read is a row with ``status = error``.
 
     Raises
     ------
