@@ -11,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	--constraint conf/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint package clean java
+.PHONY: help airflow demo test lint package clean java
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/'
@@ -19,7 +19,7 @@ help: ## list the targets
 demo: java $(VENV)/demo ## train, quantize, run the Spark job on real scans, print a table
 	$(VENV)/bin/sparkq demo
 
-test: java $(VENV)/test lint ## the whole test suite
+test: java airflow $(VENV)/test lint ## the whole test suite
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/test ## flake8 and mypy
@@ -37,8 +37,10 @@ package: $(VENV)/bin/python ## what EMR takes, in dist: wheel, environment.tar.g
 	cp jobs/predict_images.py $(DIST)
 	rm -rf $(DIST)/build
 
+airflow: .venv-airflow/ready ## Airflow, in an environment of its own, for jobs/airflow
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
+	rm -rf $(VENV) .venv-airflow airflow-home build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
 
 java:
 	@conf/check_java.sh
@@ -55,3 +57,10 @@ $(VENV)/demo: $(VENV)/bin/python setup.cfg pyproject.toml conf/constraints.txt
 $(VENV)/test: $(VENV)/bin/python setup.cfg pyproject.toml conf/constraints.txt
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/demo
+
+# All pinned, and what the two providers drag in but jobs/airflow does not use is left out: --no-deps.
+.venv-airflow/ready: conf/airflow/constraints.txt
+	rm -rf .venv-airflow
+	$(PYTHON) -m venv .venv-airflow
+	.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@

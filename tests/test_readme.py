@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STAND_INS = {
-    "timm:resnet50": "model.py:resnet50", "s3://lake/sample": "photos", "s3://lake/": "", "s3://models/": "",
+    "timm:resnet50": "model.py:resnet50", "s3://lake/sample": "{home}/photos", "s3://lake/": "{home}/", "s3://models/": "{home}/",
     "--preprocess-crop 224": "--preprocess-resize-mode squash --preprocess-resize-size 32",
 }
 """A network that needs a minute less, files of this machine, the size of its images."""
@@ -65,15 +65,17 @@ def _blocks() -> Iterator[Block]:
 
 
 BLOCKS = {block.name: block for block in _blocks()}
-MAKE = {name: block for name, block in BLOCKS.items() if re.match(r"make \w+ ", block.text)}
+MAKE = {name: block for name, block in BLOCKS.items() if block.heading == "sparkq"}
+AIRFLOW = {name: block for name, block in BLOCKS.items() if block.heading == "On Airflow"}
+"""`tests/airflow` runs it, where an Airflow is set up."""
 EMR = {name: block for name, block in BLOCKS.items() if block.heading == "On EMR"}
-SHELL = {name: block for name, block in BLOCKS.items() if block.language == "sh" and name not in MAKE | EMR}
+SHELL = {name: block for name, block in BLOCKS.items() if block.language == "sh" and name not in MAKE | AIRFLOW | EMR}
 PYTHON = {name: block for name, block in BLOCKS.items() if block.language == "python"}
 
 
-def _with_stand_ins(text: str) -> str:
+def _with_stand_ins(text: str, home: Path) -> str:
     for theirs, ours in STAND_INS.items():
-        text = text.replace(theirs, ours)
+        text = text.replace(theirs, ours.format(home=home))
     return text
 
 
@@ -93,7 +95,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_block_is_run() -> None:
-    assert BLOCKS and BLOCKS.keys() == MAKE.keys() | EMR.keys() | SHELL.keys() | PYTHON.keys()
+    assert BLOCKS and BLOCKS.keys() == MAKE.keys() | AIRFLOW.keys() | EMR.keys() | SHELL.keys() | PYTHON.keys()
 
 
 def test_emr() -> None:
@@ -116,7 +118,7 @@ def test_make(name: str) -> None:
 def test_shell(name: str, home: Path) -> None:
     """In the README's order, in one folder: what one block writes a later one may read."""
     installs, commands = [], []
-    for line in _with_stand_ins(SHELL[name].text).splitlines():
+    for line in _with_stand_ins(SHELL[name].text, home).splitlines():
         (installs if line.startswith("pip install") else commands).append(line)
     for line in installs:
         _check_extras(line)
@@ -135,24 +137,18 @@ def _check_extras(line: str) -> None:
     assert asked is not None and set(asked.group(1).split(",")) <= set(settings["options.extras_require"])
 
 
+@pytest.fixture(scope="module")
+def namespace(home: Path, spark: SparkSession) -> dict[str, Any]:
+    """The reader's `spark`, `model` and `labelled` images; each block runs in what the earlier ones left."""
+    found: dict[str, Any] = {}
+    exec(FACTORY, found)
+    model = found["resnet50"]()
+    model.load_state_dict(digits_net().state_dict())
+    truth = functions.regexp_extract("path", "(.)[.]png$", 1).cast("double").alias("truth")
+    labelled = spark.read.format("binaryFile").load(str(home / "photos")).select("*", truth)
+    return {"spark": spark, "model": model.eval(), "labelled": labelled}
+
+
 @pytest.mark.parametrize("name", PYTHON)
-def test_python(name: str, home: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the reader's `spark`, `model` and `labelled` images; each block in what the earlier ones left."""
-    monkeypatch.chdir(home)
-    sys.path.insert(0, str(home))
-    try:
-        namespace: dict[str, Any] = _NAMESPACE
-        if not namespace:
-            from model import resnet50  # type: ignore[import-not-found]
-
-            network = resnet50()
-            network.load_state_dict(digits_net().state_dict())
-            truth = functions.regexp_extract("path", "(.)[.]png$", 1).cast("double").alias("truth")
-            labelled = spark.read.format("binaryFile").load("photos").select("*", truth)
-            namespace |= {"spark": spark, "model": network.eval(), "labelled": labelled}
-        exec(compile(_with_stand_ins(PYTHON[name].text), f"README {name}", "exec"), namespace)
-    finally:
-        sys.path.remove(str(home))
-
-
-_NAMESPACE: dict[str, Any] = {}
+def test_python(name: str, home: Path, namespace: dict[str, Any]) -> None:
+    exec(compile(_with_stand_ins(PYTHON[name].text, home), f"README {name}", "exec"), namespace)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from java_start import clean_environment
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / ".venv-airflow" / "bin"
 
@@ -74,7 +76,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 def local_airflow(home: Path) -> Airflow:
     """With the project's DAGs, a Spark connection to two local cores, and an empty database in `home`."""
     assert (BIN / "airflow").is_file(), "There is no Airflow in .venv-airflow. Hint: make airflow"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "AWS_", "PYSPARK_", "SPARK_"))}
+    kept = {name: value for name, value in clean_environment().items() if not name.startswith(("AIRFLOW", "AWS_"))}
     port = _free_port()
     airflow = Airflow(home, kept | {
         "AIRFLOW_HOME": str(home),

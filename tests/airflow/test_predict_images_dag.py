@@ -4,7 +4,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -200,6 +203,24 @@ def test_a_step_whose_driver_was_killed_is_submitted_again(tested: dict[str, Any
     output = tested["bucket"] / "predictions"
     assert [path.name for path in output.glob("run_id=*")] == ["run_id=20260111T000000"]
     assert right(predicted(output, FIRST)) > 0.8
+
+
+def test_the_readmes_commands(airflow: Airflow, lake: Path, tmp_path: Path) -> None:
+    """As they stand, in a folder where `make demo airflow` has been; the database is that of the other tests."""
+    block = re.search(r"^## On Airflow\n.*?^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert block is not None and block.group(1).startswith("make demo airflow\n")
+    for name, place in (
+        (".venv-airflow", ROOT / ".venv-airflow"), (".venv", sys.prefix), ("jobs", ROOT / "jobs"), ("airflow-home", airflow.home),
+        ("sparkq-demo/digits.sparkq", lake / "digits.sparkq"), ("sparkq-demo/images", lake / "photos" / f"date={FIRST}"),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(place)
+    variables = {name: value for name, value in airflow.environment.items() if not name.startswith("AIRFLOW_VAR_")}
+    script = f"set -eu\nmake() {{ true; }}\n{block.group(1)}"
+    done = subprocess.run(["bash", "-c", script], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (tmp_path / "sparkq-demo" / "airflow").glob("run_id=*")
+    assert right(pq.read_table(run).to_pylist()) > 0.8
 
 
 def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path) -> None:
