@@ -36,7 +36,6 @@ __all__ = [
     "ModelError",
     "RunTakenError",
     "SparkqError",
-    "one_line",
 ]
 
 
@@ -160,8 +159,3 @@ class ImageError(SparkqError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageError, (self.code, self.message)
-
-
-def one_line(error: BaseException) -> str:
-    """Kind and text of another library's error, to be named in a sentence of ours."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

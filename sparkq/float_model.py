@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from sparkq.detection.network import SSDMaps
-from sparkq.errors import ModelError, one_line
+from sparkq.error_text import one_line
+from sparkq.errors import ModelError
 from sparkq.exported import load_pt2
 from sparkq.named_architectures import LIBRARIES, named_architecture
 from sparkq.onnx_import import load_onnx

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sparkq.errors import ModelError, one_line
+from sparkq.error_text import one_line
+from sparkq.errors import ModelError
 from sparkq.published_preprocess import PUBLISHED
 
 __all__ = ["LIBRARIES", "import_model_library", "named_architecture"]

@@ -128,6 +128,12 @@ class Predictor:
         if len(output) != self.manifest.output_length:
             raise EngineError(f"engine {self.engine.name}: expected {self.manifest.output_length} outputs; got {len(output)}.")
         parts = self.task.golden_parts(output)
+        kept = sum(len(part) for part in parts)
+        if len(golden.output) != kept:
+            raise EngineError(
+                f"artifact {self.manifest.name!r}: expected a golden output of {kept} numbers; got {len(golden.output)}.",
+                hint="make the artifact again: this one is damaged.",
+            )
         expected = np.split(golden.output, np.cumsum([len(part) for part in parts])[:-1])
         # Each part for itself: what is wrong in small numbers does not show beside large ones.
         sqnr = min(sqnr_of(one, part) for one, part in zip(expected, parts, strict=True))

@@ -17,7 +17,7 @@ FACADE = "sparkq"
 
 # Room to rank. A package's rank holds for all modules in it. A new module needs a line here (or a package that has one).
 RANKS = {
-    "sparkq.errors": 0, "sparkq.version": 0,
+    "sparkq.error_text": 0, "sparkq.errors": 0, "sparkq.version": 0,
     "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.ranking": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
     "sparkq.decode_memory": 1, "sparkq.fact_table": 1, "sparkq.prefetching": 1,
     "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.drawing": 2, "sparkq.images": 2, "sparkq.labels": 2,

@@ -100,11 +100,11 @@ def test_benchmark(tmp_path: Path) -> None:
     for index, content in enumerate(digit_files(16)):
         (tmp_path / "images" / f"{index}.png").write_bytes(content)
     (tmp_path / "benchmark.yaml").write_text(yaml.safe_dump({
-        "model": "digits.sparkq", "input": "images", "parts": ["pipeline", "scale"], "engine": "fbgemm", "cores": 2, "images": 16,
+        "model": "digits.sparkq", "input": "images", "parts": ["pipeline", "scale"], "engine": "fbgemm", "cores": 1, "images": 16,
         "job_rounds": 1,
     }))
     result = _submit("benchmark.py", "--config", tmp_path / "benchmark.yaml", folder=tmp_path)
     assert [row["stage"] for row in result["pipeline"]] == ["decode", "preprocess", "inference", "spark"]
-    assert [(row["cores"], row["images"]) for row in result["scale"]] == [(1, [4, 16, 32, 64]), (2, [4, 16, 32, 64])]
+    assert [(row["cores"], row["images"]) for row in result["scale"]] == [(1, [4, 16, 32, 64])]
     assert all(seconds["rounds"] == 1 and seconds["median"] > 0 for row in result["scale"] for seconds in row["seconds"])
     assert result["model"]["int8_digest"] == artifact.digest

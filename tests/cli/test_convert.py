@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import logging
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -109,18 +108,13 @@ def test_what_cannot_be_converted_writes_nothing(
     assert not (config.parent / "out").exists()
 
 
-@pytest.mark.jvm
-def test_calibration_images_make_it_int8(shared_data: Path, config: Path) -> None:
+def test_calibration_images_make_it_int8(
+    spark: object, shared_data: Path, config: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
     """All layers in INT8, calibrated on as many as asked for (others are held out), in half the bytes; and one document."""
     arguments = ["--calibration-input", str(shared_data / "cifar10" / "images"), "--calibration-images", "40", "--json"]
     # So few images give about 98 % agreement, which is where the gate would begin to give layers up.
-    arguments += ["--min-agreement", "0.9"]
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from sparkq.cli import main; sys.exit(main(sys.argv[1:]))", "convert", "--config",
-         str(config), "--master", "local[2]", *arguments],
-        capture_output=True, text=True, timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout)
+    assert main(["convert", "--config", str(config), *arguments, "--min-agreement", "0.9"]) == 0
+    result = json.loads(capsys.readouterr().out)
     assert (result["recipe"], result["calibration_images"], result["float_layers"]) == ("static", 40, [])
     assert result["artifact_bytes"] < 0.5 * result["float_bytes"]

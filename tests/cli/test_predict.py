@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.artifact import ModelArtifact
 from sparkq.cli import main
+from sparkq.manifest import PROTOCOL
 from sparkq.prediction_columns import prediction_fields
 
 from .conftest import IMAGES, TRACEBACK, Command, tree
@@ -202,7 +203,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
         path.write_bytes(replace(artifact, payload=artifact.payload[:-1] + b"?").dumps())
     elif kind == "unknown_protocol":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("manifest.json", artifact.manifest.dumps().replace(b'"protocol": 2,', b'"protocol": 99,'))
+            archive.writestr("manifest.json", artifact.manifest.dumps().replace(f'"protocol": {PROTOCOL},'.encode(), b'"protocol": 99,'))
             archive.writestr("payload.pt", artifact.payload)
     else:
         path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])
@@ -212,7 +213,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
     ("kind", "words"),
     [
         ("truncated", ("spoiled.sparkq", "expected a .sparkq artifact", "Hint: copy the file again")),
-        ("unknown_protocol", ("spoiled.sparkq", "protocol 2", "99", "Hint: ")),
+        ("unknown_protocol", ("spoiled.sparkq", f"protocol {PROTOCOL}", "99", "Hint: ")),
         ("wrong_digest", ("spoiled.sparkq", "sha256", "Hint: ")),
         ("no_artifact", ("spoiled.sparkq", "expected a .sparkq artifact")),
         ("empty_file", ("spoiled.sparkq", "0 bytes")),

@@ -190,7 +190,7 @@ def _spoil(job: Path) -> None:
         ({"wieghts": "weights.pt"}, ("c.yaml", "'wieghts'", "did you mean 'weights'", "valid keys: ", "calibration")),
         ({"calibration": {"input": "photos", "imgs": 3}}, ("calibration", "'imgs'", "valid keys: input, images")),
         ({"model": None}, ("c.yaml", "'model'")),
-        ({"task": "detection"}, ("task", "classification", "'detection'")),
+        ({"task": "segmentation"}, ("task", "classification", "'segmentation'")),
         ({"calibration": {"input": "empty"}}, ("empty", "expected images")),
         ({"calibration": {"input": "absent"}}, ("absent", "no such path")),
         ({"calibration": {"input": "text"}}, ("calibration", "expected at least one image")),
@@ -232,29 +232,6 @@ def test_refused(
     after = {name: data for name, data in tree(job).items() if "__pycache__" not in name}
     assert after == before
     assert not (job / "out").exists()
-
-
-@pytest.mark.jvm
-def test_json_alone_on_standard_output(sparkq_process: Command, job: Path) -> None:
-    """Also when the user's model module prints, on import and when it is called, and Spark starts its own JVM."""
-    noise = textwrap.dedent('''
-        import os, subprocess
-        print("from the module")
-        os.write(1, b"from its C code\\n")
-        subprocess.run(["echo", "from its child"], check=True)
-
-        def noisy():
-            print("from the factory")
-            return DigitsNet()
-    ''')
-    (job / "nets.py").write_text(textwrap.dedent(NETS) + noise)
-    config = _config(job, _content(model="nets.py:noisy"))
-    found = sparkq_process("quantize", "--config", config, "--json", "--master", "local[1]")
-    assert found.code == 0, found.err
-    assert found.document["output"] == str(job / "out" / "digits.sparkq")
-    for source in ("the module", "its C code", "its child", "the factory"):
-        assert f"from {source}" in found.err
-    assert TRACEBACK not in found.err
 
 
 @pytest.mark.parametrize(("option", "value", "said"), [

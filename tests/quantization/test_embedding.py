@@ -197,7 +197,7 @@ def test_labels_and_evaluation_images_are_refused() -> None:
         sparkq.quantize(SmallNet(), calibration=noise(4), preprocess=SMALL, task="embedding", evaluation=noise(4))
     with pytest.raises(ConfigError, match="embedding_layer: expected it with task embedding"):
         sparkq.quantize(SmallNet(), calibration=noise(4), preprocess=SMALL, embedding_layer="conv2")
-    with pytest.raises(ConfigError, match="task: expected one of classification, embedding; got 'segmentation'"):
+    with pytest.raises(ConfigError, match="task: expected one of classification, embedding, detection; got 'segmentation'"):
         sparkq.quantize(SmallNet(), calibration=noise(4), preprocess=SMALL, task="segmentation")
 
 

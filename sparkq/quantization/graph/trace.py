@@ -9,7 +9,8 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.fx.passes.shape_prop import ShapeProp
 
-from sparkq.errors import ModelError, one_line
+from sparkq.error_text import one_line
+from sparkq.errors import ModelError
 from sparkq.exported import traceable
 
 __all__ = ["input_node", "module_of", "only_user", "propagate_shapes", "shape_of", "trace_float"]
