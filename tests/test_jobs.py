@@ -105,6 +105,6 @@ def test_benchmark(tmp_path: Path) -> None:
     }))
     result = _submit("benchmark.py", "--config", tmp_path / "benchmark.yaml", folder=tmp_path)
     assert [row["stage"] for row in result["pipeline"]] == ["decode", "preprocess", "inference", "spark"]
-    assert [(row["cores"], row["images"]) for row in result["scale"]] == [(1, [4, 16, 32, 64])]
+    assert [(row["cores"], row["images"]) for row in result["scale"]] == [(1, [2, 16, 32, 64])]
     assert all(seconds["rounds"] == 1 and seconds["median"] > 0 for row in result["scale"] for seconds in row["seconds"])
     assert result["model"]["int8_digest"] == artifact.digest

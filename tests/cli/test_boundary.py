@@ -118,8 +118,9 @@ def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(arguments)
         told = " ".join(capsys.readouterr().out.split())
-        for code in ("0 done", "1 expected", "2 wrong use", "3 unexpected", "4 all is committed", "75 another", "130 interrupted"):
+        for code in ("0 done", "1 expected", "2 wrong use", "3 unexpected", "4 all is committed", "75 another"):
             assert code in told
+        assert "130 interrupted" in told
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,8 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
         path.write_bytes(replace(artifact, payload=artifact.payload[:-1] + b"?").dumps())
     elif kind == "unknown_protocol":
         with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("manifest.json", artifact.manifest.dumps().replace(f'"protocol": {PROTOCOL},'.encode(), b'"protocol": 99,'))
+            manifest = artifact.manifest.dumps().replace(f'"protocol": {PROTOCOL},'.encode(), b'"protocol": 99,')
+            archive.writestr("manifest.json", manifest)
             archive.writestr("payload.pt", artifact.payload)
     else:
         path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])

@@ -24,7 +24,7 @@ from sparkq.quantization import quantize
 from sparkq.spark.calibration import spark_calibration
 from sparkq.spark.sources import read_images
 
-from .conftest import TRACEBACK, Command, tree
+from .conftest import Command, tree
 
 NETS = '''
     import torch
