@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from sparkq.errors import ModelError
 from sparkq.exported import load_pt2
 from sparkq.named_architectures import LIBRARIES, named_architecture
 from sparkq.onnx_import import load_onnx
+from sparkq.published_preprocess import PUBLISHED
 from sparkq.weights import load_weights, read_weights
 
 __all__ = ["load_float_model", "require_image_shape"]
@@ -83,8 +85,15 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
 def _without_boxes(model: nn.Module) -> nn.Module:
     """Of an SSD of torchvision's what can be traced; sparkq makes the boxes itself. Other models as they are."""
     if any(kind.__module__ == "torchvision.models.detection.ssd" and kind.__name__ == "SSD" for kind in type(model).__mro__):
-        width, height = model.transform.fixed_size  # type: ignore[union-attr, misc]
-        return SSDMaps(model, (int(height), int(width)))
+        transform: Any = model.transform
+        width, height = transform.fixed_size
+        maps = SSDMaps(model, (int(height), int(width)))
+        # GeneralizedRCNNTransform: every image to one size, whatever its shape.
+        setattr(maps, PUBLISHED, {
+            "architecture": type(model).__name__, "input_size": (3, int(height), int(width)), "crop_mode": "squash",
+            "interpolation": "bilinear", "mean": transform.image_mean, "std": transform.image_std,
+        })
+        return maps
     return model
 
 

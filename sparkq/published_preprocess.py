@@ -66,7 +66,8 @@ def _parsed(published: Mapping[str, Any]) -> PreprocessConfig:
     # timm.data.transforms_factory.transforms_imagenet_eval: the crop's size over its share, rounded down.
     size = published.get("resize_size") or (math.floor(height / share), math.floor(width / share))
     resize = ResizeConfig("squash", size) if mode == "squash" else ResizeConfig("shorter_side", size[0])
+    crop = None if resize.size == (height, width) else (height, width)
     return PreprocessConfig(
-        resize=resize, crop=(height, width), interpolation=interpolation, mean=tuple(published["mean"]),
+        resize=resize, crop=crop, interpolation=interpolation, mean=tuple(published["mean"]),
         std=tuple(published["std"]),
     )

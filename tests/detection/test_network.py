@@ -13,6 +13,7 @@ from sparkq.config import AnchorConfig, DetectionConfig, PreprocessConfig, Resiz
 from sparkq.detection.network import DetectionOutputs, SSDMaps, anchored, class_count
 from sparkq.errors import ConfigError, ModelError
 from sparkq.float_model import load_float_model
+from sparkq.published_preprocess import published_preprocess
 from sparkq.quantization.embedding import task_model
 from sparkq.quantization.graph.trace import trace_float
 
@@ -118,5 +119,7 @@ def test_torchvisions_ssdlite_is_its_heads_and_anchors() -> None:
         outputs = DetectionOutputs(model)(torch.zeros(1, 3, 320, 320))
         heads = model.offsets[0](next(iter(model.backbone(torch.zeros(1, 3, 320, 320)).values())))
     assert class_count(model.anchors, outputs.shape[1]) == 91
+    squashed = PreprocessConfig(resize=ResizeConfig("squash", 320), mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert published_preprocess(model) == squashed
     expected = heads.permute(0, 2, 3, 1).reshape(-1, 4)
     np.testing.assert_array_equal(outputs[0, 3234 * 91:].reshape(-1, 4)[: len(expected)].numpy(), expected.numpy())
