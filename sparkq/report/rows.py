@@ -226,11 +226,12 @@ def _norms(vectors: pa.ListArray) -> npt.NDArray[np.float64]:
 
 def _best(kept: pa.Table | None, rows: pa.Table, order: list[tuple[str, str]]) -> pa.Table:
     """The first rows in that order of those kept and new ones, whatever the order in which they come."""
-    chosen = rows.take(pc.select_k_unstable(rows, PICTURES, order)) if len(rows) else rows
+    # Not `select_k_unstable`: in pyarrow 23 it leaves out rows whose key is null, in 26 it does not.
+    chosen = rows.take(pc.sort_indices(rows, order)[:PICTURES])
     if kept is None:
         return chosen
     both = pa.concat_tables([kept, chosen])
-    return both.take(pc.select_k_unstable(both, PICTURES, order)) if len(both) else both
+    return both.take(pc.sort_indices(both, order)[:PICTURES])
 
 
 def _picked(table: pa.Table | None) -> tuple[PickedRow, ...]:
