@@ -10,8 +10,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from pyspark import SparkContext
 
@@ -29,7 +30,8 @@ _PATIENCE_SECONDS = 30.0
 Result = TypeVar("Result")
 
 
-class Answer(NamedTuple, Generic[Result]):
+@dataclass(frozen=True)
+class Answer(Generic[Result]):
     """What one executor answered."""
 
     executor: str
