@@ -50,7 +50,8 @@ def growing_histogram(before: Histogram | None, values: npt.NDArray[np.float64])
     values = values[np.isfinite(values)]
     largest = float(values.max(initial=0.0))
     if before is None:
-        high = 2.0 ** np.ceil(np.log2(largest)) if largest > 0 else 1.0
+        # Of denormal numbers bins would have no width.
+        high = 2.0 ** max(np.ceil(np.log2(largest)), -900.0) if largest > 0 else 1.0
         before = Histogram(np.zeros(_GROWING_BINS, np.int64), 0.0, float(high))
     while largest > before.high:
         merged = before.counts.reshape(-1, 2).sum(axis=1)

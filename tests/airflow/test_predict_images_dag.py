@@ -1,6 +1,7 @@
 """``jobs/airflow``: a real Airflow runs the DAGs, a real spark-submit the job; EMR and S3 are moto's, on loopback."""
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -260,9 +261,11 @@ def waited(happened: Callable[[], object], servers: list[Any]) -> None:
 
 def driver_of(run_id: str) -> int:
     """The process of spark-submit: Java, with the run id among its arguments."""
-    found = [
-        int(path.parent.name) for path in Path("/proc").glob("[0-9]*/cmdline")
-        if {b"org.apache.spark.deploy.SparkSubmit", run_id.encode()} <= set(path.read_bytes().split(b"\0"))
-    ]
-    assert len(found) == 1
-    return found[0]
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if {b"org.apache.spark.deploy.SparkSubmit", run_id.encode()} <= set((path / "cmdline").read_bytes().split(b"\0")):
+                parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+    # A child that has not called exec yet still looks like it.
+    (driver,) = (process for process, parent in parents.items() if parent not in parents)
+    return driver

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sparkq.report.histogram import Histogram, growing_histogram, share_histogram
 
 
 @given(st.lists(st.lists(st.floats(0, 1e6), max_size=20), min_size=1, max_size=6))
+@example([[5e-324]])
 def test_growing(pieces: list[list[float]]) -> None:
     """No value is lost, each lies in its bin, and the range ends at most at twice the largest."""
     histogram = None
