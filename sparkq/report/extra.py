@@ -6,7 +6,7 @@ import importlib
 from sparkq.errors import ConfigError
 from sparkq.storage import shown
 
-__all__ = ["check_report"]
+__all__ = ["check_name", "check_report"]
 
 
 def check_report(path: str) -> None:
@@ -17,11 +17,16 @@ def check_report(path: str) -> None:
     ConfigError
         If not.
     """
-    if not path.lower().endswith((".html", ".htm")):
-        raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")
+    check_name(path)
     try:
         importlib.import_module("matplotlib")
     except ImportError as error:
         raise ConfigError(
             f"report {shown(path)}: expected the package matplotlib; got {error}.", hint="pip install 'sparkq[report]'.",
         ) from error
+
+
+def check_name(path: str) -> None:
+    """Raise `ConfigError` unless `path` is that of a page."""
+    if not path.lower().endswith((".html", ".htm")):
+        raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")

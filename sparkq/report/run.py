@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sparkq.errors import ConfigError
 from sparkq.fact_table import fact_table
 from sparkq.report.committed import find_run
+from sparkq.report.extra import check_name
 from sparkq.report.rows import measure_rows
 from sparkq.report.run_page import render_run_report
 from sparkq.report.run_summary import RunSummary
@@ -95,8 +96,7 @@ def check_place(path: str, output: str) -> None:
     ConfigError
         If not.
     """
-    if not path.lower().endswith((".html", ".htm")):
-        raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")
+    check_name(path)
     if f"{_spelled(path)}/".startswith(f"{_spelled(output)}/"):
         raise ConfigError(
             f"report {shown(path)}: expected a place outside of {shown(output)}, whose readers would take it for data.",
