@@ -36,6 +36,7 @@ __all__ = [
     "ModelError",
     "RunTakenError",
     "SparkqError",
+    "one_line",
 ]
 
 
@@ -89,7 +90,7 @@ class GateError(SparkqError):
     ----------
     message, hint
         As of `SparkqError`.
-    attempts : tuple of sparkq.gate.Attempt
+    attempts : tuple of sparkq.quantization.gate.GateAttempt
         What was tried.
     """
 
@@ -148,7 +149,7 @@ class ImageError(SparkqError):
     Parameters
     ----------
     code : str
-        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images`.
+        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images.decode`.
     message : str
         The row's ``error_message``.
     """
@@ -159,3 +160,8 @@ class ImageError(SparkqError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageError, (self.code, self.message)
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and text of an error of another library, in one line of at most 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -8,6 +8,6 @@
 """
 from __future__ import annotations
 
-from sparkq.spark.transformer import ImageClassifier, ImageDetector, ImageEmbedder
+from sparkq.spark.ml.transformer import ImageClassifier, ImageDetector, ImageEmbedder
 
 __all__ = ["ImageClassifier", "ImageDetector", "ImageEmbedder"]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from java_start import start_java_fast
+
+from tests import ROOT
+from tests.java_start import start_java_fast
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -18,7 +20,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # One of two processes on two cores.
     torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 

@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.digits import PREPROCESS as DIGITS_PREPROCESS
-from sparkq.digits import Digits, DigitsNet, load_digits, train_digits_net
-from sparkq.float_model import load_float_model
+from sparkq.demo.digits import PREPROCESS as DIGITS_PREPROCESS
+from sparkq.demo.digits import Digits, DigitsNet, load_digits, train_digits_net
+from sparkq.float_models.load import load_float_model
 from sparkq.quantization import quantize
 
 # A Python worker computes with one thread, and other test processes want the other cores.

@@ -7,7 +7,8 @@ import struct
 
 import numpy as np
 from PIL import Image, ImageCms
-from pictures import encode, png_chunk, quadrants, texture, tiff
+
+from tests.pictures import encode, png_chunk, quadrants, texture, tiff
 
 MAX_IMAGE_PIXELS = 1_000_000
 """Of the tests over this corpus; its bombs have more."""

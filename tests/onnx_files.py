@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, fx, nn
 
-from sparkq.onnx_import import load_onnx
+from sparkq.float_models.onnx import load_onnx
 
 FLOAT = TensorProto.FLOAT
 RANDOM = np.random.default_rng(7)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sparkq.artifact import ModelArtifact, sha256_digest
-from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
+from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationProfile
+from sparkq.artifact.file import ModelArtifact, sha256_digest
+from sparkq.artifact.manifest import Golden, Manifest
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.manifest import Golden, Manifest
 
 PROFILE = CalibrationProfile(
     images=7, activations=(ActivationProfile("conv1", -1.5, 2.25, 0.0125, 0.003), ActivationProfile("add_0", 0.0, 6.0, 0.0, 0.0)),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparkq.config import AnchorConfig, PreprocessConfig, ResizeConfig
-from sparkq.detection.boxes import anchor_boxes, encode_boxes, overlaps
+from sparkq.model_tasks.detection.boxes import anchor_boxes, encode_boxes, overlaps
 
 NAMES = ("background", "rectangle", "circle", "triangle")
 INPUT = 96

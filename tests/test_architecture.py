@@ -1,4 +1,4 @@
-"""The rooms of DESIGN: imports point one way, heavy packages stay where they belong, modules stay small."""
+"""Driver and worker share formats only, imports point one way, heavy packages stay where they belong, modules stay small."""
 from __future__ import annotations
 
 import ast
@@ -11,34 +11,15 @@ from pathlib import Path
 import pytest
 
 import sparkq
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FACADE = "sparkq"
 
-# Room to rank. A package's rank holds for all modules in it. A new module needs a line here (or a package that has one).
-RANKS = {
-    "sparkq.error_text": 0, "sparkq.errors": 0, "sparkq.version": 0,
-    "sparkq.config": 1, "sparkq.config_parsing": 1, "sparkq.node": 1, "sparkq.ranking": 1, "sparkq.sqnr": 1, "sparkq.storage": 1,
-    "sparkq.decode_memory": 1, "sparkq.fact_table": 1, "sparkq.prefetching": 1,
-    "sparkq.artifact": 2, "sparkq.calibration_profile": 2, "sparkq.drawing": 2, "sparkq.images": 2, "sparkq.labels": 2,
-    "sparkq.manifest": 2, "sparkq.model_facts": 2, "sparkq.payload_coding": 2, "sparkq.preprocess": 2, "sparkq.reading": 2,
-    "sparkq.task_times": 2,
-    "sparkq.detection": 3, "sparkq.exported": 3, "sparkq.float_model": 3, "sparkq.graph_building": 3,
-    "sparkq.named_architectures": 3, "sparkq.onnx_import": 3, "sparkq.published_preprocess": 3, "sparkq.tasks": 3,
-    "sparkq.weights": 3,
-    "sparkq.engines": 4, "sparkq.quantization": 4,
-    "sparkq.predictor": 5,
-    "sparkq.decoding": 6,
-    "sparkq.engine_choice": 6, "sparkq.engine_measuring": 6, "sparkq.observed_model_cache": 6, "sparkq.predictor_cache": 6,
-    "sparkq.detection_evaluation": 7, "sparkq.digits": 7, "sparkq.drift": 7, "sparkq.drift_partition": 7, "sparkq.gate": 7,
-    "sparkq.evaluation": 7,
-    "sparkq.node_report": 7, "sparkq.partition": 7, "sparkq.planning": 7, "sparkq.prediction_columns": 7,
-    "sparkq.spark": 8,
-    "sparkq.benchmark": 9, "sparkq.ml": 9, "sparkq.predicting": 9, "sparkq.quantizing": 9, "sparkq.report": 9,
-    "sparkq.cli": 10,
-    "jobs": 11,
-}
-TORCH_FREE_RANK = 2
+FORMATS_AND_WORKER = ("artifact", "runs", "images", "model_tasks", "metrics", "engines", "worker")
+"""The file formats, and all that runs in a Python worker."""
+DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli")
+WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "errors", "storage", "version")
+"""Files, configs and pixels: what a driver checks before it starts anything."""
 
 
 def module_name(path: Path) -> str:
@@ -89,41 +70,64 @@ def top_level_packages(module: str) -> frozenset[str]:
     return frozenset(source.split(".")[0] for source, _ in imports_in(parsed(module), module))
 
 
-def rank(module: str) -> int:
-    """Rank of the room that it stands in."""
-    return max(number for room, number in RANKS.items() if f"{module}.".startswith(f"{room}."))
+def room(module: str) -> str:
+    """The package below ``sparkq`` that it stands in, or its own name."""
+    return (module.split(".") + [""])[1] if module.startswith("sparkq.") else module
 
 
-def test_every_module_stands_in_a_room_and_every_import_is_known() -> None:
-    """A module that nobody gave a rank, or an import that names no file, would escape the tests below."""
-    rooms = tuple(f"{room}." for room in RANKS)
-    assert [module for module in MODULES if module != FACADE and not f"{module}.".startswith(rooms)] == []
+def test_driver_and_worker_share_formats_only() -> None:
+    """What runs in a Python worker, and the formats, import nothing of the driver's packages."""
+    assert set(FORMATS_AND_WORKER + DRIVER) <= {room(module) for module in MODULES}
+    assert {
+        (module, target) for module in MODULES if room(module) in FORMATS_AND_WORKER
+        for target in project_imports(module) if room(target) in DRIVER
+    } == set()
+
+
+def test_every_import_is_known() -> None:
+    """An import that names no file would escape the tests here."""
     assert {target for module in MODULES for target in project_imports(module)} <= set(MODULES)
     assert len(MODULES) > 40 and sum(len(project_imports(module)) for module in MODULES) > 100
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module != FACADE])
-def test_a_module_imports_only_from_lower_or_equal_ranks(module: str) -> None:
-    """Wherever the import stands: no import inside a function dodges this."""
-    upward = {target for target in project_imports(module) - {FACADE} if rank(target) > rank(module)}
-    assert not upward, f"{module} (rank {rank(module)}) imports upward"
+def assert_no_circle(arrows: dict[str, set[str]]) -> None:
+    """Taking away what points at nothing that is left takes away everything."""
+    left = {name: targets - {name} for name, targets in arrows.items()}
+    while free := {name for name, targets in left.items() if not targets & set(left)}:
+        left = {name: targets for name, targets in left.items() if name not in free}
+    assert left == {}
 
 
-def test_there_is_no_cycle() -> None:
-    """Also among modules of one rank: taking away what imports nothing that is left takes away everything."""
-    left = {module: set(project_imports(module)) - {module, FACADE} for module in MODULES if module != FACADE}
-    # To import a module is to import the packages that it stands in.
-    for module in left:
-        left[module] |= {
-            package for target in left[module] for package in left
+def test_there_is_no_circle_of_modules() -> None:
+    """To import a module is to import the packages that it stands in."""
+    arrows = {module: set(project_imports(module)) - {FACADE} for module in MODULES if module != FACADE}
+    for module, targets in arrows.items():
+        targets |= {
+            package for target in targets for package in arrows
             if target.startswith(f"{package}.") and not f"{module}.".startswith(f"{package}.")
         }
-    while True:
-        free = {module for module, targets in left.items() if not targets & set(left)}
-        if not free:
-            break
-        left = {module: targets for module, targets in left.items() if module not in free}
-    assert left == {}
+    assert_no_circle(arrows)
+
+
+@pytest.mark.parametrize("folder", sorted({module for module in MODULES if MODULES[module].name == "__init__.py"}))
+def test_there_is_no_circle_of_packages(folder: str) -> None:
+    """Neither among the rooms of the project, nor among the packages in one of them."""
+    depth = folder.count(".") + 1
+
+    def part(module: str) -> str | None:
+        """The package directly in `folder` that a module stands in; the modules loose in it belong to none."""
+        if not module.startswith(f"{folder}.") or module == folder:
+            return None
+        package = ".".join(module.split(".")[: depth + 1])
+        return package if folder == FACADE or package != module or MODULES[module].name == "__init__.py" else None
+
+    arrows: dict[str, set[str]] = {}
+    for module in MODULES:
+        source = part(module)
+        if source is not None:
+            targets = {part(target) for target in project_imports(module)}
+            arrows.setdefault(source, set()).update(target for target in targets if target is not None)
+    assert_no_circle(arrows)
 
 
 def test_quantization_and_engines_meet_only_in_the_artifact() -> None:
@@ -155,10 +159,10 @@ def test_only_the_spark_room_imports_pyspark() -> None:
     assert users and {module for module in users if not module.startswith("sparkq.spark.")} == set()
 
 
-def test_the_low_rooms_know_no_torch() -> None:
-    """Files, configs and pixels: what a driver checks before it starts anything."""
-    low = {module for module in MODULES if module != FACADE and rank(module) <= TORCH_FREE_RANK}
-    assert len(low) >= 10
+def test_formats_and_configs_know_no_torch() -> None:
+    """Drivers read them before they know whether torch is needed."""
+    low = {module for module in MODULES if room(module) in WITHOUT_TORCH}
+    assert {room(module) for module in low} == set(WITHOUT_TORCH)
     assert {module for module in low if {"torch", "torchvision", "timm"} & top_level_packages(module)} == set()
 
 

@@ -10,7 +10,7 @@ import pytest
 import sparkq.errors
 from sparkq.errors import ConfigError, ImageError, InputError, SparkqError
 
-KINDS = [getattr(sparkq.errors, name) for name in sparkq.errors.__all__]
+KINDS = [getattr(sparkq.errors, name) for name in sparkq.errors.__all__ if name.endswith("Error")]
 
 
 def drawn_tree() -> dict[str, str]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from java_start import clean_environment
-from models import digit_files, digits, digits_net
-from onnx_files import export
 from pyspark.sql import SparkSession, functions
 from safetensors.torch import save_file
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import ROOT
+from tests.java_start import clean_environment
+from tests.models import digit_files, digits, digits_net
+from tests.onnx_files import export
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STAND_INS = {
     "timm:resnet50": "model.py:resnet50", "s3://lake/sample": "{home}/photos", "s3://lake/": "{home}/", "s3://models/": "{home}/",
@@ -27,7 +28,7 @@ STAND_INS = {
 """A network that needs a minute less, files of this machine, the size of its images."""
 
 FACTORY = """
-from sparkq.digits import DigitsNet
+from sparkq.demo.digits import DigitsNet
 
 
 def resnet50():

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local_s3 import BUCKET, LocalS3, local_s3
 
 from sparkq.errors import InputError
 from sparkq.storage import is_uri, read_file, shown, write_file
+from tests.local_s3 import BUCKET, LocalS3, local_s3
 
 
 @pytest.fixture(scope="module")

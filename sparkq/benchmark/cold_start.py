@@ -77,8 +77,8 @@ def _measure(artifact_path: str, engine: str, batch_size: int) -> ColdStart:
     started = time.perf_counter()
     import numpy as np
 
-    from sparkq.artifact import ModelArtifact
-    from sparkq.predictor import Predictor
+    from sparkq.artifact.file import ModelArtifact
+    from sparkq.worker.predictor import Predictor
 
     imported = time.perf_counter()
     artifact = ModelArtifact.load(artifact_path)

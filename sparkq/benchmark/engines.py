@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.benchmark.subject import Subject
 from sparkq.benchmark.timing import Latency, Passes, Spread, interleaved, latency_of, passes, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
 from sparkq.engines import fitting_engines
 from sparkq.errors import EngineError
-from sparkq.predictor import Predictor
 from sparkq.quantization.normalization import normalize
+from sparkq.worker.predictor import Predictor
 
 __all__ = ["EAGER", "EngineRow", "fastest_int8", "measure_engines"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from sparkq.benchmark.photos import linked_folder
 from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, spread_of
 from sparkq.errors import EngineError, SparkqError
-from sparkq.spark.job_process import JobRequest, JobTimes
+from sparkq.spark.benchmark.job_process import JobRequest, JobTimes
 
 __all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
 
@@ -28,7 +28,7 @@ DELAYED = "sparkq_50ms_reads"
 """sparkq, with so much latency before every read."""
 
 _MODULES = {PLAIN: "sparkq.benchmark.plain_loop"}
-_SPARK_MODULE = "sparkq.spark.job_process"
+_SPARK_MODULE = "sparkq.spark.benchmark.job_process"
 _SMALL_IMAGES_PER_CORE = 2
 _TIMEOUT_SECONDS = 3600
 

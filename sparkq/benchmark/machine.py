@@ -5,7 +5,7 @@ import importlib.metadata
 import os
 from typing import Any
 
-from sparkq.node import available_cores, describe_node, instruction_sets
+from sparkq.engines.node import available_cores, describe_node, instruction_sets
 from sparkq.version import __version__
 
 __all__ = ["describe_machine"]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.benchmark.job import SPARKQ, Jobs, marginal_speed
 from sparkq.benchmark.timing import Spread, interleaved, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
-from sparkq.images import open_image
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.images.decode import open_image
+from sparkq.images.preprocess import preprocess_content
+from sparkq.worker.predictor import Predictor
 
 __all__ = ["STAGES", "Stage", "measure_pipeline", "preprocessed"]
 

@@ -1,6 +1,7 @@
 """Decode plus inference in plain Python loops, as many processes as the job has workers: the most that a job can reach.
 
-Run as ``python -m sparkq.benchmark.plain_loop REQUEST.json RESULT.json``, as `sparkq.spark.job_process` is. It reads the same
+Run as ``python -m sparkq.benchmark.plain_loop REQUEST.json RESULT.json``, as
+`sparkq.spark.benchmark.job_process` is. It reads the same
 files with the same decoder and engine, and neither keeps nor writes anything.
 """
 from __future__ import annotations
@@ -16,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sparkq.artifact import ModelArtifact
-from sparkq.config_parsing import parse_config
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
-from sparkq.spark.job_process import JobRequest, JobTimes
+from sparkq.artifact.file import ModelArtifact
+from sparkq.config.parsing import parse_config
+from sparkq.images.preprocess import preprocess_content
+from sparkq.spark.benchmark.job_process import JobRequest, JobTimes
+from sparkq.worker.predictor import Predictor
 
 __all__ = ["run_loops"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from sparkq.config_parsing import parse_config
+from sparkq.config.parsing import parse_config
 from sparkq.errors import ConfigError
 from sparkq.storage import read_file
 

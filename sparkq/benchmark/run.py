@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.benchmark.cold_start import measure_cold_start
 from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_engines
 from sparkq.benchmark.job import DELAYED, PEERS, PLAIN, SPARKQ, JobRow, Jobs, measure_jobs
@@ -21,7 +21,7 @@ from sparkq.benchmark.prices import PriceList, cost_rows
 from sparkq.benchmark.scaling import measure_scale, steps_of_cores
 from sparkq.benchmark.subject import Subject
 from sparkq.engines import engine_for, fitting_engines
-from sparkq.spark.job_process import JobRequest
+from sparkq.spark.benchmark.job_process import JobRequest
 
 __all__ = ["PARTS", "Plan", "run_benchmark"]
 

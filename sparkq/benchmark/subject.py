@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sparkq.artifact import ModelArtifact
-from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
-from sparkq.float_model import load_float_model
-from sparkq.node import has_vnni
+from sparkq.artifact.file import ModelArtifact
+from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.engines.node import has_vnni
+from sparkq.float_models.load import load_float_model
 from sparkq.quantization import quantize
-from sparkq.quantization.calibration import calibration_set
-from sparkq.quantization.embedding import task_model
+from sparkq.quantization.calibration.image_set import calibration_set
 from sparkq.quantization.normalization import normalize
+from sparkq.quantization.task_model import task_model
 
 __all__ = ["Subject", "load_subject", "settle_batch_norms"]
 
@@ -58,7 +58,7 @@ def load_subject(
     Parameters
     ----------
     spec : str
-        ``FILE.sparkq``, or a float model as for `sparkq.float_model.load_float_model`, which is quantized here, ungated.
+        ``FILE.sparkq``, or a float model as for `sparkq.float_models.load.load_float_model`, which is quantized here, ungated.
     weights : str, optional
         Of the float model.
     float_model : str, optional
@@ -81,7 +81,7 @@ def load_subject(
             model = load_float_model(source, weights)
         if _is_random(source, weights):
             settle_batch_norms(model, calibration, preprocess)
-        model, task = task_model(model, TaskConfig() if given is None else given.manifest.task_config, preprocess)
+        model, task = task_model(model, ModelTaskConfig() if given is None else given.manifest.model_task_config, preprocess)
         floating = quantize(
             model, calibration=calibration[:1], preprocess=preprocess, config=QuantizationConfig(recipe="none"), name=name,
             task=task,

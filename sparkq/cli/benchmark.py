@@ -11,7 +11,7 @@ from sparkq.cli.command import Command
 from sparkq.config import PreprocessConfig, ResizeConfig, check_choice
 from sparkq.config.checks import check_positive
 from sparkq.config.inference import ENGINES
-from sparkq.config_parsing import path_field, spec_field
+from sparkq.config.parsing import path_field, spec_field
 from sparkq.errors import ConfigError
 from sparkq.storage import write_file
 
@@ -120,9 +120,9 @@ class BenchmarkOptions:
 
     def plan(self) -> Plan:
         """What is measured, checked; reads the prices."""
-        from sparkq.node import available_cores
         from sparkq.benchmark.prices import read_prices
         from sparkq.benchmark.run import Plan
+        from sparkq.engines.node import available_cores
 
         return Plan(
             parts=tuple(map(str, _listed(self.parts))), batch_sizes=tuple(int(size) for size in _listed(self.batch_sizes)),
@@ -148,7 +148,7 @@ def _run(options: BenchmarkOptions) -> dict[str, Any]:
     from sparkq.benchmark.run import run_benchmark
     from sparkq.benchmark.subject import load_subject
     from sparkq.benchmark.table import benchmark_table
-    from sparkq.spark.profiling import require_pyinstrument
+    from sparkq.spark.benchmark.profiling import require_pyinstrument
 
     plan = options.plan()
     if options.plot is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sparkq.cli.artifacts import ArtifactOptions, make_artifact, show_artifact
+from sparkq.cli.artifacts import show_artifact
 from sparkq.cli.command import Command
-from sparkq.config import CalibrationConfig, QuantizationConfig
-from sparkq.config_parsing import FILE_SPECS
+from sparkq.config import ArtifactJob, CalibrationConfig, QuantizationConfig
+from sparkq.config.parsing import FILE_SPECS
 from sparkq.errors import ConfigError
 from sparkq.storage import shown
+from sparkq.workflows.make_artifact import make_artifact
 
 __all__ = ["COMMAND", "ConvertOptions"]
 
@@ -17,7 +18,7 @@ _WITHOUT_CALIBRATION = ("none", "dynamic")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertOptions(ArtifactOptions):
+class ConvertOptions(ArtifactJob):
     """Options of ``sparkq convert``; a config file of ``sparkq quantize`` serves as well.
 
     Parameters

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
 from sparkq.config import PredictionJob, QuantizationConfig
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from sparkq.artifact import ModelArtifact
-    from sparkq.digits import Digits
+    from sparkq.artifact.file import ModelArtifact
+    from sparkq.demo.digits import Digits
 
 __all__ = ["COMMAND", "DemoOptions"]
 
@@ -39,12 +39,12 @@ class DemoOptions:
 
 
 def _run(options: DemoOptions) -> dict[str, Any]:
-    from sparkq.digits import load_digits, train_digits_net, write_images
-    from sparkq.predicting import run_prediction_job
-    from sparkq.report.run import RunReport
-    from sparkq.spark.evaluation import evaluate
-    from sparkq.spark.session import session_for
-    from sparkq.spark.sources import read_images
+    from sparkq.demo.digits import load_digits, train_digits_net, write_images
+    from sparkq.report.run.run import RunReport
+    from sparkq.spark.evaluation.evaluate import evaluate
+    from sparkq.spark.input.sources import read_images
+    from sparkq.spark.session.session import session_for
+    from sparkq.workflows.predict import run_prediction_job
 
     folder = Path(options.output).absolute()
     training, held_out = load_digits()
@@ -75,8 +75,8 @@ def _run(options: DemoOptions) -> dict[str, Any]:
 
 def _artifacts(model: nn.Module, training: Digits) -> tuple[ModelArtifact, ModelArtifact]:
     """INT8, through the gate, and float."""
-    from sparkq.digits import PREPROCESS
-    from sparkq.quantizing import quantize
+    from sparkq.demo.digits import PREPROCESS
+    from sparkq.workflows.quantize import quantize
 
     names = [str(digit) for digit in range(10)]
     int8, float32 = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from sparkq.cli.command import Command
 from sparkq.config import ENGINES, check_choice
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError, EngineError, SparkqError
 from sparkq.storage import shown
 
@@ -43,12 +43,12 @@ class DoctorOptions:
 
 
 def _run(options: DoctorOptions) -> dict[str, Any]:
-    from sparkq.artifact import ModelArtifact
-    from sparkq.node_report import mixed_instruction_sets
+    from sparkq.artifact.file import ModelArtifact
     from sparkq.planning.cluster import asked_executors
-    from sparkq.spark.doctor import examine_executors
-    from sparkq.spark.executors import registered_executors, settings_of
-    from sparkq.spark.session import session_for
+    from sparkq.spark.cluster.doctor import examine_executors
+    from sparkq.spark.cluster.executors import registered_executors, settings_of
+    from sparkq.spark.session.session import session_for
+    from sparkq.worker.node_report import mixed_instruction_sets
 
     artifact = None if options.model is None else ModelArtifact.load(options.model)
     with session_for(options.master) as spark:
@@ -68,7 +68,7 @@ def _run(options: DoctorOptions) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> str:
-    from sparkq.node_report import isa_of
+    from sparkq.worker.node_report import isa_of
 
     header = f"{'host':24} {'instruction sets':28} {'cores':>5} {'torch':14} {'load':>7} {'golden':>8}  engines"
     lines = [header]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
 from sparkq.config import AUTO, InferenceConfig, QuantizationConfig
-from sparkq.config_parsing import path_field, spec_field
+from sparkq.config.parsing import path_field, spec_field
 from sparkq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sparkq.artifact import ModelArtifact
+    from sparkq.artifact.file import ModelArtifact
 
 __all__ = ["COMMAND", "EvaluateOptions"]
 
@@ -73,12 +73,12 @@ class EvaluateOptions:
 
 
 def _run(options: EvaluateOptions) -> dict[str, Any]:
-    from sparkq.artifact import ModelArtifact
+    from sparkq.artifact.file import ModelArtifact
     from sparkq.engines import engine_for
-    from sparkq.spark.nodes import settle
-    from sparkq.spark.planning import with_planned_partitions
-    from sparkq.spark.session import session_for
-    from sparkq.spark.sources import count_images, read_images
+    from sparkq.spark.cluster.nodes import settle
+    from sparkq.spark.input.sources import count_images, read_images
+    from sparkq.spark.predict.planning import with_planned_partitions
+    from sparkq.spark.session.session import session_for
 
     artifact = ModelArtifact.load(options.model)
     config = options.inference()
@@ -118,8 +118,8 @@ def _require_fitting(options: EvaluateOptions, artifact: ModelArtifact) -> None:
 def _measured(
     images: Any, artifact: ModelArtifact, reference: ModelArtifact | None, options: EvaluateOptions, config: InferenceConfig,
 ) -> dict[str, Any]:
-    from sparkq.spark.detection_evaluation import evaluate_detections
-    from sparkq.spark.evaluation import compare_embeddings, evaluate
+    from sparkq.spark.evaluation.evaluate import compare_embeddings, evaluate
+    from sparkq.spark.evaluation.evaluate_boxes import evaluate_detections
 
     if options.labels is None:
         assert reference is not None
@@ -140,13 +140,13 @@ def _measured(
 
 def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelArtifact:
     """The float model, packed as the INT8 one is: same preprocessing, same way to the workers."""
-    from sparkq.float_model import load_float_model
+    from sparkq.float_models.load import load_float_model
     from sparkq.quantization import quantize
-    from sparkq.quantization.embedding import task_model
+    from sparkq.quantization.task_model import task_model
 
     manifest = artifact.manifest
     model = load_float_model(str(options.float_model), options.weights)
-    model, task = task_model(model, manifest.task_config, manifest.preprocess)
+    model, task = task_model(model, manifest.model_task_config, manifest.preprocess)
     return quantize(
         model, calibration=[manifest.golden.input(manifest.input_size)], preprocess=manifest.preprocess, labels=manifest.labels,
         config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)", task=task,

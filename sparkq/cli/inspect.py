@@ -4,9 +4,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.cli.command import Command
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.storage import read_file, shown
 
 __all__ = ["COMMAND", "InspectOptions"]

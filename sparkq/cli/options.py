@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sparkq.cli.completion import offer
-from sparkq.config_parsing import FILE_SPECS, nested_type, parse_config
+from sparkq.config.parsing import FILE_SPECS, nested_type, parse_config
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
 

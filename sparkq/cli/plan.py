@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from sparkq.cli.command import Command
 from sparkq.config import INPUT_FORMATS, READS, InferenceConfig, check_choice
 from sparkq.config.checks import check_positive
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
-    from sparkq.spark.forecast import Forecast
+    from sparkq.spark.predict.forecast import Forecast
 
 __all__ = ["COMMAND", "PlanOptions"]
 
@@ -82,13 +82,13 @@ class PlanOptions:
 
 
 def _run(options: PlanOptions) -> dict[str, Any]:
-    from sparkq.artifact import ModelArtifact
+    from sparkq.artifact.file import ModelArtifact
     from sparkq.planning.instances import instance_named
-    from sparkq.spark.forecast import forecast_job
-    from sparkq.spark.schemas import find_uri_column
-    from sparkq.spark.session import session_for
-    from sparkq.spark.sources import read_images
-    from sparkq.spark.worker_reads import choose_reads
+    from sparkq.spark.input.columns import find_uri_column
+    from sparkq.spark.input.sources import read_images
+    from sparkq.spark.input.worker_reads import choose_reads
+    from sparkq.spark.predict.forecast import forecast_job
+    from sparkq.spark.session.session import session_for
 
     artifact = ModelArtifact.load(options.model)
     instance = None if options.instance is None else instance_named(options.instance)

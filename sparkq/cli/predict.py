@@ -28,8 +28,8 @@ class PredictOptions(PredictionJob):
 
 
 def _run(options: PredictOptions) -> dict[str, Any]:
-    from sparkq.predicting import run_prediction_job
-    from sparkq.spark.session import session_for
+    from sparkq.spark.session.session import session_for
+    from sparkq.workflows.predict import run_prediction_job
 
     # Spark's own bar counts tasks, and would write over ours.
     with session_for(options.master, console_progress=False) as spark:

@@ -4,15 +4,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sparkq.cli.artifacts import ArtifactOptions, make_artifact, show_artifact
+from sparkq.cli.artifacts import show_artifact
 from sparkq.cli.command import Command
-from sparkq.config import CalibrationConfig, QuantizationConfig
+from sparkq.config import ArtifactJob, CalibrationConfig, QuantizationConfig
+from sparkq.workflows.make_artifact import make_artifact
 
 __all__ = ["COMMAND", "QuantizeOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeOptions(ArtifactOptions):
+class QuantizeOptions(ArtifactJob):
     """Options of ``sparkq quantize``.
 
     Parameters

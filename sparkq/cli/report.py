@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparkq.cli.command import Command
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.storage import shown
 
 __all__ = ["COMMAND", "ReportOptions"]
@@ -35,7 +35,7 @@ class ReportOptions:
 
 
 def _run(options: ReportOptions) -> dict[str, Any]:
-    from sparkq.report.run import RunReport, check_place
+    from sparkq.report.run.run import RunReport, check_place
 
     check_place(options.output, options.predictions)
     report = RunReport.load(options.predictions, run_id=options.run_id)

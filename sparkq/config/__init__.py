@@ -1,8 +1,9 @@
 """What a user can set, as frozen dataclasses that check themselves.
 
 Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when the object is made, on the driver, before
-any work starts. `sparkq.config_parsing` makes them from YAML mappings and refuses unknown keys.
+any work starts. `sparkq.config.parsing` makes them from YAML mappings and refuses unknown keys.
 """
+from sparkq.config.artifact_job import ArtifactJob
 from sparkq.config.checks import check_choice, check_run_id, check_share
 from sparkq.config.detection import AnchorConfig, DetectionConfig
 from sparkq.config.inference import (
@@ -15,10 +16,10 @@ from sparkq.config.inference import (
     READS,
     InferenceConfig,
 )
+from sparkq.config.model_task import MODEL_TASKS, ModelTaskConfig
 from sparkq.config.prediction_job import PredictionJob
 from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
 from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
-from sparkq.config.task import TASKS, TaskConfig
 
 __all__ = [
     "AUTO",
@@ -28,8 +29,9 @@ __all__ = [
     "ENGINES",
     "INPUT_FORMATS",
     "READS",
-    "TASKS",
+    "MODEL_TASKS",
     "AnchorConfig",
+    "ArtifactJob",
     "CalibrationConfig",
     "DetectionConfig",
     "InferenceConfig",
@@ -37,7 +39,7 @@ __all__ = [
     "PreprocessConfig",
     "QuantizationConfig",
     "ResizeConfig",
-    "TaskConfig",
+    "ModelTaskConfig",
     "check_choice",
     "check_run_id",
     "check_share",

@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 from sparkq.config.checks import check_choice, check_run_id, check_share
 from sparkq.config.inference import (
-    DEFAULT_MAX_DECODE_BYTES, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS, INPUT_FORMATS, READS, InferenceConfig,
+    DEFAULT_MAX_DECODE_BYTES,
+    DEFAULT_MAX_IMAGE_BYTES,
+    DEFAULT_MAX_IMAGE_PIXELS,
+    INPUT_FORMATS,
+    READS,
+    InferenceConfig,
 )
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError
 
 __all__ = ["PredictionJob"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparkq.config.checks import check_choice, check_positive, number
-from sparkq.config_parsing import path_field
+from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError
 
 __all__ = ["CalibrationConfig", "QuantizationConfig"]

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from sparkq.drawing.lettering import font_of, line_height, shortened
 from sparkq.errors import InputError
-from sparkq.images import open_image
+from sparkq.images.decode import open_image
 
 __all__ = ["DrawnBox", "draw_detections", "drawn_boxes", "upright_picture", "with_boxes"]
 

@@ -6,15 +6,12 @@ from collections.abc import Callable
 
 import torch
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.engines.base import Engine, LoadOptions
-from sparkq.engines.bfloat16 import load_bfloat16
-from sparkq.engines.fbgemm import load_fbgemm
-from sparkq.engines.float32 import load_float32
 from sparkq.engines.observed import Observation, observe
-from sparkq.engines.onednn import load_onednn
 from sparkq.engines.openvino import load_openvino
-from sparkq.engines.x86 import load_x86
+from sparkq.engines.torch_float import load_bfloat16, load_float32
+from sparkq.engines.torch_int8 import load_fbgemm, load_onednn, load_x86
 from sparkq.errors import EngineError
 
 __all__ = [

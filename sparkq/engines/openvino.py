@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sparkq.artifact import sha256_digest
+from sparkq.artifact.file import sha256_digest
 from sparkq.engines.base import LoadOptions
-from sparkq.engines.blob_cache import BlobCache
+from sparkq.engines.cache import BlobCache
+from sparkq.engines.node import cpu_features, describe_node, return_freed_memory
 from sparkq.engines.torchscript import packing_for
 from sparkq.errors import EngineError
-from sparkq.node import cpu_features, describe_node, return_freed_memory
 
 __all__ = ["OpenVINOEngine", "load_openvino"]
 

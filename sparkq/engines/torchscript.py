@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sparkq.engines.node import describe_node
 from sparkq.errors import EngineError
-from sparkq.node import describe_node
 
 __all__ = ["TorchScriptEngine", "load_packed", "packing_for"]
 

@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, fx, nn
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
-from sparkq.quantization.calibration import CalibrationSet
-from sparkq.quantization.depthwise import is_depthwise
-from sparkq.quantization.float_graph import FloatGraph, float_graph
-from sparkq.quantization.graph.trace import input_node, shape_of, trace_float
-from sparkq.quantization.histogram import BINS, Histogram
-from sparkq.quantization.macs import LAYER_KINDS, layer_macs
+from sparkq.quantization.calibration.histogram import BINS, Histogram
+from sparkq.quantization.calibration.image_set import CalibrationSet
+from sparkq.quantization.float_graph.macs import LAYER_KINDS, layer_macs
+from sparkq.quantization.float_graph.prepare import FloatGraph, float_graph
+from sparkq.quantization.float_graph.trace import input_node, shape_of, trace_float
 from sparkq.quantization.normalization import normalize, pixel_values
-from sparkq.quantization.observers import ActivationObserver
-from sparkq.quantization.sensitivity import layer_sensitivity
-from sparkq.quantization.static import quietly
+from sparkq.quantization.recipes.sensitivity import layer_sensitivity
+from sparkq.quantization.recipes.static import quietly
+from sparkq.quantization.scales.depthwise import is_depthwise
+from sparkq.quantization.scales.torch_observers import ActivationObserver
 
 __all__ = ["Diagnosis", "Distribution", "InputDiagnosis", "LayerDiagnosis", "diagnose"]
 

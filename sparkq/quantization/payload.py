@@ -10,7 +10,7 @@ from torch import nn
 
 from sparkq.config import PreprocessConfig
 from sparkq.errors import ModelError
-from sparkq.quantization.calibration import CalibrationSet
+from sparkq.quantization.calibration.image_set import CalibrationSet
 from sparkq.quantization.normalization import WithNormalization
 
 __all__ = ["trace_payload"]

@@ -11,23 +11,23 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from sparkq.artifact import ModelArtifact, sha256_digest
-from sparkq.calibration_profile import ActivationProfile, CalibrationProfile
-from sparkq.config import PreprocessConfig, QuantizationConfig, TaskConfig
+from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationProfile
+from sparkq.artifact.file import ModelArtifact, sha256_digest
+from sparkq.artifact.manifest import Golden, Manifest, expand
+from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
 from sparkq.errors import ModelError
-from sparkq.float_model import require_image_shape
-from sparkq.manifest import Golden, Manifest, expand
-from sparkq.quantization.calibration import CalibrationSet, calibration_set
-from sparkq.quantization.calibration_checks import warn_once
-from sparkq.quantization.dynamic import quantize_dynamic
-from sparkq.quantization.macs import float_layers, int8_macs_percent
-from sparkq.quantization.mixed import quantize_mixed
+from sparkq.float_models.load import require_image_shape
+from sparkq.metrics.sqnr import sqnr_of
+from sparkq.model_tasks import ModelTask, model_task_type
+from sparkq.quantization.calibration.checks import warn_once
+from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
+from sparkq.quantization.float_graph.macs import float_layers, int8_macs_percent
 from sparkq.quantization.normalization import normalize
 from sparkq.quantization.payload import trace_payload
-from sparkq.quantization.static import quantize_static
-from sparkq.sqnr import sqnr_of
-from sparkq.tasks import Task, task_type
+from sparkq.quantization.recipes.dynamic import quantize_dynamic
+from sparkq.quantization.recipes.mixed import quantize_mixed
+from sparkq.quantization.recipes.static import quantize_static
 from sparkq.version import __version__
 
 __all__ = ["quantize"]
@@ -41,7 +41,7 @@ _PROFILED_IMAGES = 256
 def quantize(
     model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
-    task: TaskConfig = TaskConfig(),
+    task: ModelTaskConfig = ModelTaskConfig(),
 ) -> ModelArtifact:
     """Make an artifact of a float model. Runs on the driver.
 
@@ -60,8 +60,8 @@ def quantize(
         Default: static INT8.
     name : str, optional
         Default: the model's class name.
-    task : TaskConfig
-        What its outputs are, as `sparkq.quantization.embedding.task_model` gives it with the model.
+    task : ModelTaskConfig
+        What its outputs are, as `sparkq.quantization.task_model.task_model` gives it with the model.
 
     Returns
     -------
@@ -104,18 +104,19 @@ def quantize(
         payload_sha256=sha256_digest(payload),
         torch_version=torch.__version__,
         sparkq_version=__version__,
-        accuracy={} if config.recipe == "none" else _closeness(probe.task, float_outputs, probe.outputs),
+        accuracy={} if config.recipe == "none" else _closeness(probe.model_task, float_outputs, probe.outputs),
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
 
 
-def _described(config: TaskConfig, probe: _Probe) -> dict[str, Any]:
+def _described(config: ModelTaskConfig, probe: _Probe) -> dict[str, Any]:
     """The manifest's entries about the task."""
     outputs = probe.outputs.shape[1]
     return {
-        "task": config.name, "labels": probe.task.labels, "classes": probe.task.classes(outputs), "output_length": outputs,
-        "scores": probe.task.scores, "embedding_layer": config.embedding_layer,
+        "task": config.name, "labels": probe.model_task.labels, "classes": probe.model_task.classes(outputs),
+        "output_length": outputs,
+        "scores": probe.model_task.scores, "embedding_layer": config.embedding_layer,
         "detection": config.detection if config.name == "detection" else None,
     }
 
@@ -153,7 +154,7 @@ def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: Pr
     return outputs
 
 
-def _closeness(task: Task, expected: torch.Tensor, outputs: npt.NDArray[np.float32]) -> dict[str, float]:
+def _closeness(task: ModelTask, expected: torch.Tensor, outputs: npt.NDArray[np.float32]) -> dict[str, float]:
     """INT8 against float on the first calibration images: better than on images of the job, but always there."""
     reference = expected.numpy()
     figures = {f"calibration_{name}": figure for name, figure in task.closeness(reference, outputs).items()}
@@ -163,7 +164,7 @@ def _closeness(task: Task, expected: torch.Tensor, outputs: npt.NDArray[np.float
 @dataclass(frozen=True)
 class _Probe:
     golden: Golden
-    task: Task
+    model_task: ModelTask
     outputs: npt.NDArray[np.float32]
     profile: CalibrationProfile | None
 
@@ -173,7 +174,7 @@ def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: Quanti
 
 
 def _probe(
-    engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, asked: TaskConfig,
+    engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, asked: ModelTaskConfig,
     labels: Sequence[str] | None,
 ) -> _Probe:
     """Run the finished payload: on the golden input, and on calibration images to see what it does with such."""
@@ -185,7 +186,7 @@ def _probe(
         raise _failed_pass(error) from error
     _require_finite(outputs)
     _require_finite(output)
-    task = task_type(asked.name).of_outputs(outputs, labels=labels, config=asked, input_size=preprocess.input_size)
+    task = model_task_type(asked.name).of_outputs(outputs, labels=labels, config=asked, input_size=preprocess.input_size)
     profile = None if config.recipe == "none" else _profile(engine, calibration, task, config)
     return _Probe(Golden(pixels, replication, np.concatenate(task.golden_parts(output))), task, outputs, profile)
 
@@ -205,7 +206,7 @@ def _require_finite(outputs: npt.NDArray[np.float32]) -> None:
         )
 
 
-def _profile(engine: Engine, calibration: CalibrationSet, task: Task, config: QuantizationConfig) -> CalibrationProfile:
+def _profile(engine: Engine, calibration: CalibrationSet, task: ModelTask, config: QuantizationConfig) -> CalibrationProfile:
     """What the finished payload does on calibration images from all over the set, for comparison with the job's."""
     images = calibration.images
     chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)

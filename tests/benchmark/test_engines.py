@@ -4,14 +4,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import SMALL, SmallNet, noise
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_engines
 from sparkq.benchmark.subject import Subject
 from sparkq.benchmark.timing import Spread
 from sparkq.config import QuantizationConfig
 from sparkq.quantization import quantize
+from tests.models import SMALL, SmallNet, noise
 
 
 @pytest.fixture(scope="module")

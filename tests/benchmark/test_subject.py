@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import digit_files, digits_artifact
 
 from sparkq.benchmark.subject import load_subject, settle_batch_norms
-from sparkq.digits import PREPROCESS, DigitsNet
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.demo.digits import PREPROCESS, DigitsNet
+from sparkq.images.preprocess import preprocess_content
 from sparkq.quantization.normalization import normalize
+from sparkq.worker.predictor import Predictor
+from tests.models import digit_files, digits_artifact
 
-NET = "sparkq.digits:DigitsNet"
+NET = "sparkq.demo.digits:DigitsNet"
 
 
 def test_a_float_model_becomes_both() -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from java_start import clean_environment
-from models import digit_files, digits, digits_artifact
 from PIL import Image
 
 from sparkq.cli import main
+from tests.java_start import clean_environment
+from tests.models import digit_files, digits, digits_artifact
 
 IMAGES = 40
 TRACEBACK = "Traceback (most recent call last)"

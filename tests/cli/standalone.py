@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
-from java_start import clean_environment
+
+from tests.java_start import clean_environment
 
 _PATIENCE_SECONDS = 120
 

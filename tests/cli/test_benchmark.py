@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sparkq.node import available_cores
+from sparkq.engines.node import available_cores
+from tests import ROOT
+from tests.cli.conftest import TRACEBACK, Command, run_process
 
-from .conftest import TRACEBACK, Command, run_process
-
-PRICES = Path(__file__).resolve().parent.parent.parent / "conf" / "prices.yaml"
+PRICES = ROOT / "conf" / "prices.yaml"
 SMALL = ("--images", 24, "--cores", 2, "--rounds", 2, "--job-rounds", 1, "--seconds", 0.01, "--batch-size", 8)
 
 
@@ -22,7 +22,7 @@ def test_engines_jobs_cost_profile(
 ) -> None:
     """Structure and counts; what is fast is not this test's matter. Pipeline and scale: see the spark-submit target."""
     arguments = (
-        "benchmark", "--model", model, "--float-model", "sparkq.digits:DigitsNet", "--input", images, *SMALL,
+        "benchmark", "--model", model, "--float-model", "sparkq.demo.digits:DigitsNet", "--input", images, *SMALL,
         "--parts", "engine,job,cost", "--batch-sizes", "1,8", "--engines", "fbgemm", "--prices", PRICES,
         "--plot", tmp_path / "plot.png", "--profile", tmp_path / "profile", "--output", tmp_path / "result.json",
     )

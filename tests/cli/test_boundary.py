@@ -17,8 +17,7 @@ from sparkq import __version__
 from sparkq.cli import main
 from sparkq.cli.boundary import run_command, stdout_is_terminal
 from sparkq.errors import EngineError, ErrorBudgetError, RunTakenError, SparkqError
-
-from .conftest import TRACEBACK, Command, Outcome, run_process
+from tests.cli.conftest import TRACEBACK, Command, Outcome, run_process
 
 
 def _run(capsys: pytest.CaptureFixture[str], error: BaseException | None, *, as_json: bool = False) -> Outcome:

@@ -12,8 +12,7 @@ from sparkq.cli.completion import CHOICES, SHELLS
 from sparkq.cli.predict import PredictOptions
 from sparkq.cli.quantize import QuantizeOptions
 from sparkq.errors import ConfigError
-
-from .test_options import PREDICT, _parse
+from tests.cli.test_options import PREDICT, _parse
 
 TYPED = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_sparkq; printf "%s\\n" "${COMPREPLY[@]}"'
 

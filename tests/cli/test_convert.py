@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.cli import main
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
-from tests.exported.test_loading import save
+from sparkq.images.preprocess import preprocess_content
+from sparkq.worker.predictor import Predictor
+from tests.float_models.exported.test_loading import save
 from tests.models import REFERENCES, SmallNet, reference_files, reference_model
 from tests.onnx_files import export, outputs_of
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from sparkq.artifact import ModelArtifact
-
-from .conftest import TRACEBACK, Command
+from sparkq.artifact.file import ModelArtifact
+from tests.cli.conftest import TRACEBACK, Command
 
 
 @pytest.mark.jvm

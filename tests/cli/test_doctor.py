@@ -8,11 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from models import digits_artifact
 from pyspark.sql import SparkSession
 
-
-from .conftest import TRACEBACK, Command
+from tests.cli.conftest import TRACEBACK, Command
+from tests.models import digits_artifact
 
 
 def test_document(spark: SparkSession, sparkq: Command, model: Path) -> None:

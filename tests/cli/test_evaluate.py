@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from models import REFERENCES, digits_artifact, digits_net, reference_artifact
 from pyspark.sql import SparkSession
 from torch import save
 
-from sparkq.sqnr import sqnr_of
-
-from .conftest import IMAGES, Command
+from sparkq.metrics.sqnr import sqnr_of
+from tests.cli.conftest import IMAGES, Command
+from tests.models import REFERENCES, digits_artifact, digits_net, reference_artifact
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_against_a_float_model_from_a_config_file(spark: SparkSession, sparkq: C
     folder = model.parent
     (folder / "images").symlink_to(images)
     (folder / "labels.csv").write_text((images.parent / "labels.csv").read_text())
-    (folder / "nets.py").write_text("from sparkq.digits import DigitsNet\n\ndef make():\n    return DigitsNet()\n")
+    (folder / "nets.py").write_text("from sparkq.demo.digits import DigitsNet\n\ndef make():\n    return DigitsNet()\n")
     save(digits_net().state_dict(), folder / "weights.pt")
     content = {
         "model": model.name, "input": "images", "labels": "labels.csv", "float_model": "nets.py:make", "weights": "weights.pt",
@@ -85,7 +84,7 @@ def test_against_a_float_model_from_a_config_file(spark: SparkSession, sparkq: C
 def test_float_model_with_other_weights_shows(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:
     """The comparison is with the model that was given: an untrained one agrees with nothing."""
     arguments = ["--model", model, "--input", images, "--labels", images.parent / "labels.csv"]
-    found = sparkq("evaluate", *arguments, "--float-model", "sparkq.digits:DigitsNet", "--json")
+    found = sparkq("evaluate", *arguments, "--float-model", "sparkq.demo.digits:DigitsNet", "--json")
     assert found.code == 0, found.err
     assert found.document["float_top1"] < 40 < 80 < found.document["top1"]
     assert found.document["accuracy_drop"] < 0
@@ -116,8 +115,11 @@ def test_class_names_as_labels(spark: SparkSession, sparkq: Command, images: Pat
         (["--labels", "no_header.csv"], ("no_header.csv", "path and label")),
         (["--labels", "good.csv", "--input", "empty"], ("empty", "expected images")),
         (["--labels", "good.csv", "--input", "absent"], ("absent", "no such path")),
-        (["--labels", "good.csv", "--float-model", "sparkq.digits:Absent"], ("model", "'Absent'")),
-        (["--labels", "good.csv", "--float-model", "sparkq.digits:DigitsNet", "--weights", "good.csv"], ("weights", "good.csv")),
+        (["--labels", "good.csv", "--float-model", "sparkq.demo.digits:Absent"], ("model", "'Absent'")),
+        (
+            ["--labels", "good.csv", "--float-model", "sparkq.demo.digits:DigitsNet", "--weights", "good.csv"],
+            ("weights", "good.csv"),
+        ),
     ],
     ids=[
         "no_match", "missing_labels", "unknown_class", "no_header", "empty_input", "missing_input", "missing_float_model",

@@ -2,14 +2,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import pytest
 
 from sparkq.cli.main import COMMANDS, _parser, main
 from sparkq.cli.options import options_from
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests import ROOT
 
 
 @pytest.mark.parametrize("name", COMMANDS)

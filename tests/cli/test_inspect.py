@@ -8,9 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from sparkq.artifact import ModelArtifact
-
-from .conftest import Command
+from sparkq.artifact.file import ModelArtifact
+from tests.cli.conftest import Command
 
 
 def test_document(sparkq: Command, model: Path) -> None:

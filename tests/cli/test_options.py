@@ -14,8 +14,7 @@ from sparkq.cli.predict import PredictOptions
 from sparkq.cli.quantize import QuantizeOptions
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.errors import ConfigError, InputError
-
-from .conftest import Command
+from tests.cli.conftest import Command
 
 REQUIRED = ["--model", "m.sparkq", "--input", "photos", "--output", "out"]
 PREDICT = {"model": "m.sparkq", "input": "photos", "output": "out"}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from .conftest import IMAGES, Command
+from tests.cli.conftest import IMAGES, Command
 
 
 def test_document(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:

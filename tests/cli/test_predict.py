@@ -17,15 +17,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from models import digit_files, digits, digits_artifact, encoded
 from pyspark.sql import SparkSession
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
+from sparkq.artifact.manifest import PROTOCOL
 from sparkq.cli import main
-from sparkq.manifest import PROTOCOL
-from sparkq.prediction_columns import prediction_fields
-
-from .conftest import IMAGES, TRACEBACK, Command, tree
+from sparkq.model_tasks.columns import prediction_fields
+from tests.cli.conftest import IMAGES, TRACEBACK, Command, tree
+from tests.models import digit_files, digits, digits_artifact, encoded
 
 
 def _rows(folder: Path) -> dict[str, dict[str, Any]]:

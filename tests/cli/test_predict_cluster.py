@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from sparkq.spark.predictions import read_predictions
-
-from .conftest import Command, run_process
-from .standalone import Standalone, standalone_cluster, wait_for
+from sparkq.spark.output.read import read_predictions
+from tests.cli.conftest import Command, run_process
+from tests.cli.standalone import Standalone, standalone_cluster, wait_for
 
 pytestmark = pytest.mark.jvm
 

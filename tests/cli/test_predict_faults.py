@@ -17,11 +17,9 @@ import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
-from sparkq.spark.predictions import read_predictions
-
-from .conftest import TRACEBACK, Command
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+from sparkq.spark.output.read import read_predictions
+from tests import ROOT
+from tests.cli.conftest import TRACEBACK, Command
 
 
 class Job:

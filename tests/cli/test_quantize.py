@@ -12,24 +12,23 @@ import numpy.typing as npt
 import pytest
 import torch
 import yaml
-from models import SmallNet, digits_net
 from pyspark.sql import SparkSession
 from safetensors.torch import save_file
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.images.preprocess import preprocess_content
 from sparkq.quantization import quantize
-from sparkq.spark.calibration import spark_calibration
-from sparkq.spark.sources import read_images
-
-from .conftest import Command, tree
+from sparkq.spark.calibration.prepare import spark_calibration
+from sparkq.spark.input.sources import read_images
+from sparkq.worker.predictor import Predictor
+from tests.cli.conftest import Command, tree
+from tests.models import SmallNet, digits_net
 
 NETS = '''
     import torch
     from torch import nn
-    from sparkq.digits import DigitsNet
+    from sparkq.demo.digits import DigitsNet
 
     def digits():
         return DigitsNet()

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from report.written_runs import failed, ok, write_run
 
-from .conftest import Command
+from tests.cli.conftest import Command
+from tests.report.written_runs import failed, ok, write_run
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from local_s3 import BUCKET, local_s3
 
-BOOTSTRAP = Path(__file__).resolve().parents[2] / "conf" / "emr" / "bootstrap.sh"
+from tests import ROOT
+from tests.local_s3 import BUCKET, local_s3
+
+BOOTSTRAP = ROOT / "conf" / "emr" / "bootstrap.sh"
 
 
 def bootstrap(prefix: Path, *arguments: str, node_python: str = sys.executable, **more: str) -> subprocess.CompletedProcess[str]:

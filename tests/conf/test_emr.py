@@ -17,19 +17,18 @@ from moto.server import ThreadedMotoServer
 
 from sparkq.cli.options import add_options, options_from
 from sparkq.cli.predict import PredictOptions
-from sparkq.planning.advice import setting_warnings
-from sparkq.planning.executors import (
-    ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options,
-)
 from sparkq.planning.instances import instance_named
-from sparkq.planning.tasks import scan_settings
-from sparkq.spark.settings import arrow_settings
+from sparkq.planning.memory import ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options
+from sparkq.planning.partitions import scan_settings
+from sparkq.planning.warnings import setting_warnings
+from sparkq.spark.session.settings import arrow_settings
+from tests import ROOT
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = ROOT / "conf"
 MB = 2**20
 RESNET50 = WorkerNeeds(700 * MB, MB, False)
 """`sparkq plan` measured 696 MB with engine fbgemm and batch size 16."""
-NODES, FILES, TASKS = 10, 1_000_000, 10_000
+NODES, FILES, MODEL_TASKS = 10, 1_000_000, 10_000
 OF_CLUSTERS = {"spark.dynamicAllocation.enabled": "false", "spark.yarn.maxAppAttempts": "1"}
 OF_EMR = {"spark.yarn.heterogeneousExecutors.enabled": "false"}
 IN_TABLE = (
@@ -68,7 +67,7 @@ def step_arguments() -> tuple[list[str], list[str]]:
 
 def test_spark_defaults_are_the_plans() -> None:
     shape, memory = planned("c5.18xlarge")
-    options = submit_options(shape, memory, task_cpus=1, driver_mb=driver_memory_mb(FILES), tasks=TASKS)
+    options = submit_options(shape, memory, task_cpus=1, driver_mb=driver_memory_mb(FILES), tasks=MODEL_TASKS)
     assert spark_defaults() == {**options, **OF_CLUSTERS}
 
 
@@ -82,7 +81,7 @@ def test_sparkq_warns_of_none_of_them() -> None:
     _, memory = planned("c5.18xlarge")
     assert setting_warnings(
         {"spark.master": "yarn", **classified()["spark-defaults"]}, memory=memory, cores=10, address_space_bytes=4000 * MB,
-        start_seconds=5.0, tasks=TASKS, driver_mb=driver_memory_mb(FILES),
+        start_seconds=5.0, tasks=MODEL_TASKS, driver_mb=driver_memory_mb(FILES),
     ) == []
 
 

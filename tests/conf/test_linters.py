@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dockerfile_in_chroot import instructions
+from tests import ROOT
+from tests.conf.dockerfile_in_chroot import instructions
 
-ROOT = Path(__file__).resolve().parents[2]
 BINARIES = Path(sys.executable).parent
 DOCKER = ROOT / "docker"
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pyspark
 import pytest
-from models import digit_files, digits_artifact
-from spark.local import local_row
-from test_bootstrap import bootstrap
+from tests.conf.test_bootstrap import bootstrap
 from test_emr import CONF, step_arguments
+
+from tests.models import digit_files, digits_artifact
+from tests.spark.local import local_row
 
 pytestmark = pytest.mark.jvm
 ROOT = CONF.parent

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artifact, float_artifact, noise
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.config import QuantizationConfig
 from sparkq.engines import LoadOptions, engine_for, fitting_engines, load_engine
+from sparkq.engines.node import describe_node
 from sparkq.errors import EngineError, SparkqError
-from sparkq.node import describe_node
-from sparkq.predictor import Predictor
 from sparkq.quantization import quantize
+from sparkq.worker.predictor import Predictor
+from tests.models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artifact, float_artifact, noise
 
 OPTIONS = LoadOptions((16, 16))
 
@@ -210,7 +210,7 @@ class TestGoldenCheck:
 
 
 def test_forward_pass_that_fails_is_a_runtime_error() -> None:
-    """What `sparkq.partition` relies on when it looks for the image to blame."""
+    """What `sparkq.worker.predict` relies on when it looks for the image to blame."""
     engine = load_engine(float_artifact(FailsOnWhite()).payload, "float32", OPTIONS)
     white = np.full((1, 16, 16, 3), 255, np.uint8)
     for _ in range(3):  # TorchScript optimizes the graph after its first runs

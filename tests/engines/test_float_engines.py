@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import numpy as np
-from models import digit_files, digits_artifact
 
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
-from sparkq.sqnr import sqnr_of
+from sparkq.images.preprocess import preprocess_content
+from sparkq.metrics.sqnr import sqnr_of
+from sparkq.worker.predictor import Predictor
+from tests.models import digit_files, digits_artifact
 
 
 def test_bfloat16_has_eight_bits_of_mantissa() -> None:

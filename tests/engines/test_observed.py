@@ -4,13 +4,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import SMALL, SmallNet, noise
 from torch import Tensor, nn
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.engines import LoadOptions, load_engine, observe
 from sparkq.quantization import quantize
+from tests.models import SMALL, SmallNet, noise
 
 
 class Residual(nn.Module):

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from models import SMALL, SmallNet, digit_files, digits_artifact, noise
 from torch import Tensor, nn
 
 from sparkq.config import QuantizationConfig
 from sparkq.engines import LoadOptions, engine_for, load_engine
-from sparkq.engines.blob_cache import BlobCache, cache_directory
+from sparkq.engines.cache import BlobCache, cache_directory
+from sparkq.engines.node import describe_node
 from sparkq.errors import EngineError
-from sparkq.node import describe_node
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.images.preprocess import preprocess_content
+from sparkq.metrics.sqnr import sqnr_of
 from sparkq.quantization import quantize
-from sparkq.sqnr import sqnr_of
+from sparkq.worker.predictor import Predictor
+from tests.models import SMALL, SmallNet, digit_files, digits_artifact, noise
 
 OPTIONS = LoadOptions((16, 16), batch_size=4)
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from models import REFERENCES, digits, digits_net, reference_artifact, reference_files, reference_model
 from torch import nn
 
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.digits import PREPROCESS
-from sparkq.quantization.calibration import CalibrationSet, calibration_set
+from sparkq.demo.digits import PREPROCESS
+from sparkq.quantization.calibration.histogram import Histogram
+from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.diagnosis import Diagnosis, Distribution, diagnose
-from sparkq.quantization.histogram import Histogram
 from sparkq.quantization.normalization import normalize
+from tests.models import REFERENCES, digits, digits_net, reference_artifact, reference_files, reference_model
 
 LAYERS = {
     "features.0": ("convolution", (16, 3, 3, 3), 32 * 32 * 16 * 27),

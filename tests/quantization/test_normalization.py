@@ -4,11 +4,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from models import noise
 from torch import nn
 
 from sparkq.config import PreprocessConfig, ResizeConfig
 from sparkq.quantization.normalization import WithNormalization, normalize
+from tests.models import noise
 
 SQUASH = ResizeConfig("squash", 16)
 CASES = {

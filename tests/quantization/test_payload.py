@@ -8,15 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from models import SMALL, DataDependent, NotFiniteOnBlack, SmallNet, noise
 from torch import Tensor, nn
 
 from sparkq.config import QuantizationConfig
 from sparkq.errors import ModelError
-from sparkq.quantization.calibration import calibration_set
+from sparkq.quantization.calibration.image_set import calibration_set
 from sparkq.quantization.normalization import normalize
 from sparkq.quantization.payload import trace_payload
-from sparkq.quantization.static import quantize_static
+from sparkq.quantization.recipes.static import quantize_static
+from tests.models import SMALL, DataDependent, NotFiniteOnBlack, SmallNet, noise
 
 # Dark images first: what a trace remembers of its first images must not pass for the model.
 NOISE = calibration_set([*noise(3, high=20), *noise(5)], SMALL)

@@ -10,20 +10,32 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from models import (
-    REFERENCES, SMALL, DataDependent, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits, digits_artifact, digits_net, encoded,
-    noise, reference_artifact, reference_files, reference_model,
-)
 from PIL import Image
 from torch import nn
 
 from sparkq import ModelArtifact, PreprocessConfig, QuantizationConfig, ResizeConfig, load_float_model
-from sparkq.digits import PREPROCESS as DIGITS_PREPROCESS
+from sparkq.demo.digits import PREPROCESS as DIGITS_PREPROCESS
 from sparkq.engines import LoadOptions, load_engine
 from sparkq.errors import InputError, ModelError, SparkqError
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_array
+from sparkq.images.preprocess import preprocess_array
 from sparkq.quantization import quantize
+from sparkq.worker.predictor import Predictor
+from tests.models import (
+    REFERENCES,
+    SMALL,
+    DataDependent,
+    FailsOnWhite,
+    NotFiniteOnBlack,
+    SmallNet,
+    digits,
+    digits_artifact,
+    digits_net,
+    encoded,
+    noise,
+    reference_artifact,
+    reference_files,
+    reference_model,
+)
 
 FLOAT = QuantizationConfig(recipe="none")
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from sparkq.config import PreprocessConfig, ResizeConfig
-from sparkq.preprocess import preprocess_content
-from sparkq.quantization.calibration import CalibrationSet
+from sparkq.images.preprocess import preprocess_content
+from sparkq.quantization.calibration.image_set import CalibrationSet
 
 MODELS = {
     "mobilenet_v1_025": (

@@ -1,4 +1,4 @@
-"""Runs written without Spark, as `sparkq.spark.sinks` writes them: Parquet files, and a manifest that lists them."""
+"""Runs written without Spark, as `sparkq.spark.output.write` writes them: Parquet files, and a manifest that lists them."""
 from __future__ import annotations
 
 import json
@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from sample_artifacts import sample_manifest
 
-from sparkq.model_facts import ModelFacts
-from sparkq.task_times import TaskTime, TaskTimes
+from sparkq.artifact.facts import ModelFacts
+from sparkq.runs.task_times import TaskTime, TaskTimes
+from tests.sample_artifacts import sample_manifest
 
 EVIL = "<script>alert('1')</script>\" onload=\"x&amp;"
 

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import digit_files, digits_artifact
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkq.artifact import ModelArtifact
-
-from .local import falsified_golden, local_row
+from sparkq.artifact.file import ModelArtifact
+from tests.models import digit_files, digits_artifact
+from tests.spark.local import falsified_golden, local_row
 
 IMAGES = 60
 

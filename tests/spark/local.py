@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from models import encoded, noise
 from PIL import Image
 from pyspark.sql import Row
 
-from sparkq.artifact import ModelArtifact
+from sparkq.artifact.file import ModelArtifact
 from sparkq.errors import SparkqError
-from sparkq.predictor import Predictor
-from sparkq.preprocess import preprocess_content
+from sparkq.images.preprocess import preprocess_content
+from sparkq.worker.predictor import Predictor
+from tests.models import encoded, noise
 
 COLUMNS = ("status", "error_code", "error_message", "label", "label_name", "score", "top_k", "model_digest", "engine")
 

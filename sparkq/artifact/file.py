@@ -1,0 +1,161 @@
+"""``NAME.sparkq``: one file that holds a model and all that is known of it.
+
+A stored (uncompressed) zip of ``manifest.json`` and ``payload.pt``, one unfrozen TorchScript archive whose input is
+``uint8 [N, H, W, 3]`` RGB. Where the manifest says ``entropy_coding``, the payload stands there as ``payload.pt.gz``. This
+module needs neither torch nor Spark, and nothing in it unpickles.
+"""
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from sparkq.artifact.manifest import PROTOCOL, Manifest
+from sparkq.artifact.payload_coding import decode_payload, encode_payload
+from sparkq.errors import ArtifactDigestError, ArtifactFormatError
+from sparkq.storage import read_file, shown, write_file
+
+__all__ = ["PROTOCOL", "ModelArtifact", "sha256_digest"]
+
+MANIFEST_NAME = "manifest.json"
+PAYLOAD_NAME = "payload.pt"
+CODED_PAYLOAD_NAME = "payload.pt.gz"
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def sha256_digest(data: bytes) -> str:
+    """Hexadecimal sha256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """A model as it travels: from the driver to a file, and from a file to every Python worker.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What it says of itself.
+    payload : bytes
+        TorchScript archive; opened only by an engine, only after its digest was checked.
+    """
+
+    manifest: Manifest
+    payload: bytes
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the payload: `model_digest` of every row that it predicts."""
+        return self.manifest.payload_sha256
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        height, width = manifest.input_size
+        length = f"classes={manifest.classes}" if manifest.classes else f"output_length={manifest.output_length}"
+        return (
+            f"ModelArtifact({manifest.name!r}, task={manifest.task!r}, recipe={manifest.quantization.recipe!r}, "
+            f"input={height}x{width}, {length}, bytes={len(self.payload)}, digest={self.digest[:12]!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        # Notebooks only: what reads and writes files needs neither.
+        from sparkq.artifact.fact_table import fact_table
+        from sparkq.artifact.facts import ModelFacts
+
+        facts = ModelFacts.of(self.manifest, len(self.dumps()))
+        return fact_table(f"{facts.name}: {facts.task}", facts.recipe_line(), facts.rows())
+
+    @cached_property
+    def _coded_payload(self) -> bytes:
+        # Every job asks for the file's bytes: ResNet-50 takes half a second to code.
+        return encode_payload(self.payload)
+
+    def dumps(self) -> bytes:
+        """The file as bytes; the same artifact always gives the same bytes."""
+        coded = self.manifest.quantization.entropy_coding
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(zipfile.ZipInfo(MANIFEST_NAME, _EPOCH), self.manifest.dumps())
+            name, content = (CODED_PAYLOAD_NAME, self._coded_payload) if coded else (PAYLOAD_NAME, self.payload)
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), content)
+        return stream.getvalue()
+
+    @classmethod
+    def loads(cls, data: bytes, *, place: str = "artifact") -> ModelArtifact:
+        """Read an artifact from bytes and check it.
+
+        Parameters
+        ----------
+        data : bytes
+            A whole file.
+        place : str
+            Where it came from, for messages.
+
+        Raises
+        ------
+        ArtifactFormatError
+            If it is truncated or no artifact.
+        ArtifactProtocolError
+            If another protocol wrote it.
+        ArtifactDigestError
+            If the payload is not the one that the manifest names.
+        """
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                # A small compressed entry may inflate to any size.
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                    raise ValueError("its entries are not stored")
+                manifest_bytes = archive.read(MANIFEST_NAME)
+                coded = CODED_PAYLOAD_NAME in archive.namelist()
+                payload = archive.read(CODED_PAYLOAD_NAME if coded else PAYLOAD_NAME)
+        # zipfile answers damage with whatever its parser meets first: struct.error, NotImplementedError, EOFError ...
+        except Exception as error:
+            raise ArtifactFormatError(
+                f"{place}: expected a .sparkq artifact (zip of {MANIFEST_NAME} and {PAYLOAD_NAME}); got {len(data)} bytes "
+                f"that do not open as one ({error}).",
+                hint="copy the file again, or write it anew with `sparkq quantize`.",
+            ) from error
+        manifest = Manifest.loads(manifest_bytes, place=place)
+        if coded:
+            payload = decode_payload(payload, manifest.payload_bytes, place=place)
+        digest = sha256_digest(payload)
+        if digest != manifest.payload_sha256:
+            raise ArtifactDigestError(
+                f"{place}: expected a payload with sha256 {manifest.payload_sha256}; got {digest}.",
+                hint="the file was changed after it was written; write it anew with `sparkq quantize`.",
+            )
+        return cls(manifest, payload)
+
+    def save(self, path: str) -> None:
+        """Write the file; it appears whole or not at all.
+
+        Parameters
+        ----------
+        path : str
+            Local path or ``pyarrow.fs`` uri such as ``s3://bucket/model.sparkq``.
+        """
+        write_file(str(path), self.dumps(), what="artifact")
+
+    @classmethod
+    def load(cls, path: str) -> ModelArtifact:
+        """Read and check a file.
+
+        Parameters
+        ----------
+        path : str
+            Local path or ``pyarrow.fs`` uri.
+
+        Raises
+        ------
+        InputError
+            If there is no readable file.
+        ArtifactError
+            As `loads`.
+        """
+        return cls.loads(read_file(str(path), what="artifact"), place=shown(str(path)))
+
+    def with_accuracy(self, **measured: float) -> ModelArtifact:
+        """A copy whose manifest also says what was measured, e.g. ``top1`` in percent."""
+        return replace(self, manifest=replace(self.manifest, accuracy={**self.manifest.accuracy, **measured}))

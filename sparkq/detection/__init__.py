@@ -1,1 +1,0 @@
-"""Detection: from the raw outputs of an SSD-style network to boxes, and how good they are."""

@@ -1,0 +1,30 @@
+"""Float artifacts (``recipe: none``): ``float32`` as torch runs them, ``bfloat16`` with products in bfloat16."""
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.torchscript import TorchScriptEngine
+
+__all__ = ["load_bfloat16", "load_float32"]
+
+
+class _BFloat16Engine(TorchScriptEngine):
+    # Autocast, not converted weights: the normalization and whatever torch holds to need it stay in float32.
+    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            output: npt.NDArray[np.float32] = self._module(torch.from_numpy(images)).float().numpy()
+        return output
+
+
+def load_float32(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
+    """Load a float payload, for comparison with INT8."""
+    return TorchScriptEngine(payload, "float32")
+
+
+def load_bfloat16(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
+    """Load a float payload, its products in bfloat16."""
+    return _BFloat16Engine(payload, "bfloat16")

@@ -1,5 +1,0 @@
-"""Programs of `torch.export`, from a ``.pt2`` file or made here, as modules that FX quantization can handle."""
-from sparkq.exported.capture import traceable
-from sparkq.exported.loading import load_pt2
-
-__all__ = ["load_pt2", "traceable"]

@@ -1,0 +1,1 @@
+"""Object detection: default boxes, suppression, and the rows that come of a network's raw answers."""

@@ -1,0 +1,120 @@
+"""From a payload's raw outputs to boxes."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sparkq.config import AnchorConfig, DetectionConfig
+from sparkq.model_tasks.detection.boxes import anchor_boxes, decode_boxes
+from sparkq.model_tasks.detection.suppression import best_candidates, suppressed
+
+__all__ = ["Boxes", "Detector"]
+
+_SAMPLED = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """B boxes of one image, best first.
+
+    Parameters
+    ----------
+    labels : ndarray of int64 [B]
+        Classes; 0, the background, is none.
+    scores : ndarray of float32 [B]
+        Probabilities.
+    corners : ndarray of float32 [B, 4]
+        x_min, y_min, x_max, y_max.
+    """
+
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    corners: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Detector:
+    """What makes boxes of raw outputs: softmax, decoding, the best of each class, non-maximum suppression (Liu et al. 2016).
+
+    Parameters
+    ----------
+    config : DetectionConfig
+        Thresholds.
+    anchors : AnchorConfig
+        A default boxes.
+    input_size : (int, int)
+        Height and width of the network's input in pixels.
+    """
+
+    def __init__(self, config: DetectionConfig, anchors: AnchorConfig, input_size: tuple[int, int]) -> None:
+        self.config = config
+        self._weights = anchors.box_weights
+        self._anchors = anchor_boxes(anchors, input_size)
+        self._map_ends = np.cumsum([
+            rows * columns * boxes for (rows, columns), boxes in zip(anchors.feature_maps, anchors.per_place, strict=True)
+        ])
+        self._limits = torch.tensor([input_size[1], input_size[0]] * 2)
+
+    def detect(self, outputs: npt.NDArray[np.float32]) -> Boxes:
+        """The boxes of one image.
+
+        Parameters
+        ----------
+        outputs : ndarray of float32 [A * (K + 4)]
+            The logits of K classes, the first of which is the background, of one anchor after the other; then the four offsets
+            of one anchor after the other. Finite.
+
+        Returns
+        -------
+        Boxes
+            In pixels of the network's input, within it; of equal scores first the smaller label, then the earlier anchor.
+        """
+        logits, offsets = self.split(outputs)
+        scores = logits.softmax(dim=1)[:, 1:]
+        classes, boxes, values = best_candidates(
+            scores, score_threshold=self.config.score_threshold, candidates=self.config.candidates,
+        )
+        decoded = decode_boxes(offsets[boxes], self._anchors[boxes], self._weights)
+        decoded = torch.minimum(decoded.clamp(min=0), self._limits)
+        # What lies outside the image whole.
+        kept = (decoded[:, 2:] > decoded[:, :2]).all(dim=1)
+        classes, values, decoded = classes[kept], values[kept], decoded[kept]
+        ends = torch.bincount(classes).cumsum(0).tolist()
+        stays = torch.cat([
+            torch.zeros(0, dtype=torch.bool),
+            *(~suppressed(decoded[start:end], self.config.iou_threshold) for start, end in pairwise([0, *ends])),
+        ])
+        classes, values, decoded = classes[stays], values[stays], decoded[stays]
+        best = values.argsort(descending=True, stable=True)[: self.config.max_detections]
+        return Boxes(classes[best].numpy() + 1, values[best].numpy(), decoded[best].numpy())
+
+    def likeliest(self, outputs: npt.NDArray[np.float32]) -> tuple[int, float]:
+        """The class, other than the background, and the score that is the highest of all anchors'."""
+        logits, _ = self.split(outputs)
+        scores = logits.softmax(dim=1)[:, 1:]
+        score, label = scores.amax(dim=0).max(dim=0)
+        return int(label) + 1, float(score)
+
+    def samples(self, outputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+        """Of one image's logits, and of its offsets, up to 512 from each feature map."""
+        return [
+            np.concatenate([_spread(part.ravel()) for part in np.split(numbers.numpy(), self._map_ends[:-1])])
+            for numbers in self.split(outputs)
+        ]
+
+    def split(self, outputs: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+        """Logits [A, K] and offsets [A, 4] of one image's raw outputs."""
+        values = torch.from_numpy(outputs)
+        offsets = 4 * len(self._anchors)
+        return values[:-offsets].reshape(len(self._anchors), -1), values[-offsets:].reshape(-1, 4)
+
+
+def _spread(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return numbers[np.linspace(0, len(numbers) - 1, min(len(numbers), _SAMPLED)).astype(np.int64)]

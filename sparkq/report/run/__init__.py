@@ -1,0 +1,1 @@
+"""The report of a committed run, read from its output without Spark."""

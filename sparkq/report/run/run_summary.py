@@ -1,0 +1,111 @@
+"""What a committed run comes to: the figures that a page and a notebook show. No Spark, no torch."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sparkq.artifact.facts import ModelFacts
+from sparkq.report.run.rows import RowFigures
+from sparkq.report.wording import clock, number, percent
+from sparkq.runs.task_times import TaskTimes
+
+__all__ = ["RunSummary"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunSummary:
+    """A run: its manifest, and what its rows say.
+
+    Parameters
+    ----------
+    output : str
+        Folder of runs, path or uri.
+    manifest : dict
+        The run's manifest.
+    figures : RowFigures
+        Of its rows, counted from its Parquet files.
+    """
+
+    output: str
+    manifest: Mapping[str, Any]
+    figures: RowFigures
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return str(self.manifest["run_id"])
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the images that failed, 0 to 1."""
+        return self.figures.errors / max(self.figures.rows, 1)
+
+    @property
+    def max_error_rate(self) -> float | None:
+        """What the job was told to bear; None for a run without a job, as `sparkq.write_predictions` makes it."""
+        return dict(self.manifest.get("settings") or {}).get("max_error_rate")
+
+    @property
+    def images_per_second(self) -> float:
+        """Of the whole job, start of its workers included."""
+        return self.figures.rows / self.manifest["seconds"] if self.manifest["seconds"] else 0.0
+
+    @property
+    def recalibrate(self) -> bool | None:
+        """Whether the images drifted; None where that was not measured, or on too few images."""
+        return self.manifest.get("recalibrate")
+
+    @cached_property
+    def tasks(self) -> TaskTimes | None:
+        """When tasks were at work; None where the run does not say."""
+        mapping = self.manifest.get("tasks")
+        try:
+            return None if mapping is None else TaskTimes.from_mapping(mapping)
+        # Of another version.
+        except (KeyError, TypeError):
+            return None
+
+    @cached_property
+    def model(self) -> ModelFacts | None:
+        """The model's figures; None where the run does not say."""
+        mapping = self.manifest.get("artifact")
+        try:
+            return None if mapping is None else ModelFacts.from_mapping(mapping)
+        except (KeyError, TypeError):
+            return None
+
+    @property
+    def failed_too_often(self) -> bool:
+        """Whether more images failed than the job was told to bear."""
+        return self.max_error_rate is not None and self.error_rate > self.max_error_rate
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: did it end, and is anything to be done."""
+        rows, errors = self.figures.rows, self.figures.errors
+        if not rows:
+            skipped = self.manifest.get("skipped")
+            done = f"{number(skipped)} images were done before" if skipped else "no image was there"
+            return f"Committed, without a row: {done}."
+        if not errors:
+            text = f"Committed. {f'All {number(rows)} images were' if rows > 1 else 'The one image was'} predicted."
+        else:
+            share = f"{number(errors)} of {number(rows)} images failed ({percent(self.error_rate)})"
+            limit = "" if self.max_error_rate is None else f"; the limit is {percent(self.max_error_rate)}"
+            text = f"Committed, but {share}{limit}." if self.failed_too_often else f"Committed. {share}{limit}."
+        return text + (" The images have drifted: recalibrate." if self.recalibrate else "")
+
+    def key_figures(self) -> list[tuple[str, str]]:
+        """What the first screenful answers, as (question, answer)."""
+        engines = " and ".join(self.manifest.get("engine") or {}) or "none"
+        drift = {True: "recalibrate", False: "none", None: "not measured"}[self.recalibrate]
+        if self.manifest.get("drift") and self.recalibrate is None:
+            drift = "too few images"
+        return [
+            ("Images", number(self.figures.rows)),
+            ("Failed", f"{number(self.figures.errors)} ({percent(self.error_rate)})" if self.figures.errors else "none"),
+            ("Images per second", number(self.images_per_second)), ("Time", clock(self.manifest["seconds"])),
+            ("Drift", drift), ("Engine", engines),
+        ]

@@ -1,0 +1,104 @@
+"""Small pictures of picked rows, opened when the report is made, as JPEG in ``data:`` uris."""
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from sparkq.config import DEFAULT_MAX_DECODE_BYTES, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS
+from sparkq.drawing import draw_detections
+from sparkq.errors import ImageError, InputError
+from sparkq.images.decode import open_image
+from sparkq.images.read import read_object, read_objects
+from sparkq.report.run.rows import PickedRow
+from sparkq.storage import shown
+
+__all__ = ["MAX_PICTURE_BYTES", "Thumbnail", "thumbnails"]
+
+MAX_PICTURE_BYTES = 36_000
+"""Of one JPEG at most: three sheets of twelve stay below 1.8 MB in the page, whatever the pictures show."""
+
+_PIXELS = 256
+_QUALITIES = (80, 60, 40, 20)
+# People wait for a report; a worker's six attempts are for a job.
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture, or why there is none.
+
+    Parameters
+    ----------
+    uri : str, optional
+        ``data:image/jpeg;base64,...``.
+    width, height : int
+        Of the picture in it, in pixels.
+    failure : str, optional
+        What to say in place of it.
+    """
+
+    uri: str | None
+    width: int = 0
+    height: int = 0
+    failure: str | None = None
+
+
+def thumbnails(rows: Sequence[PickedRow], *, limits: Mapping[str, Any]) -> list[Thumbnail]:
+    """A thumbnail for each row, or what hinders it; never raises for an image.
+
+    Parameters
+    ----------
+    rows : sequence of PickedRow
+        Their images are read where they lie now, many at once.
+    limits : mapping
+        The run's settings: ``max_image_pixels``, ``max_image_bytes``, ``max_decode_bytes``.
+    """
+    readable = [row for row in rows if row.path is not None]
+    max_bytes = limits.get("max_image_bytes") or DEFAULT_MAX_IMAGE_BYTES
+    contents = read_objects((row.path for row in readable), max_bytes=max_bytes, read=partial(read_object, attempts=_ATTEMPTS))
+    return list(_made(rows, contents, limits))
+
+
+def _made(
+    rows: Sequence[PickedRow], contents: Iterator[bytes | ImageError], limits: Mapping[str, Any],
+) -> Iterator[Thumbnail]:
+    for row in rows:
+        content = None if row.path is None else next(contents)
+        if content is None:
+            yield Thumbnail(None, failure="the rows have no path to open it by")
+        elif isinstance(content, ImageError):
+            yield Thumbnail(None, failure=f"cannot be read any more: {shown(content.message)}")
+        else:
+            try:
+                yield _thumbnail(content, row, limits)
+            except (ImageError, InputError) as error:
+                yield Thumbnail(None, failure=f"cannot be shown: {error.message}")
+
+
+def _thumbnail(content: bytes, row: PickedRow, limits: Mapping[str, Any]) -> Thumbnail:
+    picture, (height, _) = open_image(
+        content, max_image_pixels=limits.get("max_image_pixels") or DEFAULT_MAX_IMAGE_PIXELS, enough=(_PIXELS, _PIXELS),
+        max_decode_bytes=limits.get("max_decode_bytes") or DEFAULT_MAX_DECODE_BYTES,
+    )
+    picture.thumbnail((_PIXELS, _PIXELS))
+    if row.detections:
+        # Drawn after the image was made small: lines stay lines, and names can be read.
+        picture = Image.fromarray(draw_detections(picture, [_scaled(box, picture.height / height) for box in row.detections]))
+    data = b""
+    for quality in _QUALITIES:
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=quality, optimize=True)
+        data = stream.getvalue()
+        if len(data) <= MAX_PICTURE_BYTES:
+            break
+    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", picture.width, picture.height)
+
+
+def _scaled(box: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    return {key: value * scale if key in ("x_min", "y_min", "x_max", "y_max") else value for key, value in box.items()}

@@ -1,0 +1,1 @@
+"""The format of a run on storage: its manifest, its folders, its committed files. No Spark here."""

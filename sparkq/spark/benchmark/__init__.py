@@ -1,0 +1,1 @@
+"""Measured jobs on Spark, and the peers that they are compared with. For development."""

@@ -1,0 +1,1 @@
+"""Accuracy, agreement and drift, measured on executors."""

@@ -1,0 +1,160 @@
+"""What there is to do: how many images, how many bytes, in how many files. From metadata; no image is opened."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql.types import BinaryType, StructType
+
+from sparkq.errors import InputError
+from sparkq.planning.partitions import scan_settings
+from sparkq.spark.cluster.executors import task_slots
+from sparkq.spark.session.actions import run_action
+from sparkq.spark.session.settings import session_settings
+
+__all__ = ["Inventory", "holds_bytes", "is_listing", "row_groups", "take_inventory"]
+
+_KEEPS_ROWS = {"LogicalRelation", "LogicalRDD", "Project", "Union"}
+"""Of these a plan is made that `read_images` gives of files; the RDD is the files of zero bytes."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """An input, counted.
+
+    Parameters
+    ----------
+    images : int
+        Rows.
+    bytes : int, optional
+        Of the encoded images; of a table, of its files. None where only uris are known.
+    largest_bytes : int, optional
+        The largest image, where each image's length is known.
+    files : int
+        That Spark lists: image files, or those of a table; 0 where there are none.
+    are_files : bool
+        Whether each image is a file of its own.
+    """
+
+    images: int
+    bytes: int | None
+    largest_bytes: int | None
+    files: int
+    are_files: bool
+
+    @property
+    def mean_bytes(self) -> float | None:
+        """Of an image."""
+        return None if self.bytes is None else self.bytes / max(self.images, 1)
+
+    def part(self, images: int) -> Inventory:
+        """Of so many of its images, whichever they are."""
+        mean = self.mean_bytes
+        return replace(self, images=images, bytes=None if mean is None else round(mean * images))
+
+
+def take_inventory(images_df: DataFrame, place: str) -> Inventory:
+    """Count an input: files as Spark has listed them, without a request for each; rows of a table. On the driver.
+
+    Parameters
+    ----------
+    images_df : DataFrame
+        As `sparkq.read_images` gives it.
+    place : str
+        Its path, for the message.
+
+    Raises
+    ------
+    InputError
+        If there is no image.
+    """
+    inventory = _of_listing(images_df) if _is_whole_listing(images_df) else _of_rows(images_df)
+    if inventory.images == 0:
+        raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
+    return inventory
+
+
+def _is_whole_listing(df: DataFrame) -> bool:
+    """Whether there is a row for each listed file: columns may have gone, no row has."""
+    return is_listing(df) and set(_node_names(df._jdf.queryExecution().analyzed())) <= _KEEPS_ROWS
+
+
+def _node_names(plan: Any) -> Iterator[str]:
+    yield str(plan.nodeName())
+    for number in range(plan.children().size()):
+        yield from _node_names(plan.children().apply(number))
+
+
+def _of_listing(images_df: DataFrame) -> Inventory:
+    files, largest = 0, 0
+    # In few partitions, which the driver makes in any case: a job would ask the storage for each file once more.
+    with session_settings(images_df.sparkSession, scan_settings(1, file_cost_bytes=1)):
+        leaves = images_df.select("path")._jdf.queryExecution().executedPlan().collectLeaves()
+        for leaf in (leaves.apply(number) for number in range(leaves.size())):
+            if leaf.getClass().getSimpleName() != "FileSourceScanExec":
+                # Files of zero bytes, which the driver made rows of.
+                files += int(leaf.rdd().count())
+                continue
+            partitions = leaf.inputRDD().filePartitions()
+            sizes = [len(partitions.apply(number).files()) for number in range(partitions.size())]
+            files += sum(sizes)
+            # Spark sorts them by size.
+            largest = int(partitions.apply(0).files()[0].length()) if sizes else 0
+    return Inventory(files, int(_file_relation(images_df).location().sizeInBytes()), largest, files, are_files=True)
+
+
+def _of_rows(images_df: DataFrame) -> Inventory:
+    relation = _file_relation(images_df)
+    # Few tasks: each only counts.
+    settings = scan_settings(task_slots(images_df.sparkSession.sparkContext), file_cost_bytes=1)
+    with session_settings(images_df.sparkSession, settings):
+        images = run_action(images_df.count)
+    total = int(relation.location().sizeInBytes()) if relation is not None and holds_bytes(images_df) else None
+    files = 0 if relation is None else len(relation.location().inputFiles())
+    return Inventory(images, total, None, files, is_listing(images_df))
+
+
+def holds_bytes(df: DataFrame) -> bool:
+    """Whether rows bring image bytes along; if not, workers read the images at their uris."""
+    kinds = [field.dataType for field in df.schema.fields]
+    return any(isinstance(kind, BinaryType) or (isinstance(kind, StructType) and "data" in kind.names) for kind in kinds)
+
+
+def is_listing(df: DataFrame) -> bool:
+    """Whether each row of `df` is a file that Spark has listed."""
+    relation = _file_relation(df)
+    return relation is not None and relation.toString() == "binaryFile"
+
+
+def row_groups(df: DataFrame, *, at_most_files: int) -> int | None:
+    """Row groups of a Parquet input, which Spark never parts; None for other inputs and where there are more files."""
+    relation = _file_relation(df)
+    if relation is None or relation.fileFormat().toString() != "Parquet":
+        return None
+    paths = list(relation.location().inputFiles())
+    if len(paths) > at_most_files:
+        return None
+    context = df.sparkSession.sparkContext
+    hadoop: Any = context._jvm.org.apache  # type: ignore[union-attr]
+    configuration = context._jsc.hadoopConfiguration()
+    groups = 0
+    for path in paths:
+        location = hadoop.hadoop.fs.Path(context._jvm.java.net.URI(path))  # type: ignore[union-attr]
+        file = hadoop.parquet.hadoop.util.HadoopInputFile.fromPath(location, configuration)
+        reader = hadoop.parquet.hadoop.ParquetFileReader.open(file)
+        try:
+            groups += int(reader.getRowGroups().size())
+        finally:
+            reader.close()
+    return groups
+
+
+def _file_relation(df: DataFrame) -> Any:
+    """The only ``HadoopFsRelation`` that `df` reads, or None."""
+    leaves = df._jdf.queryExecution().analyzed().collectLeaves()
+    nodes = [leaves.apply(number) for number in range(leaves.size())]
+    found = [node.relation() for node in nodes if node.nodeName() == "LogicalRelation"]
+    is_files = [relation for relation in found if relation.getClass().getSimpleName() == "HadoopFsRelation"]
+    return is_files[0] if len(is_files) == 1 else None

@@ -1,0 +1,1 @@
+"""Runs on storage: written, committed, resumed, quarantined and read again."""

@@ -1,0 +1,272 @@
+"""Runs: where an attempt writes, how its result becomes visible, and what is there already.
+
+::
+
+    OUTPUT/run_id=ID/[COLUMN=VALUE/]part-*.parquet      rows of run ID
+    OUTPUT/run_id=ID/_manifest.json                     the manifest again, moved here with the files
+    OUTPUT/_sparkq/ID.json                              the run manifest, written last
+    OUTPUT/_sparkq/staging/ID/ATTEMPT/                  what one attempt writes until it commits
+
+Readers of Parquet (Spark, pyarrow, Hive) take no notice of names that begin with ``_``. These hold at every moment,
+whoever is killed, and however many attempts of one run id there are:
+
+1. A run is what its manifest ``_sparkq/ID.json`` lists. No manifest, no run: `sparkq.read_predictions` reads listed files only.
+2. A manifest lists files of one attempt, complete before it was written, and never changed after.
+3. An attempt writes, and deletes when it fails, only under its own staging folder. What is committed is removed by nobody but
+   ``--overwrite``, after its own commit.
+4. One attempt of a run id commits. There is no lock, so that a dead attempt blocks nobody: all may compute, and the commit
+   decides. Where folders are renamed in one step (local, HDFS) the rename to ``run_id=ID`` is refused to all but the first;
+   whoever finds a ``run_id=ID`` that its attempt did not live to list, writes its manifest for it, from ``_manifest.json``.
+   So other readers, too, see whole runs only. On object stores files are copied to names that no other attempt uses, then
+   the manifest is created where there is none. If the store's connector cannot do that in one step, the last of two
+   manifests written at the same moment stands, and (1) and (2) hold; an attempt reads it back to know whether it won.
+   Only there may files that no manifest lists stay in ``run_id=ID``, if an attempt is killed between copy and manifest:
+   on object stores read with `sparkq.read_predictions`.
+5. Who commits deletes the staging folders of its run id, which ends what other attempts still compute in vain, and those
+   of dead attempts of other runs after seven days.
+"""
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from sparkq.config import check_run_id
+from sparkq.errors import InputError, RunTakenError
+from sparkq.spark.input.sources import spark_path
+from sparkq.spark.session.hadoop import HadoopFolder
+
+__all__ = [
+    "GateAttempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
+    "remove_other_runs", "run_taken", "start_attempt",
+]
+
+_RUNS = "_sparkq"
+_STAGING = f"{_RUNS}/staging"
+_MOVED_MANIFEST = "_manifest.json"
+_ID_FORMAT = "%Y%m%dT%H%M%SZ"
+_READS_AT_ONCE = 16
+_STALE = datetime.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class GateAttempt:
+    """One process that computes a run.
+
+    Parameters
+    ----------
+    folder : HadoopFolder
+        The output.
+    run_id, name : str
+        Of the run, and of this attempt alone.
+    made_output : bool
+        Whether the output folder was not there before.
+    """
+
+    folder: HadoopFolder
+    run_id: str
+    name: str
+    made_output: bool
+
+    @property
+    def staging(self) -> str:
+        """Its own folder, relative to the output."""
+        return f"{_STAGING}/{self.run_id}/{self.name}"
+
+
+def new_run_id() -> str:
+    """Now in UTC, and a suffix that two runs of one second do not share."""
+    return f"{datetime.datetime.now(datetime.timezone.utc):{_ID_FORMAT}}-{secrets.token_hex(4)}"
+
+
+def output_folder(spark: SparkSession, output: str) -> HadoopFolder:
+    """The folder of an output, path or uri, whether or not it exists."""
+    return HadoopFolder(spark, spark_path(output))
+
+
+def start_attempt(folder: HadoopFolder, run_id: str) -> GateAttempt:
+    """Begin to compute a run: lists what earlier attempts did not live to list, writes nothing of its own yet.
+
+    Raises
+    ------
+    ConfigError
+        If `run_id` cannot name a folder.
+    InputError
+        If the output holds what sparkq did not write.
+    """
+    check_run_id(run_id)
+    entries = folder.entries()
+    foreign = [entry for entry in entries if not _is_ours(entry.path, is_folder=entry.is_folder)]
+    if foreign:
+        raise InputError(
+            f"output {folder.location}: expected a folder that does not exist, is empty or holds runs of sparkq; got "
+            f"{foreign[0].path or 'a file'} there.",
+            hint="choose another.",
+        )
+    # One listing, not a question for each run: there may be hundreds, and an object store takes its time.
+    for unlisted in {entry.path.removeprefix("run_id=") for entry in entries if not _is_hidden(entry.path)} - _listed_ids(folder):
+        _list_moved(folder, unlisted)
+    _require_listed(folder, run_id)
+    return GateAttempt(folder, run_id, new_run_id(), made_output=not folder.exists())
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
+
+
+def _is_ours(name: str, *, is_folder: bool) -> bool:
+    return _is_hidden(name) or (is_folder and name.startswith("run_id="))
+
+
+def _require_listed(folder: HadoopFolder, run_id: str) -> None:
+    """Where only whole runs are moved into place, files that no manifest lists are of unknown origin."""
+    if not folder.renames_atomically or not folder.entries(f"run_id={run_id}"):
+        return
+    _list_moved(folder, run_id)
+    if not folder.exists(_manifest_path(run_id)):
+        raise InputError(
+            f"{folder.at(f'run_id={run_id}')}: expected nothing there yet; got files that no manifest lists.",
+            hint="delete that folder, or choose another run id.",
+        )
+
+
+def _manifest_path(run_id: str) -> str:
+    return f"{_RUNS}/{run_id}.json"
+
+
+def committed_run(folder: HadoopFolder, run_id: str) -> dict[str, Any] | None:
+    """The manifest of a committed run, or None. Raises `InputError` if it is no manifest."""
+    data = folder.read(_manifest_path(run_id))
+    if data is None:
+        return None
+    try:
+        manifest = json.loads(data)
+        complete = {"run_id", "attempt", "files", "schema", "ended"} <= manifest.keys()
+    except (ValueError, AttributeError):
+        complete = False
+    if not complete:
+        raise InputError(
+            f"{folder.at(_manifest_path(run_id))}: expected a run manifest of this version of sparkq; got something else.",
+            hint="an output of an earlier version cannot be added to: choose another.",
+        )
+    return dict(manifest)
+
+
+def committed_runs(folder: HadoopFolder) -> list[dict[str, Any]]:
+    """The manifests of all committed runs, in the order of their commits."""
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        read = pool.map(partial(committed_run, folder), _listed_ids(folder))
+        manifests = [manifest for manifest in read if manifest is not None]
+    return sorted(manifests, key=lambda manifest: (manifest["ended"], manifest["run_id"]))
+
+
+def _listed_ids(folder: HadoopFolder) -> set[str]:
+    names = [entry.path.rpartition("/")[2] for entry in folder.entries(_RUNS) if not entry.is_folder]
+    return {name.removesuffix(".json") for name in names if name.endswith(".json") and not _is_hidden(name)}
+
+
+def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
+    """Make an attempt's result the run's; afterwards it is there, whole, or another attempt's is.
+
+    Parameters
+    ----------
+    attempt : GateAttempt
+        Nothing of it is left in its staging folder afterwards.
+    staged : str
+        Folder in its staging folder with the Parquet files, none of which is written to any more.
+    manifest : dict
+        Plain JSON values; its ``files`` name the files as they will be called.
+
+    Raises
+    ------
+    RunTakenError
+        If another attempt was first.
+    InputError
+        If the output cannot be written.
+    """
+    folder, run_id = attempt.folder, attempt.run_id
+    data = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
+    if committed_run(folder, run_id) is not None:
+        raise run_taken(attempt)
+    if folder.renames_atomically:
+        folder.write(f"{attempt.staging}/{staged}/{_MOVED_MANIFEST}", data)
+        moved = folder.move_folder(f"{attempt.staging}/{staged}", f"run_id={run_id}")
+        _require_listed(folder, run_id)
+        if not moved:
+            raise run_taken(attempt)
+    else:
+        _commit_copies(attempt, staged, data)
+    folder.delete(f"{_STAGING}/{run_id}")
+    _sweep(folder)
+
+
+def run_taken(attempt: GateAttempt) -> RunTakenError:
+    """What an attempt that came too late raises."""
+    return RunTakenError(
+        f"run {attempt.run_id}: expected to commit it to {attempt.folder.location}; another attempt of the same run id was "
+        "first, and its result stands.",
+        hint="nothing is lost and nothing is to be done: the run is complete.",
+    )
+
+
+def _list_moved(folder: HadoopFolder, run_id: str) -> None:
+    """Write the manifest of a run whose files were moved into place, if that was not done."""
+    if folder.exists(_manifest_path(run_id)):
+        return
+    data = folder.read(f"run_id={run_id}/{_MOVED_MANIFEST}")
+    if data is not None:
+        folder.write(_manifest_path(run_id), data)
+
+
+def _commit_copies(attempt: GateAttempt, staged: str, data: bytes) -> None:
+    folder, run_id = attempt.folder, attempt.run_id
+    source = f"{attempt.staging}/{staged}/"
+    moved = []
+    for entry in folder.files(source.rstrip("/")):
+        moved.append(f"run_id={run_id}/{entry.path.removeprefix(source)}")
+        folder.move_file(entry.path, moved[-1])
+    won = folder.write_if_absent(_manifest_path(run_id), data)
+    stands = committed_run(folder, run_id)
+    if not won or stands is None or stands["attempt"] != attempt.name:
+        for path in moved:
+            folder.delete(path)
+        raise run_taken(attempt)
+
+
+def _sweep(folder: HadoopFolder) -> None:
+    """Delete what attempts that died long ago have staged."""
+    oldest = f"{datetime.datetime.now(datetime.timezone.utc) - _STALE:{_ID_FORMAT}}"
+    for run in folder.entries(_STAGING):
+        for attempt in folder.entries(run.path):
+            # The name of an attempt begins with its start.
+            if attempt.path.rpartition("/")[2] < oldest:
+                folder.delete(attempt.path)
+        folder.delete_if_empty(run.path)
+    folder.delete_if_empty(_STAGING)
+
+
+def abandon(attempt: GateAttempt) -> None:
+    """Delete what an attempt staged, and the folders that it alone made."""
+    folder = attempt.folder
+    folder.delete(attempt.staging)
+    for path in (f"{_STAGING}/{attempt.run_id}", _STAGING, _RUNS):
+        folder.delete_if_empty(path)
+    if attempt.made_output:
+        folder.delete_if_empty("")
+
+
+def remove_other_runs(attempt: GateAttempt) -> None:
+    """Delete all runs but the attempt's own, which is committed; readers that are at work on them fail."""
+    folder = attempt.folder
+    for run in committed_runs(folder):
+        if run["run_id"] != attempt.run_id:
+            # In this order: without the moved one nobody can list the run again.
+            folder.delete(f"run_id={run['run_id']}/{_MOVED_MANIFEST}")
+            folder.delete(_manifest_path(run["run_id"]))
+            folder.delete(f"run_id={run['run_id']}")

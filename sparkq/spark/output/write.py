@@ -1,0 +1,290 @@
+"""Predictions to Parquet, and what was really committed."""
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyspark
+import torch
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
+
+from sparkq.errors import InputError, SparkqError
+from sparkq.spark.input.sources import escaped_path
+from sparkq.spark.output.commit import (
+    GateAttempt,
+    abandon,
+    commit,
+    committed_run,
+    new_run_id,
+    output_folder,
+    remove_other_runs,
+    run_taken,
+    start_attempt,
+)
+from sparkq.spark.output.task_times import task_times
+from sparkq.spark.session.actions import run_action
+from sparkq.spark.session.failures import expected_failure
+from sparkq.spark.session.hadoop import FolderEntry
+from sparkq.storage import shown
+from sparkq.version import __version__
+
+__all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
+
+_FILE_BYTES = 128 * 2**20
+_PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
+_COUNTED = ("status", "error_code", "engine", "model_digest")
+
+
+@dataclass(frozen=True)
+class WrittenPredictions:
+    """What a run wrote, counted from its committed files.
+
+    Parameters
+    ----------
+    run_id : str
+        Of the run.
+    rows, ok, errors : int
+        Rows in all, and by status.
+    error_codes : dict of str to int
+        Rows a code.
+    engines : dict of str to int
+        Rows an engine.
+    seconds : float
+        From the start of the write to its commit.
+    files, bytes : int
+        How many Parquet files, and how large in all.
+    """
+
+    run_id: str
+    rows: int
+    ok: int
+    errors: int
+    error_codes: dict[str, int]
+    engines: dict[str, int]
+    seconds: float
+    files: int
+    bytes: int
+
+    @property
+    def images_per_second(self) -> float:
+        """Rows over seconds."""
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def write_predictions(
+    predictions: DataFrame, output: str, *, run_id: str | None = None, partition_by: Sequence[str] = (), overwrite: bool = False,
+) -> WrittenPredictions:
+    """Run a lazy `predict` and write it as one run of an output.
+
+    ``OUTPUT/run_id=ID/`` gets the rows, ``OUTPUT/_sparkq/ID.json`` the manifest that makes them visible to
+    `sparkq.read_predictions`. If it fails or is killed, nothing is there to be seen.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        From `sparkq.predict`.
+    output : str
+        Folder, path or uri; new, empty, or with earlier runs.
+    run_id : str, optional
+        The same id is the same run: one that is committed already is not computed again. Default: a new one.
+    partition_by : sequence of str
+        Columns that become folders below the run's.
+    overwrite : bool
+        Once this run is committed, delete the others in `output`.
+
+    Raises
+    ------
+    ConfigError
+        If `run_id` cannot name a folder.
+    InputError
+        If the output holds what sparkq did not write, or cannot be written.
+    EngineError
+        If a worker could not run the model.
+    RunTakenError
+        If another attempt of the same run id committed while this one ran.
+    """
+    check_partition_columns(predictions.schema, partition_by)
+    attempt = start_attempt(output_folder(predictions.sparkSession, output), run_id or new_run_id())
+    manifest = committed_run(attempt.folder, attempt.run_id)
+    if manifest is None:
+        manifest = write_attempt(
+            predictions, attempt, partition_by=partition_by, overwrite=overwrite,
+            describe=lambda: {"output": shown(output), "model": None, "model_digest": None},
+        )
+    return written_by(manifest)
+
+
+def written_by(manifest: Mapping[str, Any]) -> WrittenPredictions:
+    """What the manifest of a run says of its rows."""
+    counted = {key: manifest[key] for key in ("run_id", "rows", "ok", "errors", "error_codes", "seconds")}
+    files = manifest["files"]
+    return WrittenPredictions(
+        **counted, engines=manifest["engine"], files=len(files), bytes=sum(entry["bytes"] for entry in files),
+    )
+
+
+def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> None:
+    """Raise `InputError` unless they are columns of a type that a folder's name can keep."""
+    for name in partition_by:
+        if name not in schema.names or not isinstance(schema[name].dataType, _PARTITION_TYPES):
+            fitting = ", ".join(field.name for field in schema if isinstance(field.dataType, _PARTITION_TYPES))
+            raise InputError(
+                f"partition_by: expected a column of strings, integers, dates or booleans; got {name!r}.",
+                hint=f"one of: {fitting}.",
+            )
+
+
+def write_attempt(
+    predictions: DataFrame, attempt: GateAttempt, *, partition_by: Sequence[str], overwrite: bool,
+    describe: Callable[[], Mapping[str, Any]], expected_rows: int | None = None,
+) -> dict[str, Any]:
+    """Compute an attempt's rows and commit them; if that fails nothing of it stays.
+
+    Parameters
+    ----------
+    predictions, partition_by, overwrite
+        As for `write_predictions`.
+    attempt : GateAttempt
+        From `sparkq.spark.output.commit.start_attempt`.
+    describe : callable
+        What else the manifest shall say, asked after the job.
+    expected_rows : int, optional
+        How many there must be.
+
+    Returns
+    -------
+    dict
+        The manifest that was committed.
+    """
+    started, clock = _now(), time.perf_counter()
+    try:
+        staged, files = _stage(predictions, attempt, partition_by)
+        counts = _count(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
+        if expected_rows not in (None, counts["rows"]):
+            raise InputError(
+                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts['rows']}.",
+                hint="the input changed while it was read: run it again.",
+            )
+        seconds = time.perf_counter() - clock
+        times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
+        manifest = {
+            "run_id": attempt.run_id, "attempt": attempt.name, **counts, "seconds": round(seconds, 3),
+            "images_per_second": round(counts["rows"] / seconds, 3), **describe(),
+            "tasks": None if times is None else times.to_mapping(), "started": started, "ended": _now(),
+            "versions": _versions(), "partition_by": list(partition_by), "schema": predictions.schema.jsonValue(),
+            "files": [_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files],
+        }
+        run_action(partial(commit, attempt, staged, manifest))
+    except BaseException as error:
+        raise _given_up(attempt, error) or _told(error, attempt) or error from error
+    if overwrite:
+        run_action(partial(remove_other_runs, attempt))
+    return manifest
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sparkq": __version__, "torch": str(torch.__version__), "spark": pyspark.__version__, "python": platform.python_version(),
+    }
+
+
+def _given_up(attempt: GateAttempt, error: BaseException) -> SparkqError | None:
+    """Clean up; who commits first deletes what others stage, so that an attempt may fail because it is too late."""
+    def clean() -> bool:
+        abandon(attempt)
+        return committed_run(attempt.folder, attempt.run_id) is not None
+
+    try:
+        # In a thread of its own: an interrupt may have broken this thread's connection to the JVM.
+        committed = run_action(clean)
+    # The JVM may be gone, or the disk; what happened first is what to tell.
+    except Exception:
+        return None
+    return run_taken(attempt) if committed and isinstance(error, Exception) else None
+
+
+def _told(error: BaseException, attempt: GateAttempt) -> SparkqError | None:
+    if "No space left on device" in str(error) and not isinstance(error, SparkqError):
+        return InputError(
+            f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
+            hint="nothing of this run is left there; make room and run it again.",
+        )
+    return expected_failure(error)
+
+
+def _stage(predictions: DataFrame, attempt: GateAttempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+    """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
+
+    What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
+    """
+    folder = attempt.folder
+    tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
+    _write(predictions, folder.at(tasks), description=_described(attempt))
+    files = folder.files(tasks)
+    wanted = max(math.ceil(sum(entry.bytes for entry in files) / _FILE_BYTES), 1)
+    if len(files) <= wanted and not partition_by:
+        return "tasks", files
+    rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))
+    # A shuffle of rows, that is of labels, not of images; without it every task would write a file a value.
+    few = rows.repartition(wanted, *partition_by) if partition_by and wanted > 1 else rows.coalesce(wanted)
+    _write(few, folder.at(compact), partition_by)
+    folder.delete(tasks)
+    return "compact", folder.files(compact)
+
+
+def _described(attempt: GateAttempt) -> str:
+    """By which its job is told from all others, of this attempt and of the session."""
+    return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
+
+
+def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None) -> None:
+    # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
+    committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
+    writer = rows.write.mode("errorifexists").options(
+        **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
+    )
+    action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
+    run_action(action, description=description)
+
+
+def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
+    """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
+    reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
+    reader = reader if base is None else reader.option("basePath", base)
+    return reader.parquet(*map(escaped_path, locations))
+
+
+def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
+    counted = []
+    if files:
+        columns = StructType([predictions.schema[name] for name in _COUNTED])
+        written = read_strictly(predictions.sparkSession, columns, location)
+        counted = run_action(written.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
+    codes: Counter[str] = Counter()
+    engines: Counter[str] = Counter()
+    for row in counted:
+        engines[row["engine"]] += row["rows"]
+        if row["status"] == "error":
+            codes[row["error_code"]] += row["rows"]
+    rows, errors = engines.total(), codes.total()
+    return {
+        "rows": rows, "ok": rows - errors, "errors": errors, "error_codes": dict(sorted(codes.items())),
+        "engine": dict(sorted(engines.items())), "model_digests": sorted({row["model_digest"] for row in counted}),
+    }
+
+
+def _named(entry: FolderEntry, staged: str, run_id: str) -> dict[str, Any]:
+    return {"path": f"run_id={run_id}/{entry.path.removeprefix(staged)}", "bytes": entry.bytes}

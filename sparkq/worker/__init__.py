@@ -1,0 +1,1 @@
+"""Batches in, rows out: what a Python worker does with its partition. No Spark here."""

@@ -1,0 +1,144 @@
+"""Which engine and which batch size are fastest on this node: measured once on the golden input, kept for the next worker."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from sparkq.artifact.file import ModelArtifact
+from sparkq.artifact.manifest import Manifest
+from sparkq.config import AUTO
+from sparkq.engines import fitting_engines
+from sparkq.engines.base import DEFAULT_BATCH_SIZE
+from sparkq.engines.cache import BlobCache, cache_directory
+from sparkq.engines.node import cpu_features, return_freed_memory
+from sparkq.version import __version__
+from sparkq.worker.engine_measuring import EngineMeasuring, Measurement
+
+__all__ = ["EngineChoice", "choose_engine", "settled_batch_size"]
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What was chosen, and why.
+
+    Parameters
+    ----------
+    engine : str
+        The fastest.
+    batch_size : int
+        The one asked for, or the smallest within 3 % of the best.
+    measurements : tuple of Measurement
+        Every engine that runs the artifact rightly; then the batch sizes of the fastest. Figures are ratios of interleaved
+        runs, put on one scale: the first engine's images per second.
+    refused : dict of str to str
+        Engine to why it is out: not installed, not for this CPU, or outputs off the golden ones.
+    from_cache : bool
+        Whether another worker of this node had measured.
+    """
+
+    engine: str
+    batch_size: int
+    measurements: tuple[Measurement, ...]
+    refused: dict[str, str] = field(default_factory=dict)
+    from_cache: bool = False
+
+
+def settled_batch_size(manifest: Manifest, batch_size: int | str) -> int | str:
+    """``auto`` becomes the default for artifacts with layers in float: their predictions are the same at one batch size only."""
+    return DEFAULT_BATCH_SIZE if batch_size == AUTO and manifest.float_layers else batch_size
+
+
+def choose_engine(
+    artifact: ModelArtifact, *, engine: str = AUTO, batch_size: int | str = AUTO, threads: int | None = None,
+    allow_saturation: bool = False,
+) -> EngineChoice:
+    """Measure which engine and batch size are fastest here, or read what this node has measured before.
+
+    Of several workers that start at once on a node, one measures and the others wait for it. Results are kept in the
+    node's cache directory, by all that they depend on: the artifact, the CPU, torch and openvino, threads. On a worker.
+
+    Parameters
+    ----------
+    artifact : ModelArtifact
+        Its recipe says which engines fit, its golden output which of them are right.
+    engine : str
+        ``auto``, or the only one to measure batch sizes of.
+    batch_size : int or str
+        Images a forward pass; ``auto`` finds the smallest within 3 % of the best.
+    threads, allow_saturation
+        As for `Predictor`.
+
+    Raises
+    ------
+    EngineError
+        If no engine runs the artifact rightly on this node.
+    """
+    engines = fitting_engines(artifact.manifest.quantization.recipe) if engine == AUTO else (engine,)
+    batch_size = settled_batch_size(artifact.manifest, batch_size)
+    cache = BlobCache(_cache_name(artifact, engines, batch_size, threads, allow_saturation))
+    with _measured_by_one():
+        kept = _read(cache)
+        if kept is not None:
+            return kept
+        choice = _measured(artifact, engines, batch_size, threads, allow_saturation)
+        cache.write(json.dumps(asdict(choice)).encode())
+    return_freed_memory()
+    return choice
+
+
+def _measured(
+    artifact: ModelArtifact, engines: tuple[str, ...], batch_size: int | str, threads: int | None, allow_saturation: bool,
+) -> EngineChoice:
+    measuring = EngineMeasuring(artifact, threads, allow_saturation)
+    best = measuring.fastest(engines, None if batch_size == AUTO else int(batch_size))
+    refused = {engine: str(error) for engine, error in measuring.refused.items()}
+    return EngineChoice(best.engine, best.batch_size, tuple(measuring.measurements), refused)
+
+
+def _cache_name(
+    artifact: ModelArtifact, engines: tuple[str, ...], batch_size: int | str, threads: int | None, allow_saturation: bool,
+) -> str:
+    golden = artifact.manifest.golden
+    described = hashlib.sha256(golden.pixels.tobytes() + golden.output.tobytes())
+    node = (__version__, cpu_features(), torch.__version__, _version("openvino"), threads or torch.get_num_threads())
+    described.update(repr((engines, batch_size, allow_saturation, node)).encode())
+    return f"{artifact.digest[:16]}-{described.hexdigest()[:16]}.choice"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def _measured_by_one() -> Iterator[None]:
+    """One process of the node at a time; where the cache directory cannot hold a lock, each for itself."""
+    with contextlib.ExitStack() as held:
+        directory = cache_directory()
+        if directory is not None:
+            with contextlib.suppress(OSError):
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                # The operating system frees it when its process ends, however it ends.
+                lock = held.enter_context(open(directory / "engine_choice.lock", "w", encoding="utf-8"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _read(cache: BlobCache) -> EngineChoice | None:
+    """What is in the cache, if it is what this version writes."""
+    try:
+        kept = json.loads(cache.read() or b"")
+        measurements = tuple(Measurement(**measurement) for measurement in kept["measurements"])
+        choice = EngineChoice(kept["engine"], int(kept["batch_size"]), measurements, dict(kept["refused"]), from_cache=True)
+    except (ValueError, TypeError, KeyError):
+        return None
+    return choice

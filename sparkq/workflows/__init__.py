@@ -1,0 +1,1 @@
+"""Whole jobs, as commands, schedulers and notebooks call them. Runs on the driver."""

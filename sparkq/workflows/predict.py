@@ -1,0 +1,196 @@
+"""`run_prediction_job`: what ``sparkq predict``, a scheduler and a notebook all call. On the driver."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sparkq.artifact.facts import ModelFacts
+from sparkq.artifact.file import ModelArtifact
+from sparkq.artifact.manifest import detection_mapping
+from sparkq.config import AUTO, InferenceConfig, PredictionJob
+from sparkq.config.parsing import to_mapping
+from sparkq.engines import engine_for
+from sparkq.errors import ErrorBudgetError, InputError
+from sparkq.metrics.drift import Drift, required_profile
+from sparkq.spark.cluster.nodes import NodeChoice, settle
+from sparkq.spark.cluster.worker_reports import WorkerReports
+from sparkq.spark.evaluation.drift import measure_drift
+from sparkq.spark.input.columns import find_uri_column
+from sparkq.spark.input.inventory import take_inventory
+from sparkq.spark.input.sources import comparable_path, read_images, spark_path
+from sparkq.spark.input.worker_reads import choose_reads
+from sparkq.spark.output.commit import GateAttempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.quarantine import quarantine_failures
+from sparkq.spark.output.resume import remaining_images
+from sparkq.spark.output.write import check_partition_columns, write_attempt
+from sparkq.spark.predict.inference import predict_reporting
+from sparkq.spark.predict.planning import planned_images
+from sparkq.spark.session.progress import shown_progress
+from sparkq.storage import shown
+
+__all__ = ["run_prediction_job"]
+
+_logger = logging.getLogger(__name__)
+
+
+def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None = None) -> dict[str, Any]:
+    """Predict every image of an input and commit the rows as one run.
+
+    Parameters
+    ----------
+    spark : SparkSession
+        A classic session.
+    job : PredictionJob
+        What to do.
+    progress : bool, optional
+        Whether to show a progress bar on standard error; None: in a notebook and in a terminal, but not under Airflow.
+
+    Returns
+    -------
+    dict
+        The run's manifest, plain JSON values, with ``already_committed``: whether an earlier attempt had done it all.
+
+    Raises
+    ------
+    ErrorBudgetError
+        If more images failed than ``max_error_rate``; everything is committed, and ``result`` is what would be returned.
+    RunTakenError
+        If another attempt of the same run id committed while this one ran.
+    SparkqError
+        For whatever cannot be read, run or written; nothing of the run is there then.
+    """
+    _require_apart(job)
+    artifact = ModelArtifact.load(job.model)
+    if job.engine != AUTO:
+        engine_for(artifact, job.engine)
+    if job.drift_sample:
+        required_profile(artifact.manifest)
+    attempt = start_attempt(output_folder(spark, job.output), job.run_id or new_run_id())
+    manifest = committed_run(attempt.folder, attempt.run_id)
+    already = manifest is not None
+    if manifest is None:
+        manifest = _run(spark, job, artifact, attempt, progress)
+    else:
+        _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
+    if job.quarantine is not None:
+        quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
+    result = {**manifest, "already_committed": already}
+    _require_budget(job, result)
+    return result
+
+
+def _run(
+    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: GateAttempt, progress: bool | None,
+) -> dict[str, Any]:
+    images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
+    config = job.inference()
+    if job.input_format == "uri":
+        config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, job.uri_column))
+    images, config = choose_reads(images, config, read=job.read)
+    _require_places(job, images.columns, config)
+    inventory = take_inventory(images, job.input)
+    listed = inventory.images
+    if job.resume:
+        images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
+        inventory = inventory.part(count)
+        _logger.info("resume: %d of %d images are left", count, listed)
+    drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None
+    settled, nodes = settle(spark.sparkContext, artifact, config)
+    reports = WorkerReports(spark.sparkContext)
+    with (
+        planned_images(images, inventory, artifact, config=settled, nodes=nodes) as planned,
+        shown_progress(spark, inventory.images, progress=progress),
+    ):
+        predictions = predict_reporting(planned, artifact, config=settled, reports=reports)
+        check_partition_columns(predictions.schema, job.partition_columns)
+        return write_attempt(
+            predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=inventory.images,
+            describe=_described(
+                job, artifact, drift, nodes, reports, skipped=listed - inventory.images, uri_column=config.uri_column,
+            ),
+        )
+
+
+def _require_places(job: PredictionJob, columns: Sequence[str], config: InferenceConfig) -> None:
+    if job.quarantine_bytes and config.uri_column is None and "path" not in columns:
+        raise InputError(
+            f"quarantine_bytes: expected images with a path to read them from; got the columns {', '.join(columns)}.",
+            hint="leave --quarantine-bytes out: the table itself holds the bytes.",
+        )
+
+
+def _described(
+    job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
+    skipped: int, uri_column: str | None,
+) -> Callable[[], dict[str, Any]]:
+    """What the manifest says beside the counts; asked when the job has run."""
+    def described() -> dict[str, Any]:
+        workers = reports.summary()
+        return {
+            "skipped": skipped,
+            "input": shown(job.input),
+            "uri_column": uri_column,
+            "output": shown(job.output),
+            "model": artifact.manifest.name,
+            "task": artifact.manifest.task,
+            "model_digest": artifact.digest,
+            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
+            "preprocess": to_mapping(artifact.manifest.preprocess),
+            "detection": detection_mapping(artifact.manifest),
+            "workers": {
+                **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
+            },
+            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
+            "drift": None if drift is None else dataclasses.asdict(drift),
+            "recalibrate": None if drift is None else drift.recalibrate,
+            "settings": _settings(job),
+        }
+
+    return described
+
+
+def _settings(job: PredictionJob) -> dict[str, Any]:
+    """Every option, without the credentials that a uri may carry."""
+    return {key: shown(value) if isinstance(value, str) else value for key, value in to_mapping(job).items()}
+
+
+def _measured_drift(images: Any, artifact: ModelArtifact, job: PredictionJob, config: InferenceConfig) -> Drift:
+    """Drift of a sample of `images`, with a warning where there is any."""
+    drift = measure_drift(images, artifact, sample=job.drift_sample, config=config)
+    for reason in drift.reasons:
+        _logger.warning("drift: %s", reason)
+    if drift.recalibrate:
+        _logger.warning("drift: recalibrate: quantize again with images of this input, and find out what changed in it")
+    return drift
+
+
+def _require_budget(job: PredictionJob, result: dict[str, Any]) -> None:
+    rate = result["errors"] / max(result["rows"], 1)
+    if rate > job.max_error_rate:
+        codes = ", ".join(f"{count} {code}" for code, count in result["error_codes"].items())
+        raise ErrorBudgetError(
+            f"run {result['run_id']}: expected at most {100 * job.max_error_rate:g} % of the images to fail; got "
+            f"{100 * rate:.3g} % ({codes}).",
+            hint="every row is committed; the failed ones say why: SELECT path, error_message WHERE status = 'error'.",
+            result=result,
+        )
+
+
+def _require_apart(job: PredictionJob) -> None:
+    """An output inside the input would be the next job's input."""
+    output = _place(job.output)
+    for what, path in (("input", job.input), ("quarantine", job.quarantine)):
+        source = None if path is None else _place(path)
+        if source is not None and (f"{source}/".startswith(f"{output}/") or f"{output}/".startswith(f"{source}/")):
+            raise InputError(
+                f"output {shown(job.output)}: expected a path apart from the {what}; got {what} {shown(str(path))}.",
+                hint="write to a folder of its own.",
+            )
+
+
+def _place(path: str) -> str:
+    place = str(comparable_path(spark_path(path))).rstrip("/")
+    return os.path.realpath(place) if place.startswith("/") else place

@@ -1,0 +1,52 @@
+"""`sparkq.quantize`: nothing but through the gate. DataFrames: tests/spark/test_calibration.py."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sparkq
+from sparkq.config import QuantizationConfig
+from sparkq.demo.digits import PREPROCESS
+from sparkq.errors import ConfigError, GateError, InputError
+from tests.models import SMALL, SmallNet, digit_files, digits_net, noise
+
+
+def test_measured_on_images_that_are_held_out() -> None:
+    """Every fifth; the figures stand in the manifest."""
+    artifact = sparkq.quantize(digits_net(), calibration=(file for file in digit_files(60)), preprocess=PREPROCESS)
+    accuracy = artifact.manifest.accuracy
+    assert (artifact.manifest.calibration_images, accuracy["images"]) == (48, 12)
+    assert accuracy["agreement"] >= 98 and accuracy["standard_error"] > 0
+
+
+def test_a_float_artifact_has_nothing_to_lose() -> None:
+    config = QuantizationConfig(recipe="none")
+    artifact = sparkq.quantize(digits_net(), calibration=digit_files(20), preprocess=PREPROCESS, config=config)
+    assert artifact.manifest.accuracy == {}
+
+
+def test_refuses_what_does_not_agree() -> None:
+    """A network whose outputs are all but equal: rounding decides its labels, whatever the recipe."""
+    model = SmallNet()
+    with torch.no_grad():
+        model.linear.weight.mul_(1e-6)
+        model.linear.bias.zero_()
+    config = QuantizationConfig(rounding="nearest", bias_correction=False, float_output=False)
+    with pytest.raises(GateError) as caught:
+        sparkq.quantize(model, calibration=noise(40), preprocess=SMALL, config=config, min_agreement=1.0)
+    assert len(caught.value.attempts) > 3
+    assert all((attempt.measured.agreement or 100) < 100 for attempt in caught.value.attempts if attempt.int8_macs_percent)
+
+
+@pytest.mark.parametrize("wrong", [{"min_agreement": 98}, {"max_accuracy_drop": -1}])
+def test_targets_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        sparkq.quantize(SmallNet(), calibration=noise(4), preprocess=SMALL, **wrong)
+
+
+@pytest.mark.parametrize("labels", [None, "labels.csv"])
+def test_evaluation_images_are_a_dataframe_with_labels(labels: str | None) -> None:
+    images = [np.zeros((8, 8, 3), np.uint8)]
+    with pytest.raises(InputError, match="evaluation_labels"):
+        sparkq.quantize(SmallNet(), calibration=noise(4), preprocess=SMALL, evaluation=images, evaluation_labels=labels)
