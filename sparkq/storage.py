@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import tempfile
+import urllib.parse
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,25 @@ import pyarrow.fs
 
 from sparkq.errors import InputError
 
-__all__ = ["is_uri", "read_file", "resolve_uri", "shown", "write_file"]
+__all__ = [
+    "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path", "read_file",
+    "resolve_place", "resolve_uri", "shown", "split_uri", "write_file",
+]
+
+_LOCAL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
+_PERCENT_ENCODED = "file+percent:"
+# The options that a uri may give at its end, as ``?region=eu-west-1``; whatever else follows a "?" belongs to the key.
+_OPTION = (
+    r"(?:region|scheme|endpoint_override|allow_bucket_creation|allow_bucket_deletion|allow_delayed_open|anonymous|"
+    r"background_writes|check_directory_existence_before_creation|force_virtual_addressing|tls_ca_file_path|project_id|"
+    r"retry_limit_seconds|default_metadata|user|replication|buffer_size|default_block_size|kerb_ticket)=[^/&]*"
+)
+_REMOTE = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]+://)([^/]*)(/.*?|)(\?{_OPTION}(?:&{_OPTION})*)?", re.DOTALL)
+# One user, one bucket: Hadoop's connectors name S3 s3a and s3n, EMR and Arrow name it s3.
+S3_ALIAS = r"^s3[an]://"
+FILE_SCHEME = r"^file:(//localhost(?=/))?/*(?=/)"
+COLLAPSES_SLASHES = r"^(/|hdfs:|viewfs:)"
+DOUBLED_SLASHES = r"(?<![:/])/{2,}"
 
 
 def is_uri(path: str) -> bool:
@@ -25,23 +44,84 @@ def shown(path: str) -> str:
     return re.sub(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/@\s]*@", r"\1***@", path)
 
 
+def local_path(path: str) -> bytes | None:
+    """Return the local path that a path or a uri of scheme ``file`` names, as bytes; None for a uri of another scheme.
+
+    ``file:`` uris are taken literally. ``file+percent:`` is how a listing spells names that are not UTF-8.
+    """
+    if not is_uri(path):
+        return path.encode("utf-8", "surrogateescape")
+    if path.startswith(_PERCENT_ENCODED):
+        return urllib.parse.unquote_to_bytes(path.removeprefix(_PERCENT_ENCODED))
+    found = _LOCAL.fullmatch(path)
+    return None if found is None else found[1].encode("utf-8", "surrogateescape")
+
+
+def canonical_path(path: str) -> str:
+    """Return the one spelling of a path by which two rows are told to be of one image.
+
+    ``/x`` for ``file:/x``, ``file:///x`` and ``file://localhost/x``; ``s3://`` for ``s3a://`` and ``s3n://``; one slash for several
+    in local paths and on HDFS. Keys of object stores may hold doubled slashes, and percent signs are taken literally
+    everywhere: ``a%20b`` and ``a b`` are two files. `sparkq.spark.input.paths.canonical` does the same to a column.
+    """
+    for pattern, spelling in ((FILE_SCHEME, ""), (S3_ALIAS, "s3://")):
+        path = re.sub(pattern, spelling, path)
+    return re.sub(DOUBLED_SLASHES, "/", path) if re.match(COLLAPSES_SLASHES, path) else path
+
+
+def split_uri(uri: str) -> tuple[str, str, str]:
+    """Split a uri into the place that it names (``s3://bucket``), the path there (``/key``, literally), and its options.
+
+    Raises
+    ------
+    InputError
+        If it has no such form.
+    """
+    found = _REMOTE.fullmatch(uri)
+    if found is None:
+        raise InputError(f"{shown(uri)}: expected scheme://place/path; got something else.")
+    scheme, place, path, options = found.groups("")
+    return f"{scheme}{place}", path, options
+
+
 def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The ``pyarrow.fs`` filesystem of `uri`, and the path in it; also of Hadoop's spellings (``s3a://x``, ``file:/x``).
+    """Open the ``pyarrow.fs`` filesystem of `uri` and return it with the path in it.
+
+    Hadoop's spellings (``s3a://x``, ``file:/x``) are understood. Spaces and letters outside ASCII may stand as they are or
+    percent-encoded; a percent sign is ``%25``, as in any uri.
 
     Raises
     ------
     InputError
         If there is no such filesystem, or it cannot be reached.
     """
-    # Hadoop's name of S3 is s3a; Arrow's is s3. One user, one bucket. "file:/x" is how Hadoop prints "file:///x".
-    arrow_uri = re.sub(r"^file:/(?!/)", "file:///", re.sub(r"^s3[an]://", "s3://", uri))
+    local = local_path(uri)
+    if local is not None:
+        return pyarrow.fs.LocalFileSystem(), os.fsdecode(urllib.parse.unquote_to_bytes(local))
+    if uri.startswith("file:"):
+        raise InputError(f"{shown(uri)}: expected file:///path, a file of this machine; got another host.")
+    place, path, options = split_uri(uri)
+    filesystem, root = resolve_place(f"{place}/{options}", named=uri)
+    return filesystem, f"{root.rstrip('/')}{urllib.parse.unquote(path)}"
+
+
+def resolve_place(place: str, *, named: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Open the ``pyarrow.fs`` filesystem of ``scheme://place/?options`` and return it with the path of its root.
+
+    `named` is the uri that the message names, where that is a longer one.
+
+    Raises
+    ------
+    InputError
+        If there is no such filesystem, or it cannot be reached.
+    """
     try:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(arrow_uri)
+        filesystem, root = pyarrow.fs.FileSystem.from_uri(re.sub(S3_ALIAS, "s3://", place))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(
-            f"{shown(uri)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {shown(str(error))}."
+            f"{shown(named or place)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {shown(str(error))}."
         ) from error
-    return filesystem, path
+    return filesystem, root
 
 
 def read_file(path: str, *, what: str) -> bytes:

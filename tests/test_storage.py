@@ -94,7 +94,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path, uri: bool) -> None:
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"mine")]
 
 
-@pytest.mark.parametrize("uri", ["warp://host/x", "s3://", "file://host:bad:port/x", "s3://bucket/a b"])
+@pytest.mark.parametrize("uri", ["warp://host/x", "s3://", "file://host:bad:port/x"])
 def test_a_uri_that_nobody_understands_is_one_sentence(uri: str) -> None:
     """Read and written alike."""
     for act in (lambda: read_file(uri, what="artifact"), lambda: write_file(uri, b"x", what="artifact")):

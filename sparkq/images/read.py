@@ -25,7 +25,7 @@ import pyarrow.fs
 
 from sparkq.errors import ImageError, InputError
 from sparkq.images.decode import file_too_large
-from sparkq.storage import is_uri, resolve_uri, shown
+from sparkq.storage import is_uri, local_path, resolve_place, shown, split_uri
 
 __all__ = ["READ_ERROR_CODES", "ReadObject", "read_object", "read_objects"]
 
@@ -41,9 +41,6 @@ _FIRST_WAIT_SECONDS = 0.2
 # Arrow's own are 1 and 3: a store that throttles answers later than that.
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 15
 
-_LOCAL = re.compile(r"file:(?://(?:localhost)?(?=/))?(/.*)", re.DOTALL)
-# What a uri gives as options is all that follows a "?" at its end, as ``?region=eu-west-1``; a key may have one, too.
-_REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+://)([^/]*)(/.*?)(\?[a-z_]+=[^/]*)?", re.DOTALL)
 # What the SDK says where trying again cannot help.
 _GONE = re.compile(r"NO_SUCH_KEY|NO_SUCH_BUCKET|RESOURCE_NOT_FOUND|NoSuchBucket|HTTP status 404")
 _REFUSED = re.compile(
@@ -103,23 +100,22 @@ def read_object(
 
 
 def _reader_of(uri: str) -> tuple[Callable[[str, Callable[[int], None]], bytes], str]:
-    if not is_uri(uri):
-        if not os.path.isabs(uri):
-            raise ImageError("invalid_uri", f"expected an absolute path or a uri, as workers have no common folder; got {uri!r}")
+    if not is_uri(uri) and not os.path.isabs(uri):
+        raise ImageError("invalid_uri", f"expected an absolute path or a uri, as workers have no common folder; got {uri!r}")
+    if local_path(uri) is not None:
         return _read_local, uri
-    local = _LOCAL.fullmatch(uri)
-    if local is not None:
-        return _read_local, local[1]
-    remote = _REMOTE.fullmatch(uri)
-    if remote is None:
-        raise ImageError("invalid_uri", f"expected scheme://place/path; got {shown(uri)}")
-    scheme, place, path, options = remote.groups("")
-    return lambda inner, admit: _read_remote(f"{scheme}{place}/{options}", inner, admit), path
+    try:
+        place, path, options = split_uri(uri)
+    except InputError:
+        raise ImageError("invalid_uri", f"expected scheme://place/path; got {shown(uri)}") from None
+    return lambda inner, admit: _read_remote(f"{place}/{options}", inner, admit), path
 
 
 def _read_local(path: str, admit: Callable[[int], None]) -> bytes:
-    # Not to wait for whoever writes a pipe; without effect on files.
-    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+    # By bytes: whatever the name, and whatever encoding this process was started with. Not to wait for whoever writes a pipe;
+    # without effect on files.
+    name = local_path(path)
+    with open(name or path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise IsADirectoryError("expected a file; got a folder, pipe or device")
@@ -138,7 +134,7 @@ def _read_remote(place: str, path: str, admit: Callable[[int], None]) -> bytes:
 @lru_cache(maxsize=64)
 def _filesystem(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Opened once a process. Of two threads that ask first, each may open one, and one of them is kept."""
-    filesystem, root = resolve_uri(place)
+    filesystem, root = resolve_place(place)
     if filesystem.type_name == "s3":
         # A uri cannot say how often to try: Arrow then does so every 0.2 s, all readers in step. Pickling is its public way to
         # make the same filesystem again.

@@ -23,7 +23,7 @@ from sparkq.errors import InputError
 from sparkq.spark.benchmark.delayed import predict_delayed
 from sparkq.spark.benchmark.peers import map_in_arrow, predict_batch
 from sparkq.spark.benchmark.profiling import predict_profiled
-from sparkq.spark.input.sources import count_images, read_images
+from sparkq.spark.input.sources import count_images, find_images
 from sparkq.spark.input.worker_reads import choose_reads
 from sparkq.spark.output.write import write_predictions
 from sparkq.spark.predict.inference import predict
@@ -134,7 +134,7 @@ def _timed(job: Job, spark: SparkSession, request: JobRequest, folder: str, name
 def _planned(spark: SparkSession, request: JobRequest, folder: str, *, read: str = "auto") -> tuple[DataFrame, InferenceConfig]:
     """Images, read as `sparkq predict` reads them, in tasks for an ordinary model: none is measured on the driver first."""
     config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
-    images, config = choose_reads(read_images(spark, folder), config, read=read)
+    images, config = choose_reads(find_images(spark, folder), config, read=read)
     return with_planned_partitions(images, images=count_images(images, folder)), config
 
 

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # it ships no types
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sparkq.spark.input.sources import read_files
+from sparkq.spark.input.listing import is_listing
+from sparkq.spark.input.paths import canonical
 from sparkq.spark.session.actions import run_action
 
 __all__ = ["HELD_OUT_IMAGES", "Choice", "choose_images"]
@@ -17,9 +16,6 @@ HELD_OUT_IMAGES = 500
 _LEAST_HELD_OUT = 50
 _LEAST_SPLIT = 10
 _SHARE_HELD_OUT = 5
-_TASKS_PER_CORE = 2
-# Spark looks each path up in a task of its own: 34 s for 10 000 of them, measured on two cores.
-_MOST_PATHS = 10_000
 
 
 @dataclass(frozen=True)
@@ -60,21 +56,17 @@ def choose_images(images_df: DataFrame, content_column: str, *, images: int | No
     """
     if images is None and not hold_out:
         return Choice(_content(images_df, content_column, F.lit(False)))
-    scans, leaves = _file_scans(images_df) if content_column == "content" else (0, 0)
-    # Spark evaluates what asks for this column alone while it plans one scan: other files are not even opened.
-    by_file = scans == leaves == 1
-    key = F.xxhash64(F.col("_metadata.file_path" if by_file else "path" if "path" in images_df.columns else content_column))
-    if scans:
-        # A file of zero bytes is no image, and Spark would not read it again by its path.
+    key = F.xxhash64(canonical(F.col("path")) if "path" in images_df.columns else F.col(content_column))
+    if "length" in images_df.columns and is_listing(images_df):
+        # A file of zero bytes is no image.
         images_df = images_df.where("length > 0")
     wanted = None if images is None else images + (HELD_OUT_IMAGES if hold_out else 0)
-    hashes = _hashes(images_df, key, wanted, few_tasks=scans > 0)
+    hashes = _hashes(images_df, key, wanted)
     if not hashes:
         return Choice(_content(images_df, content_column, F.lit(False)), 0, 0)
     calibrated, end = _ends(len(hashes), images, hold_out)
+    # Of files only the chosen ones are opened: Spark filters by the path before workers read the content.
     chosen = images_df.where(key <= hashes[end - 1])
-    if scans and not by_file and end <= _MOST_PATHS:
-        chosen = _opened_by_path(chosen)
     found = len(hashes) if images is not None and len(hashes) < images else None
     return Choice(_content(chosen, content_column, key > hashes[calibrated - 1]), found, end)
 
@@ -93,34 +85,9 @@ def _content(images_df: DataFrame, content_column: str, held_out: Column) -> Dat
     return images_df.select(F.col(content_column).alias("content"), held_out.alias("held_out"))
 
 
-def _file_scans(images_df: DataFrame) -> tuple[int, int]:
-    """How many leaves of its plan read image files, and how many there are."""
-    found = images_df._jdf.queryExecution().analyzed().collectLeaves()
-    leaves = [found.apply(index) for index in range(found.size())]
-    return sum(map(_is_file_scan, leaves)) if {"path", "length", "content"} <= set(images_df.columns) else 0, len(leaves)
-
-
-def _is_file_scan(leaf: Any) -> bool:
-    try:
-        return bool(leaf.relation().fileFormat().shortName() == "binaryFile")
-    # Rows of a program, or a source that is no format of files: it has no such method.
-    except Py4JError:
-        return False
-
-
-def _hashes(images_df: DataFrame, key: Column, images: int | None, *, few_tasks: bool) -> list[int]:
+def _hashes(images_df: DataFrame, key: Column, images: int | None) -> list[int]:
     """The smallest ones, in order."""
-    hashes = images_df.select(key.alias("hash"))
-    if few_tasks:
-        # Of files the names alone are read, but Spark plans as many tasks as if it were to open them.
-        hashes = hashes.coalesce(_TASKS_PER_CORE * images_df.sparkSession.sparkContext.defaultParallelism)
-    ordered = hashes.orderBy("hash")
+    ordered = images_df.select(key.alias("hash")).orderBy("hash")
     limited = ordered if images is None else ordered.limit(images)
     found: list[int] = run_action(limited.agg(F.sort_array(F.collect_list("hash"))).collect)[0][0]
     return found
-
-
-def _opened_by_path(chosen: DataFrame) -> DataFrame:
-    """The same files in a scan of their own: behind a union or a join, Spark would open all files to choose among them."""
-    paths = [row["path"] for row in run_action(chosen.select("path").collect)]
-    return read_files(chosen.sparkSession, paths)

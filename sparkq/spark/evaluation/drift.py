@@ -7,7 +7,7 @@ from operator import add
 
 import pyarrow as pa
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StructField, StructType
 
@@ -16,8 +16,8 @@ from sparkq.config import InferenceConfig, check_share
 from sparkq.metrics.drift import Drift, DriftSums, judge_drift, required_profile
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.input.columns import find_image_column
-from sparkq.spark.input.sources import is_file_source, read_files
-from sparkq.spark.predict.planning import with_planned_partitions
+from sparkq.spark.input.paths import canonical
+from sparkq.spark.input.worker_reads import read_by_workers
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
 from sparkq.worker.observe_drift import observe_partition, sums_of
@@ -71,6 +71,7 @@ def measure_drift(
     config = config or InferenceConfig()
     check_share("drift_sample", sample)
     required_profile(artifact.manifest)
+    images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     model = ship_model(images_df.sparkSession.sparkContext, artifact, _ENGINE, allow_saturation=config.allow_saturation)
     run_batches = partial(_observe_batches, model=model, image_column=image_column, config=config)
@@ -84,19 +85,10 @@ def measure_drift(
 
 def _sampled(images_df: DataFrame, image_column: str, sample: float) -> DataFrame:
     """The image column of a sample of the rows."""
-    if image_column == "content" and is_file_source(images_df):
-        # Spark would open every file to look at rows that it then drops. Those of zero bytes cannot be decoded anyway.
-        chosen = images_df.select("path", "length", _hash("path")).where("length > 0").where(F.col("hash") < _below(sample))
-        ordered = chosen.orderBy("hash", "path").limit(MAX_SAMPLED_IMAGES).select("path")
-        paths = [row["path"] for row in run_action(ordered.collect)]
-        return with_planned_partitions(read_files(images_df.sparkSession, paths).select("content"), images=len(paths))
     sample = min(sample, MAX_SAMPLED_IMAGES / max(run_action(images_df.count), 1))
-    key = "path" if "path" in images_df.columns else image_column
-    return images_df.select(image_column, _hash(key)).where(F.col("hash") < _below(sample)).select(image_column)
-
-
-def _hash(key: str) -> Column:
-    return F.pmod(F.xxhash64(key), F.lit(_HASHES)).alias("hash")
+    key = canonical(F.col("path")) if "path" in images_df.columns else F.col(image_column)
+    hashed = images_df.select(image_column, F.pmod(F.xxhash64(key), F.lit(_HASHES)).alias("hash"))
+    return hashed.where(F.col("hash") < _below(sample)).select(image_column)
 
 
 def _below(sample: float) -> int:

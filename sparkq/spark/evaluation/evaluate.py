@@ -22,6 +22,7 @@ from sparkq.spark.cluster.nodes import choose_for_all
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.evaluation.labelled import LabelledImages
 from sparkq.spark.input.columns import find_image_column
+from sparkq.spark.input.worker_reads import read_by_workers
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
 from sparkq.worker.evaluate import COMPARISON_FIELDS, EVALUATION_FIELDS, compare_partition, evaluate_partition
@@ -66,6 +67,7 @@ def evaluate(
         artifact.manifest, "classification", what="evaluate",
         hint="sparkq.compare_embeddings compares embeddings, sparkq.evaluate_detections boxes.",
     )
+    images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     if float_artifact is not None:
         require_same_classes(artifact, float_artifact)
@@ -113,6 +115,7 @@ def compare_embeddings(
     lengths = [one.manifest.output_length for one in (artifact, float_artifact)]
     if lengths[0] != lengths[1]:
         raise InputError(f"float model: expected embeddings of {lengths[0]} numbers, as the artifact's; got {lengths[1]}.")
+    images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     model, reference = shipped(images_df, artifact, config), shipped(images_df, float_artifact, InferenceConfig())
     run_batches = partial(_compare_batches, model=model, reference=reference, image_column=image_column, config=config)

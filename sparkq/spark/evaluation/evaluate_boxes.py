@@ -21,6 +21,7 @@ from sparkq.spark.cluster.shipping import ShippedModel
 from sparkq.spark.evaluation.evaluate import require_same_classes, shipped
 from sparkq.spark.evaluation.labelled import LabelledImages
 from sparkq.spark.input.columns import find_image_column
+from sparkq.spark.input.worker_reads import read_by_workers
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
 from sparkq.worker.evaluate_boxes import BOX_EVALUATION_FIELDS, evaluate_boxes_partition, image_result
@@ -67,6 +68,7 @@ def evaluate_detections(
     """
     config = config or InferenceConfig()
     require_model_task(artifact.manifest, "detection", what="evaluate_detections")
+    images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     if float_artifact is not None:
         require_same_classes(artifact, float_artifact)

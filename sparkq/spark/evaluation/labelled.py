@@ -12,8 +12,8 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StringType, StructField, StructType
 
 from sparkq.errors import InputError
-from sparkq.spark.input.sources import comparable_path, spark_path
-from sparkq.storage import is_uri
+from sparkq.spark.input.paths import canonical, spark_path
+from sparkq.storage import canonical_path, is_uri
 
 __all__ = ["LabelledImages"]
 
@@ -50,7 +50,7 @@ class LabelledImages:
             raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
         schema = StructType([StructField("__origin", StringType()), StructField("__truth", self.kind)])
         truth_df = images_df.sparkSession.createDataFrame(list(self._by_origin().items()), schema)
-        return images_df.withColumn("__origin", comparable_path(F.col("path"))).join(F.broadcast(truth_df), "__origin")
+        return images_df.withColumn("__origin", canonical(F.col("path"))).join(F.broadcast(truth_df), "__origin")
 
     def _by_origin(self) -> dict[str, Any]:
         folder = os.path.dirname(self.labels) if is_uri(self.labels) else os.path.dirname(os.path.abspath(self.labels))
@@ -58,7 +58,7 @@ class LabelledImages:
             path if is_uri(path) or os.path.isabs(path) else os.path.join(folder, os.path.normpath(path)): known
             for path, known in self.truth.items()
         }
-        return {str(comparable_path(spark_path(path))): known for path, known in resolved.items()}
+        return {canonical_path(spark_path(path)): known for path, known in resolved.items()}
 
     def require_found(self, images: int, errors: int) -> None:
         """Warn of images that are not in the input, of which `images` were compared and `errors` could not be.

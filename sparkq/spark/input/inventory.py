@@ -1,23 +1,23 @@
-"""What there is to do: how many images, how many bytes, in how many files. From metadata; no image is opened."""
+"""How many images an input has, how many bytes, in how many files: from metadata, no image is opened."""
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StructType
 
 from sparkq.errors import InputError
+from sparkq.images.listing import Listing
 from sparkq.planning.partitions import scan_settings
 from sparkq.spark.cluster.executors import task_slots
+from sparkq.spark.input.sources import FoundImages
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.settings import session_settings
+from sparkq.storage import shown
 
-__all__ = ["Inventory", "holds_bytes", "is_listing", "row_groups", "take_inventory"]
-
-_KEEPS_ROWS = {"LogicalRelation", "LogicalRDD", "Project", "Union"}
-"""Of these a plan is made that `read_images` gives of files; the RDD is the files of zero bytes."""
+__all__ = ["Inventory", "holds_bytes", "row_groups", "take_inventory"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Inventory:
         return replace(self, images=images, bytes=None if mean is None else round(mean * images))
 
 
-def take_inventory(images_df: DataFrame, place: str) -> Inventory:
-    """Count an input: files as Spark has listed them, without a request for each; rows of a table. On the driver.
+def take_inventory(found: FoundImages, place: str) -> Inventory:
+    """Count an input: files as they were listed, without a request for each; rows of a table. On the driver.
 
     Parameters
     ----------
-    images_df : DataFrame
-        As `sparkq.read_images` gives it.
+    found : FoundImages
+        From `sparkq.spark.input.sources.find_images`.
     place : str
         Its path, for the message.
 
@@ -70,39 +70,15 @@ def take_inventory(images_df: DataFrame, place: str) -> Inventory:
     InputError
         If there is no image.
     """
-    inventory = _of_listing(images_df) if _is_whole_listing(images_df) else _of_rows(images_df)
+    inventory = _of_rows(found.df) if found.listing is None else _of_files(found.listing)
     if inventory.images == 0:
-        raise InputError(f"input {place}: expected images; got none.", hint="check the path and the glob.")
+        raise InputError(f"input {shown(place)}: expected images; got none.", hint="check the path and the glob.")
     return inventory
 
 
-def _is_whole_listing(df: DataFrame) -> bool:
-    """Whether there is a row for each listed file: columns may have gone, no row has."""
-    return is_listing(df) and set(_node_names(df._jdf.queryExecution().analyzed())) <= _KEEPS_ROWS
-
-
-def _node_names(plan: Any) -> Iterator[str]:
-    yield str(plan.nodeName())
-    for number in range(plan.children().size()):
-        yield from _node_names(plan.children().apply(number))
-
-
-def _of_listing(images_df: DataFrame) -> Inventory:
-    files, largest = 0, 0
-    # In few partitions, which the driver makes in any case: a job would ask the storage for each file once more.
-    with session_settings(images_df.sparkSession, scan_settings(1, file_cost_bytes=1)):
-        leaves = images_df.select("path")._jdf.queryExecution().executedPlan().collectLeaves()
-        for leaf in (leaves.apply(number) for number in range(leaves.size())):
-            if leaf.getClass().getSimpleName() != "FileSourceScanExec":
-                # Files of zero bytes, which the driver made rows of.
-                files += int(leaf.rdd().count())
-                continue
-            partitions = leaf.inputRDD().filePartitions()
-            sizes = [len(partitions.apply(number).files()) for number in range(partitions.size())]
-            files += sum(sizes)
-            # Spark sorts them by size.
-            largest = int(partitions.apply(0).files()[0].length()) if sizes else 0
-    return Inventory(files, int(_file_relation(images_df).location().sizeInBytes()), largest, files, are_files=True)
+def _of_files(listing: Listing) -> Inventory:
+    total, largest = pc.sum(listing.lengths).as_py() or 0, pc.max(listing.lengths).as_py() or 0
+    return Inventory(listing.images, total, largest, listing.images, are_files=True)
 
 
 def _of_rows(images_df: DataFrame) -> Inventory:
@@ -113,19 +89,13 @@ def _of_rows(images_df: DataFrame) -> Inventory:
         images = run_action(images_df.count)
     total = int(relation.location().sizeInBytes()) if relation is not None and holds_bytes(images_df) else None
     files = 0 if relation is None else len(relation.location().inputFiles())
-    return Inventory(images, total, None, files, is_listing(images_df))
+    return Inventory(images, total, None, files, are_files=False)
 
 
 def holds_bytes(df: DataFrame) -> bool:
     """Whether rows bring image bytes along; if not, workers read the images at their uris."""
     kinds = [field.dataType for field in df.schema.fields]
     return any(isinstance(kind, BinaryType) or (isinstance(kind, StructType) and "data" in kind.names) for kind in kinds)
-
-
-def is_listing(df: DataFrame) -> bool:
-    """Whether each row of `df` is a file that Spark has listed."""
-    relation = _file_relation(df)
-    return relation is not None and relation.toString() == "binaryFile"
 
 
 def row_groups(df: DataFrame, *, at_most_files: int) -> int | None:

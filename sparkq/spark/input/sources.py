@@ -1,50 +1,58 @@
-"""Where images come from: directories of files, Parquet with bytes, and lists of uris."""
+"""Where images come from: folders of files, Parquet with bytes, and lists of uris."""
 from __future__ import annotations
 
+import logging
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it ships no types
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
 
 from sparkq.errors import InputError
-from sparkq.spark.input.empty_files import with_empty_files
+from sparkq.images.listing import Listing, list_local, list_store
+from sparkq.spark.input.binary_file import driver_can_read, spark_read
+from sparkq.spark.input.hadoop_listing import list_hadoop
+from sparkq.spark.input.listing import listing_df
+from sparkq.spark.input.paths import escaped_path, spark_path
+from sparkq.spark.input.tables import is_delta, is_parquet, listed_uris
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import root_message
 from sparkq.spark.session.hadoop import hadoop_path
-from sparkq.storage import is_uri
+from sparkq.storage import local_path, resolve_place, shown, split_uri
 
-__all__ = [
-    "comparable_path", "count_images", "escaped_path", "is_file_source", "read_files", "read_images", "read_listed", "spark_path",
-]
+__all__ = ["FoundImages", "count_images", "find_images", "images_of", "read_images"]
 
-_LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
-_GLOB_CHARACTERS = r"([\\{}\[\]*?])"
+_logger = logging.getLogger(__name__)
+_STORES = r"(s3[an]?|gs|gcs|abfss?)://"
 
 
-def spark_path(path: str) -> str:
-    """A path as Spark shall read it: local ones made absolute, whatever ``fs.defaultFS`` is; S3 by Hadoop's name."""
-    if not is_uri(path):
-        return "file://" + os.path.abspath(path)
-    # EMR reads s3:// itself; open-source Spark knows S3 as s3a://.
-    if path.startswith("s3://") and "EMR_RELEASE_LABEL" not in os.environ:
-        return "s3a://" + path.removeprefix("s3://")
-    return path
+@dataclass(frozen=True)
+class FoundImages:
+    """An input: its images, and of files the listing.
+
+    Parameters
+    ----------
+    df : DataFrame
+        As `read_images` gives it.
+    listing : Listing, optional
+        Where each image is a file that was found in a folder.
+    """
+
+    df: DataFrame
+    listing: Listing | None = None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many files were left out on purpose, by reason."""
+        return {} if self.listing is None else self.listing.left_out
 
 
-def comparable_path(path: Any) -> Any:
-    """One spelling of a path, of a str or of a Spark column: ``/x`` for ``file:///x``, ``s3://`` for ``s3a://``."""
-    for pattern, spelling in ((r"^file:/+", "/"), (r"^s3[an]://", "s3://")):
-        path = re.sub(pattern, spelling, path) if isinstance(path, str) else F.regexp_replace(path, pattern, spelling)
-    return path
-
-
-def read_images(
-    spark: SparkSession, path: str, *, input_format: str = "auto", glob: str | None = None,
-) -> DataFrame:
+def read_images(spark: SparkSession, path: str, *, input_format: str = "auto", glob: str | None = None) -> DataFrame:
     """Read images as a DataFrame.
 
     Parameters
@@ -58,94 +66,117 @@ def read_images(
         ``_delta_log`` is read by Delta Lake, which knows the files that still count. ``uri``: Parquet with a string column of
         uris, or a text file with one a line; there, blank lines are skipped, and a relative path is relative to the text file.
     glob : str, optional
-        Only files whose name matches, e.g. ``*.jpg``. Without it every file counts as an image: one that is none
-        becomes an error row, it does not vanish.
+        Only files whose name matches, e.g. ``*.jpg``. Without it every file counts as an image, whatever its name: one that
+        is none becomes an error row, it does not vanish. Only what writers and table formats keep for themselves
+        (``_SUCCESS``, ``_temporary``, ...; see `sparkq.images.listing`) is left out, with a log line that counts it.
 
     Returns
     -------
     DataFrame
-        ``path, modificationTime, length, content`` for files; ``uri`` for a text file; a Parquet's own columns otherwise.
+        ``path, modificationTime, length, content`` for files, of which workers read the content where it is used; ``uri`` for a
+        text file; a Parquet's own columns otherwise.
 
     Raises
     ------
     InputError
         If there is nothing at `path`.
     """
+    return find_images(spark, path, input_format=input_format, glob=glob).df
+
+
+def find_images(spark: SparkSession, path: str, *, input_format: str = "auto", glob: str | None = None) -> FoundImages:
+    """`read_images`, with the listing that it made; parameters and errors as there."""
     plain = spark_path(path)
-    location = _literal(spark, plain)
     if input_format == "auto":
-        input_format = "parquet" if _is_parquet(spark, plain) else "images"
-    elif input_format == "uri" and _is_parquet(spark, plain):
+        input_format = "parquet" if is_parquet(spark, plain) else "images"
+    elif input_format == "uri" and is_parquet(spark, plain):
         input_format = "parquet"
     try:
-        if input_format == "parquet":
-            return spark.read.format("delta").load(plain) if _is_delta(spark, plain) else spark.read.parquet(location)
+        if input_format == "images":
+            listing = _listing(spark, path, plain, _matcher(spark, glob))
+            _tell_left_out(path, listing)
+            return images_of(spark, listing)
+        location = _literal(spark, plain)
         if input_format == "uri":
-            return _listed_uris(spark, path, location)
-        reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")
-        if glob is not None:
-            reader = reader.option("pathGlobFilter", glob)
-        return with_empty_files(reader.load(location))
+            return FoundImages(listed_uris(spark, path, location))
+        read = spark.read.format("delta").load(plain) if is_delta(spark, plain) else spark.read.parquet(location)
+        return FoundImages(read)
     except (PySparkException, Py4JJavaError) as error:
-        if "DATA_SOURCE_NOT_FOUND" in str(error):
-            raise InputError(
-                f"input {path}: expected a session with Delta Lake for a folder with _delta_log; got one without.",
-                hint="spark-submit --packages io.delta:delta-spark_2.13:VERSION, or give a plain Parquet folder.",
-            ) from error
-        if "PATH_NOT_FOUND" in str(error):
-            raise InputError(f"input {path}: expected images; got no such path.", hint="check the path.") from error
-        raise InputError(f"input {path}: expected {input_format}; got {root_message(error)}.") from error
+        raise _told(error, path, input_format) from error
 
 
-def _listed_uris(spark: SparkSession, path: str, location: str) -> DataFrame:
-    lines = spark.read.text(location).select(F.trim(F.regexp_replace("value", "\\s+$", "")).alias("uri")).where("uri != ''")
-    listed, filesystem = hadoop_path(spark, spark_path(path))
-    if not filesystem.exists(listed) or not filesystem.getFileStatus(listed).isFile():
-        # Of several files together nobody says which folder is meant: a relative path becomes an error row.
-        return lines
-    folder = os.path.dirname(path if is_uri(path) else os.path.abspath(path))
-    absolute = F.col("uri").rlike(r"^(/|[A-Za-z][A-Za-z0-9+.-]+:/)")
-    return lines.select(F.when(absolute, F.col("uri")).otherwise(F.concat(F.lit(f"{folder}/"), F.col("uri"))).alias("uri"))
+def images_of(spark: SparkSession, listing: Listing) -> FoundImages:
+    """The images of a listing, read by workers where they can, else by Spark."""
+    by_workers = listing.images == 0 or driver_can_read(listing)
+    return FoundImages(listing_df(spark, listing) if by_workers else spark_read(spark, listing), listing)
 
 
-def read_files(spark: SparkSession, paths: list[str]) -> DataFrame:
-    """The files at exactly these paths, which must be there, as ``binaryFile`` rows."""
-    return spark.read.format("binaryFile").load([escaped_path(path) for path in paths])
+def _told(error: Exception, path: str, input_format: str) -> InputError:
+    if "DATA_SOURCE_NOT_FOUND" in str(error):
+        return InputError(
+            f"input {shown(path)}: expected a session with Delta Lake for a folder with _delta_log; got one without.",
+            hint="spark-submit --packages io.delta:delta-spark_2.13:VERSION, or give a plain Parquet folder.",
+        )
+    if "PATH_NOT_FOUND" in str(error):
+        return InputError(f"input {shown(path)}: expected images; got no such path.", hint="check the path.")
+    return InputError(f"input {shown(path)}: expected {input_format}; got {root_message(error)}.")
 
 
-def read_listed(paths: DataFrame, images_df: DataFrame) -> tuple[DataFrame, int]:
-    """The files of `images_df` at `paths`, a DataFrame of one column, and how many. Runs it.
-
-    The paths stay in the driver's JVM, which holds the listing of all files anyway: no Python list is made of them.
-    """
-    spark = paths.sparkSession
+def _matcher(spark: SparkSession, glob: str | None) -> Callable[[str], bool]:
+    """Whether a name matches, by Hadoop's rules: ``*``, ``?``, ``[a-z]``, ``{jpg,png}``."""
+    if glob is None:
+        return lambda name: True
     jvm: Any = spark.sparkContext._jvm
-    escaped = paths.select(F.regexp_replace(paths.columns[0], _GLOB_CHARACTERS, r"\\$1"))
-    strings = getattr(escaped._jdf, "as")(jvm.org.apache.spark.sql.Encoders.STRING())
-    listed = run_action(strings.collectAsList)
-    if listed.isEmpty():
-        return images_df.limit(0), 0
-    reader = spark.read.format("binaryFile").option("recursiveFileLookup", "true")._jreader
-    # Spark looks each file up in a job of its own, of up to 10 000 tasks by default: one a file.
-    before = spark.conf.get(_LISTING_TASKS, None)
-    spark.conf.set(_LISTING_TASKS, str(4 * spark.sparkContext.defaultParallelism))
     try:
-        loaded = run_action(lambda: reader.load(jvm.PythonUtils.toSeq(listed)))
-    finally:
-        if before is None:
-            spark.conf.unset(_LISTING_TASKS)
-        else:
-            spark.conf.set(_LISTING_TASKS, before)
-    return with_empty_files(DataFrame(loaded, spark)), int(listed.size())
+        pattern = re.compile(str(jvm.org.apache.hadoop.fs.GlobPattern(glob).compiled().pattern()), re.DOTALL)
+    except (Py4JJavaError, re.error) as error:
+        raise InputError(f"glob: expected a pattern like *.jpg or *.{{jpg,png}}; got {glob!r}.") from error
+    return lambda name: pattern.fullmatch(name) is not None
 
 
-def is_file_source(df: DataFrame) -> bool:
-    """Whether `df` is what `read_images` gives of files, nothing done to it: its bytes are those at its paths."""
-    plan = df._jdf.queryExecution().analyzed()
-    # The files of zero bytes are joined on as rows of their own.
-    if plan.nodeName() == "Union" and plan.children().size() == 2 and "LogicalRDD" in plan.children().last().toString():
-        plan = plan.children().head()
-    return bool(plan.nodeName() == "LogicalRelation" and plan.relation().toString() == "binaryFile")
+def _listing(spark: SparkSession, path: str, plain: str, matches: Callable[[str], bool]) -> Listing:
+    local = local_path(plain)
+    if local is not None and os.path.exists(local):
+        # Not through the JVM: under a locale without UTF-8 it does not see half of the names.
+        return list_local(os.fsdecode(local), matches)
+    found = _stored(plain, matches) if re.match(_STORES, plain) else None
+    if found is not None:
+        return found
+    listings = [list_hadoop(filesystem, root, path, matches) for root, filesystem in _roots(spark, plain)]
+    if not listings:
+        raise InputError(f"input {shown(path)}: expected images; got no such path.", hint="check the path.")
+    return _joined(listings)
+
+
+def _stored(plain: str, matches: Callable[[str], bool]) -> Listing | None:
+    place, path, options = split_uri(plain)
+    try:
+        filesystem, root = resolve_place(f"{place}/{options}")
+        return list_store(filesystem, f"{root.rstrip('/')}{path}", f"{plain.partition('://')[0]}://", matches)
+    except (InputError, OSError, pa.ArrowException) as error:
+        _logger.info("input: Spark's own connector lists %s, as pyarrow.fs cannot: %s", shown(plain), shown(str(error)))
+        return None
+
+
+def _roots(spark: SparkSession, plain: str) -> list[tuple[Any, Any]]:
+    """The folders and files that a path names, which may be a pattern; as it stands, where something is there."""
+    path, filesystem = hadoop_path(spark, plain)
+    if filesystem.exists(path):
+        return [(path, filesystem)]
+    statuses = filesystem.globStatus(path)
+    return [(status.getPath(), filesystem) for status in statuses or []]
+
+
+def _joined(listings: list[Listing]) -> Listing:
+    reasons = sorted({reason for listing in listings for reason in listing.left_out})
+    left_out = {reason: sum(listing.left_out.get(reason, 0) for listing in listings) for reason in reasons}
+    return Listing(pa.concat_tables([listing.table for listing in listings]).sort_by("path"), left_out)
+
+
+def _tell_left_out(path: str, listing: Listing) -> None:
+    if listing.left_out:
+        counts = ", ".join(f"{count} {reason}" for reason, count in listing.left_out.items())
+        _logger.info("input %s: %d files; left out: %s", shown(path), listing.images, counts)
 
 
 def _literal(spark: SparkSession, location: str) -> str:
@@ -154,34 +185,8 @@ def _literal(spark: SparkSession, location: str) -> str:
     return escaped_path(location) if filesystem.exists(path) else location
 
 
-def escaped_path(location: str) -> str:
-    """`location` as a glob pattern that matches nothing else."""
-    return re.sub(_GLOB_CHARACTERS, r"\\\1", location)
-
-
-def _is_delta(spark: SparkSession, location: str) -> bool:
-    log, filesystem = hadoop_path(spark, f"{location.rstrip('/')}/_delta_log")
-    return bool(filesystem.exists(log))
-
-
-def _is_parquet(spark: SparkSession, location: str) -> bool:
-    if location.rstrip("/").endswith((".parquet", ".parq")) or _is_delta(spark, location):
-        return True
-    folder, filesystem = hadoop_path(spark, location)
-    if not filesystem.exists(folder) or not filesystem.getFileStatus(folder).isDirectory():
-        return False
-    # An iterator, and only until the first file that says what the folder is: it may hold millions.
-    statuses = filesystem.listStatusIterator(folder)
-    while statuses.hasNext():
-        status = statuses.next()
-        name = status.getPath().getName()
-        if status.isFile() and not name.startswith(("_", ".")):
-            return bool(name.endswith(".parquet"))
-    return False
-
-
 def count_images(df: DataFrame, path: str) -> int:
-    """Rows of `read_images`, from metadata alone: ``content`` is not selected, so no image is opened.
+    """Count the rows of `read_images`; no image is opened.
 
     Raises
     ------
@@ -190,5 +195,5 @@ def count_images(df: DataFrame, path: str) -> int:
     """
     images = run_action(df.count)
     if images == 0:
-        raise InputError(f"input {path}: expected images; got none.", hint="check the path and the glob.")
+        raise InputError(f"input {shown(path)}: expected images; got none.", hint="check the path and the glob.")
     return images

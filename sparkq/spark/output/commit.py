@@ -39,7 +39,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.config import check_run_id
 from sparkq.errors import InputError, RunTakenError
-from sparkq.spark.input.sources import spark_path
+from sparkq.spark.input.paths import spark_path
 from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = [

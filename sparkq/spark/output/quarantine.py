@@ -10,14 +10,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
-from sparkq.errors import InputError
+from sparkq.errors import ImageError, InputError
+from sparkq.images.read import read_object
 from sparkq.model_tasks.columns import prediction_fields
-from sparkq.spark.input.sources import comparable_path
 from sparkq.spark.output.commit import output_folder
 from sparkq.spark.output.read import rows_of
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.hadoop import HadoopFolder
-from sparkq.storage import read_file
 
 __all__ = ["quarantine_failures"]
 
@@ -103,7 +102,6 @@ def _bytes_at(path: str | None) -> tuple[bytes | None, str | None]:
     if path is None:
         return None, "the row has no path or uri"
     try:
-        # Spark writes a local path as a uri and quotes nothing: what follows a "?" in a file's name is no query.
-        return read_file(comparable_path(path), what="image"), None
-    except InputError as error:
-        return None, error.message
+        return read_object(path), None
+    except ImageError as error:
+        return None, str(error)

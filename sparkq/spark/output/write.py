@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
 from sparkq.errors import InputError, SparkqError
-from sparkq.spark.input.sources import escaped_path
+from sparkq.spark.input.paths import escaped_path
 from sparkq.spark.output.commit import (
     GateAttempt,
     abandon,

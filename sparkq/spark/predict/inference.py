@@ -18,7 +18,7 @@ from sparkq.spark.cluster.nodes import choose_for_all
 from sparkq.spark.cluster.shipping import ShippedModel, ship_in_session, ship_model
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.input.columns import find_image_column, output_schema
-from sparkq.spark.input.worker_reads import without_unread_bytes
+from sparkq.spark.input.worker_reads import read_by_workers
 from sparkq.spark.session.connect import is_connect
 from sparkq.worker.predict import predict_partition
 
@@ -64,7 +64,7 @@ def predict_reporting(
     images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig, reports: WorkerReports | None,
 ) -> DataFrame:
     """`predict`, whose workers also tell `reports` of themselves."""
-    images_df = without_unread_bytes(images_df, config)
+    images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     content_column = image_column if config.uri_column is None else None
     schema = output_schema(images_df.schema, content_column, task=artifact.manifest.task)

@@ -17,7 +17,8 @@ from sparkq.planning.warnings import few_row_groups
 from sparkq.spark.cluster.executors import settings_of, task_slots
 from sparkq.spark.cluster.nodes import NodeChoice, seconds_per_image
 from sparkq.spark.cluster.worker_size import measure_worker
-from sparkq.spark.input.inventory import Inventory, holds_bytes, is_listing, row_groups
+from sparkq.spark.input.inventory import Inventory, holds_bytes, row_groups
+from sparkq.spark.input.listing import is_listing
 from sparkq.spark.session.settings import arrow_settings, session_settings
 
 __all__ = ["JobPlan", "image_cost", "plan_job", "planned_images", "with_planned_partitions"]
@@ -25,7 +26,6 @@ __all__ = ["JobPlan", "image_cost", "plan_job", "planned_images", "with_planned_
 _FEW_IMAGES_PER_TASK = 64
 """Two tasks a slot of so few images are short enough for any model: no need to measure it."""
 _MOST_FOOTERS = 64
-_LISTED_ROWS_A_BATCH = 64
 
 _logger = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ def with_planned_partitions(
     """
     slots = slots or task_slots(images_df.sparkSession.sparkContext)
     wanted = planned_tasks(images, seconds_per_image=(cost or ImageCost()).seconds, slots=slots)
-    if not holds_bytes(images_df) and not is_listing(images_df):
-        # Adaptive execution leaves a number alone that was asked for.
+    if not holds_bytes(images_df) or is_listing(images_df):
+        # Their bytes are read behind the shuffle. Adaptive execution leaves a number alone that was asked for.
         return images_df.repartition(wanted)
     # Where there are fewer, it changes nothing.
     return images_df.coalesce(wanted)
@@ -121,12 +121,9 @@ def plan_job(images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slo
     tasks = planned_tasks(inventory.images, seconds_per_image=cost.seconds, slots=slots)
     settings: dict[str, str] = {}
     groups = None
-    if inventory.are_files:
-        settings.update(scan_settings(tasks, file_cost_bytes=cost.fixed_cost_bytes))
-    if inventory.are_files and not holds_bytes(images_df):
-        # Spark asks the storage for each file again while it makes these rows: in small batches it does so while workers compute.
-        settings["spark.sql.execution.arrow.maxRecordsPerBatch"] = str(_LISTED_ROWS_A_BATCH)
     if holds_bytes(images_df):
+        if inventory.are_files:
+            settings.update(scan_settings(tasks, file_cost_bytes=cost.fixed_cost_bytes))
         largest = inventory.largest_bytes or cost.mean_bytes
         settings.update(arrow_settings(mean_bytes=cost.mean_bytes, largest_bytes=largest))
     if holds_bytes(images_df) and not inventory.are_files:
