@@ -60,8 +60,8 @@ def local_path(path: str) -> bytes | None:
 def canonical_path(path: str) -> str:
     """Return the one spelling of a path by which two rows are told to be of one image.
 
-    ``/x`` for ``file:/x``, ``file:///x`` and ``file://localhost/x``; ``s3://`` for ``s3a://`` and ``s3n://``; one slash for several
-    in local paths and on HDFS. Keys of object stores may hold doubled slashes, and percent signs are taken literally
+    ``/x`` for ``file:/x``, ``file:///x`` and ``file://localhost/x``; ``s3://`` for ``s3a://`` and ``s3n://``; one slash for
+    several in local paths and on HDFS. Keys of object stores may hold doubled slashes, and percent signs are taken literally
     everywhere: ``a%20b`` and ``a b`` are two files. `sparkq.spark.input.paths.canonical` does the same to a column.
     """
     for pattern, spelling in ((FILE_SCHEME, ""), (S3_ALIAS, "s3://")):
