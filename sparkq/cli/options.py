@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 
 from sparkq.cli.completion import offer
-from sparkq.config.parsing import FILE_SPECS, nested_type, parse_config
+from sparkq.config.parsing import FILE_SPECS, nested_type, option_fields, parse_config
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
 
@@ -44,7 +44,7 @@ class _Leaf:
 def _leaves(kind: type, above: tuple[str, ...] = ()) -> Iterator[_Leaf]:
     hints = typing.get_type_hints(kind)
     helps = _parameter_docs(kind)
-    for field in dataclasses.fields(kind):
+    for field in option_fields(kind):
         nested = nested_type(hints[field.name])
         if nested is not None:
             yield from _leaves(nested, (*above, field.name))
