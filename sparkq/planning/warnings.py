@@ -1,4 +1,4 @@
-"""What to warn of before a job costs anything."""
+"""Warn of what would make a job slow, dear or wrong, before it costs anything."""
 from __future__ import annotations
 
 import re
@@ -33,6 +33,8 @@ class JobFacts:
         Until a worker has loaded the model.
     largest_bytes : int, optional
         The largest image.
+    max_image_bytes : int, optional
+        The largest that the job predicts.
     row_groups : int, optional
         Of a Parquet with few files.
     """
@@ -43,6 +45,7 @@ class JobFacts:
     cost: ImageCost
     start_seconds: float
     largest_bytes: int | None = None
+    max_image_bytes: int | None = None
     row_groups: int | None = None
 
 
@@ -61,6 +64,11 @@ def job_warnings(facts: JobFacts) -> list[str]:
         warnings.append(few_row_groups(facts.row_groups, facts.tasks))
     if facts.largest_bytes is not None and facts.largest_bytes > _UNREADABLE_BYTES:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e9:.1f} GB: Spark does not read files beyond 2 GiB")
+    elif facts.largest_bytes is not None and facts.largest_bytes > (facts.max_image_bytes or facts.largest_bytes):
+        warnings.append(
+            f"the largest image has {facts.largest_bytes} bytes, more than max_image_bytes ({facts.max_image_bytes}): it will be "
+            "an error row",
+        )
     elif facts.largest_bytes is not None and facts.largest_bytes > _HUGE_BYTES:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e6:.0f} MB: a worker holds it whole, and its pixels")
     if facts.cost.preparing_share > _MUCH_PREPARING:
