@@ -45,7 +45,7 @@ def test_every_code_that_is_raised_is_in_the_table_and_every_one_there_is_raised
 
 
 def test_nobody_else_spells_a_code() -> None:
-    """A list of codes beside the table would miss the next one: an entry, and the place that raises it, are all there is to add."""
+    """A list of codes beside the table would miss the next one: an entry and the place that raises it are all there is to add."""
     codes = {entry.value for entry in ErrorCode}
     spelled = {
         (module, node.value) for module in MODULES if module != TABLE for node in ast.walk(parsed(module))

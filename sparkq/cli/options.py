@@ -36,7 +36,7 @@ class _Leaf:
 
     @property
     def flag(self) -> str:
-        """As it is given; argparse takes what begins otherwise than with a dash for a positional argument."""
+        """Its name on the command line; argparse takes a name without a dash for a positional argument."""
         name = "-".join(self.keys).replace("_", "-")
         return name.upper() if self.positional else f"--{name}"
 

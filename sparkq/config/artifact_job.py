@@ -81,5 +81,5 @@ class ArtifactJob(SessionOptions):
             raise ConfigError("evaluation: expected evaluation and evaluation_labels together; got one of them.")
 
     def model_task_config(self) -> ModelTaskConfig:
-        """What the artifact is for, checked."""
+        """The task that the artifact is for, checked."""
         return ModelTaskConfig(self.task, self.embedding_layer, self.detection)

@@ -33,7 +33,7 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """What of an upright original the model's input shows.
+    """Which part of the upright original the model's input shows, and at which scale.
 
     The point (x, y) of the input, in pixels from its left and upper edge, is the point ``(x + left) * width / resized_width,
     (y + top) * height / resized_height`` of the original.
@@ -41,7 +41,7 @@ class ImageGeometry:
     Parameters
     ----------
     height, width : int
-        Of the original, in pixels.
+        Size of the original, in pixels.
     resized_height, resized_width : int
         Of all of it at the input's scale, in pixels.
     top, left : int
@@ -154,7 +154,7 @@ def _resize_and_crop(
 
 
 def _longest_once_reduced(columns: _Source, width: int, rows: _Source, height: int, image: Image.Image) -> float:
-    """Of a large image, crop and all, Pillow first averages blocks of what the box shows: no copy is needed then."""
+    """The longest side once Pillow has averaged blocks of the box, as it first does with a large image: no copy is needed then."""
     factors = (max(1, int(source.length / size / _REDUCING_GAP)) for source, size in ((columns, width), (rows, height)))
     return max(side / factor for side, factor in zip(image.size, factors, strict=True))
 

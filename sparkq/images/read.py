@@ -148,7 +148,7 @@ def _filesystem(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _failure(uri: str, error: Exception, attempt: int) -> tuple[ImageError, bool]:
-    """What the row says, and whether another attempt may help."""
+    """The row's error for what was raised, and whether another attempt may help."""
     cause = error.__cause__ if isinstance(error, InputError) else error
     text = shown(" ".join(str(error).split()))[:200]
     if isinstance(cause, FileNotFoundError) or _GONE.search(text):

@@ -39,7 +39,7 @@ _UNITS_A_TASK = 4
 
 @dataclass(frozen=True)
 class ImageCost:
-    """What one image costs a worker.
+    """The seconds that one image costs a worker, and what they follow from.
 
     Parameters
     ----------
@@ -68,12 +68,12 @@ class ImageCost:
 
     @property
     def preparing_share(self) -> float:
-        """What reading and decoding take of it, 0 to 1."""
+        """The share of reading and decoding in it, 0 to 1."""
         return 1 - self.inference_seconds / self.seconds
 
     @property
     def fixed_cost_bytes(self) -> int:
-        """What does not depend on the bytes, counted in bytes that take as long to decode."""
+        """The cost that does not depend on the bytes, counted in bytes that take as long to decode."""
         a_byte = _DECODE_SECONDS_PER_BYTE + (_READ_SECONDS_PER_BYTE if self.jvm_reads else 0.0)
         return max(round(replace(self, mean_bytes=0.0).seconds / a_byte), 1)
 
@@ -107,7 +107,7 @@ def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
 def expected_seconds(
     images: int, *, seconds_per_image: float, tasks: int, slots: int, start_seconds: float,
 ) -> float:
-    """From the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
+    """Seconds from the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
     return start_seconds + math.ceil(tasks / slots) * (images / tasks) * seconds_per_image
 
 

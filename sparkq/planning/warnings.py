@@ -21,7 +21,7 @@ _MUCH_PREPARING = 0.5
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What a job is.
+    """The figures of a job that are judged.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class JobFacts:
 
 
 def job_warnings(facts: JobFacts) -> list[str]:
-    """Of the input and the model."""
+    """Warnings that follow from the input and the model."""
     warnings = []
     seconds = facts.images * facts.cost.seconds / facts.slots
     if facts.images < 2 * facts.slots:
@@ -80,7 +80,7 @@ def job_warnings(facts: JobFacts) -> list[str]:
 
 
 def few_row_groups(groups: int, tasks: int) -> str:
-    """What is said where a Parquet cannot be cut as planned."""
+    """The warning that a Parquet cannot be cut as planned."""
     return (
         f"the Parquet input has {groups} row groups, which Spark does not part: only {groups} of {tasks} tasks will have images; "
         "write it with smaller row groups (parquet.block.size) or more files"
@@ -91,7 +91,7 @@ def setting_warnings(
     conf: Mapping[str, str], *, memory: Memory, cores: int, address_space_bytes: int, start_seconds: float, tasks: int,
     driver_mb: int,
 ) -> list[str]:
-    """Of the settings that a session has.
+    """Warnings that follow from the settings of a session.
 
     Parameters
     ----------

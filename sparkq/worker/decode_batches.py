@@ -62,7 +62,7 @@ class DecodedBatch:
 
     @property
     def byte_count(self) -> int:
-        """What it takes in memory."""
+        """Bytes that it takes in memory."""
         return self.images.nbytes + sum(int(batch.nbytes) for batch in self.columns)
 
 

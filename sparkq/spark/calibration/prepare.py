@@ -41,7 +41,7 @@ _SUMMARY = "images long, digest_sum binary, smallest array<binary>, error_codes 
 
 @dataclass(frozen=True)
 class SparkCalibration:
-    """What `spark_calibration` prepares.
+    """Calibration images, and images to measure on, as `spark_calibration` prepares them.
 
     Parameters
     ----------

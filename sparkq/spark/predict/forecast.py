@@ -71,17 +71,17 @@ class Forecast:
 
     @property
     def cost(self) -> ImageCost:
-        """What an image costs."""
+        """The cost of an image."""
         return self.plan.cost
 
     @property
     def output_files(self) -> int:
-        """That the job will write."""
+        """Parquet files that the job will write."""
         return expected_files(self.inventory.images, tasks=self.partitions, row_bytes=self.row_bytes)
 
     @property
     def seconds(self) -> float:
-        """From the first task to the last."""
+        """Seconds from the first task to the last."""
         return expected_seconds(
             self.inventory.images, seconds_per_image=self.cost.seconds, tasks=self.partitions, slots=self.slots,
             start_seconds=self.worker.start_seconds,
@@ -147,7 +147,7 @@ def forecast_job(
 
 
 def _session_shape(context: SparkContext) -> ExecutorShape:
-    """Of the cluster that the session has, or may come to have."""
+    """The executors that the session has, or may come to have."""
     conf, slots = settings_of(context), task_slots(context)
     cpus = task_cpus(conf)
     if is_local(conf):
