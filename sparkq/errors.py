@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparkq.error_codes import ErrorCode
+
 __all__ = [
     "ArtifactDigestError",
     "ArtifactError",
@@ -148,18 +150,19 @@ class ImageError(SparkqError):
 
     Parameters
     ----------
-    code : str
-        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images.decode`.
+    code : ErrorCode
+        Why. The attribute ``code`` is its value, the row's ``error_code``.
     message : str
         The row's ``error_message``.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: str = code.value
+        self._entry = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImageError, (self.code, self.message)
+        return ImageError, (self._entry, self.message)
 
 
 def one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ import re
 import pytest
 
 import sparkq.errors
+from sparkq.error_codes import ErrorCode
 from sparkq.errors import ConfigError, ImageError, InputError, SparkqError
 
 KINDS = [getattr(sparkq.errors, name) for name in sparkq.errors.__all__ if name.endswith("Error")]
@@ -46,7 +47,7 @@ def test_an_error_survives_pickle_and_copy(kind: type[SparkqError], hint: str | 
 
 def test_an_image_error_survives_pickle_and_copy() -> None:
     """Its code, too."""
-    error = ImageError("truncated_image", "the file ends too early")
+    error = ImageError(ErrorCode.TRUNCATED_IMAGE, "the file ends too early")
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(other) is ImageError
         assert (other.code, str(other)) == ("truncated_image", "the file ends too early")

@@ -1,4 +1,4 @@
-"""``sparkq doctor``: what the executors are, and whether they run a model rightly."""
+"""``sparkq doctor`` prints what the executors are, and whether they run a model rightly."""
 from __future__ import annotations
 
 import dataclasses
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.cli.command import Command
-from sparkq.config import ENGINES, check_choice
+from sparkq.config import ENGINES, EngineConfig, SessionOptions, check_choice
 from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError, EngineError, SparkqError
 from sparkq.storage import shown
@@ -14,8 +14,8 @@ from sparkq.storage import shown
 __all__ = ["COMMAND", "DoctorOptions"]
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(EngineConfig, SessionOptions):
     """Options of ``sparkq doctor``.
 
     Parameters
@@ -24,16 +24,9 @@ class DoctorOptions:
         Artifact, path or uri: every executor loads it and runs its golden input.
     engine : str, optional
         The engine that the job will run; default: fbgemm or float32.
-    allow_saturation : bool
-        Run an artifact of target vnni also on CPUs without VNNI.
-    master : str, optional
-        Spark master where no session exists; default local[*].
     """
 
     model: str | None = path_field(default=None)
-    engine: str | None = None
-    allow_saturation: bool = False
-    master: str | None = None
 
     def __post_init__(self) -> None:
         if self.engine is not None:

@@ -18,10 +18,9 @@ from sparkq.metrics.drift import Drift, required_profile
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
-from sparkq.spark.input.columns import find_uri_column
 from sparkq.spark.input.inventory import take_inventory
-from sparkq.spark.input.sources import comparable_path, read_images, spark_path
-from sparkq.spark.input.worker_reads import choose_reads
+from sparkq.spark.input.job_images import read_job_images
+from sparkq.spark.input.sources import comparable_path, spark_path
 from sparkq.spark.output.commit import GateAttempt, committed_run, new_run_id, output_folder, start_attempt
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
@@ -85,16 +84,12 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
 def _run(
     spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: GateAttempt, progress: bool | None,
 ) -> dict[str, Any]:
-    images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
-    config = job.inference()
-    if job.input_format == "uri":
-        config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, job.uri_column))
-    images, config = choose_reads(images, config, read=job.read)
+    images, config = read_job_images(spark, job)
     _require_places(job, images.columns, config)
     inventory = take_inventory(images, job.input)
     listed = inventory.images
     if job.resume:
-        images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
+        images, count = remaining_images(images, attempt.folder, artifact, config=config)
         inventory = inventory.part(count)
         _logger.info("resume: %d of %d images are left", count, listed)
     drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None

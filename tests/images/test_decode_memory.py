@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparkq.config import DEFAULT_MAX_DECODE_BYTES
+from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
 from sparkq.images.decode import open_image
 from sparkq.images.decode_memory import decoding_bytes
@@ -105,9 +105,7 @@ def promised(file_format: str, width: int, height: int, **options: object) -> by
 def test_the_default_limit(file_format: str, options: dict[str, object], size: tuple[int, int], allowed: bool) -> None:
     """100 megapixels are refused where they would have to be decoded whole; a JPEG is decoded at reduced scale."""
     with pytest.raises(ImageError) as caught:
-        open_image(
-            promised(file_format, *size, **options)[:-2], enough=(256, 256), max_decode_bytes=DEFAULT_MAX_DECODE_BYTES,
-        )
+        open_image(promised(file_format, *size, **options)[:-2], enough=(256, 256), limits=DecodeLimits())
     assert caught.value.code == ("truncated_image" if allowed else "image_too_large")
     assert allowed or "max_decode_bytes" in str(caught.value)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparkq.config import PreprocessConfig, ResizeConfig
+from sparkq.config import DecodeLimits, PreprocessConfig, ResizeConfig
 from sparkq.errors import ImageError
 from sparkq.float_models.named import import_model_library
 from sparkq.images.decode import decode_image
@@ -226,7 +226,7 @@ def test_sparks_image_struct_is_preprocessed_as_the_file() -> None:
     assert np.array_equal(preprocess_content(row, config), preprocess_content(encode(image, "PNG"), config))
     for content in (row, encode(image, "PNG")):
         with pytest.raises(ImageError) as caught:
-            preprocess_content(content, config, max_image_pixels=2999)
+            preprocess_content(content, config, limits=DecodeLimits(max_image_pixels=2999))
         assert caught.value.code == "image_too_large"
 
 

@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sparkq.artifact.facts import megabytes
+from sparkq.config import limits_among
+from sparkq.error_codes import meaning_and_advice
 from sparkq.report.run.charts import box_chart, histogram_chart, rate_chart, task_rate_chart
-from sparkq.report.run.error_advice import advice
 from sparkq.report.run.rows import PickedRow
 from sparkq.report.run.run_summary import RunSummary
 from sparkq.report.run.thumbnails import Thumbnail, thumbnails
@@ -56,12 +57,14 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
 def _errors(run: RunSummary) -> list[dict[str, Any]]:
     """The codes, most frequent first, each with what it means, what to do, and one case of it."""
     cases = {row.error_code: row for row in reversed(run.figures.failed)}
-    return [
-        {
-            "code": code, "rows": count, "share": count / run.figures.rows, "meaning": advice(code)[0], "action": advice(code)[1],
+    errors = []
+    for code, count in sorted(run.figures.error_codes.items(), key=lambda item: (-item[1], item[0])):
+        meaning, advice = meaning_and_advice(code)
+        errors.append({
+            "code": code, "rows": count, "share": count / run.figures.rows, "meaning": meaning, "action": advice,
             "case": cases.get(code),
-        } for code, count in sorted(run.figures.error_codes.items(), key=lambda item: (-item[1], item[0]))
-    ]
+        })
+    return errors
 
 
 def _with_options(text: str) -> Markup:
@@ -89,7 +92,7 @@ def _sheets(run: RunSummary, *, images: bool) -> dict[str, list[tuple[PickedRow,
     sheets = {"failed": run.figures.failed, "lowest": run.figures.lowest, "highest": run.figures.highest}
     # A file that was empty or none at all is asked for again, too: it may have been mended.
     rows = [row for sheet in sheets.values() for row in sheet]
-    limits = dict(run.manifest.get("settings") or {})
+    limits = limits_among(run.manifest.get("settings") or {})
     made: Sequence[Thumbnail | None] = thumbnails(rows, limits=limits) if images else [None] * len(rows)
     pictures = iter(made)
     return {

@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 
 import sparkq
+from sparkq.error_codes import ErrorCode, meaning_and_advice
 from sparkq.errors import ConfigError, InputError
-from sparkq.images.decode import ERROR_CODES
-from sparkq.images.read import READ_ERROR_CODES
-from sparkq.report.run.error_advice import advice
 from sparkq.report.run.run import RunReport
 from tests.report.html_page import Page
 from tests.report.written_runs import DRIFTED, EVIL, failed, ok, times, write_run
@@ -163,10 +161,14 @@ def test_sql(tmp_path: Path) -> None:
     assert "secret" not in hidden.to_html(images=False) + repr(hidden) + hidden._repr_html_()
 
 
-def test_every_code_has_its_advice() -> None:
-    """Those of decoding, of reading and of the partition."""
-    known = {advice(code) for code in (*ERROR_CODES, *READ_ERROR_CODES, "inference_failed", "invalid_output")}
-    assert len(known) == len(ERROR_CODES) + len(READ_ERROR_CODES) + 2 and advice("of tomorrow") not in known
+def test_every_code_has_its_advice(tmp_path: Path) -> None:
+    """The page says of each error what the table says of its code, whichever codes there are."""
+    report = report_of(tmp_path / "out", [failed(f"/{entry.value}", entry.value) for entry in ErrorCode])
+    text = " ".join(Page(report.to_html(images=False)).text.split())
+    for entry in ErrorCode:
+        assert entry.meaning in text and " ".join(entry.advice.split()) in text
+    assert len({meaning_and_advice(entry.value) for entry in ErrorCode}) == len(ErrorCode)
+    assert meaning_and_advice("of tomorrow") not in {(entry.meaning, entry.advice) for entry in ErrorCode}
 
 
 def test_save(tmp_path: Path) -> None:
