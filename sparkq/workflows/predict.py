@@ -21,7 +21,7 @@ from sparkq.spark.evaluation.drift import measure_drift
 from sparkq.spark.input.inventory import take_inventory
 from sparkq.spark.input.job_images import read_job_images
 from sparkq.spark.input.sources import comparable_path, spark_path
-from sparkq.spark.output.commit import GateAttempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.commit import Attempt, committed_run, new_run_id, output_folder, start_attempt
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
 from sparkq.spark.output.write import check_partition_columns, write_attempt
@@ -82,7 +82,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
 
 
 def _run(
-    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: GateAttempt, progress: bool | None,
+    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt, progress: bool | None,
 ) -> dict[str, Any]:
     images, config = read_job_images(spark, job)
     _require_places(job, images.columns, config)

@@ -43,7 +43,7 @@ from sparkq.spark.input.sources import spark_path
 from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = [
-    "GateAttempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
+    "Attempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
     "remove_other_runs", "run_taken", "start_attempt",
 ]
 
@@ -56,7 +56,7 @@ _STALE = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class GateAttempt:
+class Attempt:
     """One process that computes a run.
 
     Parameters
@@ -90,7 +90,7 @@ def output_folder(spark: SparkSession, output: str) -> HadoopFolder:
     return HadoopFolder(spark, spark_path(output))
 
 
-def start_attempt(folder: HadoopFolder, run_id: str) -> GateAttempt:
+def start_attempt(folder: HadoopFolder, run_id: str) -> Attempt:
     """Begin to compute a run: lists what earlier attempts did not live to list, writes nothing of its own yet.
 
     Raises
@@ -113,7 +113,7 @@ def start_attempt(folder: HadoopFolder, run_id: str) -> GateAttempt:
     for unlisted in {entry.path.removeprefix("run_id=") for entry in entries if not _is_hidden(entry.path)} - _listed_ids(folder):
         _list_moved(folder, unlisted)
     _require_listed(folder, run_id)
-    return GateAttempt(folder, run_id, new_run_id(), made_output=not folder.exists())
+    return Attempt(folder, run_id, new_run_id(), made_output=not folder.exists())
 
 
 def _is_hidden(name: str) -> bool:
@@ -171,12 +171,12 @@ def _listed_ids(folder: HadoopFolder) -> set[str]:
     return {name.removesuffix(".json") for name in names if name.endswith(".json") and not _is_hidden(name)}
 
 
-def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
+def commit(attempt: Attempt, staged: str, manifest: dict[str, Any]) -> None:
     """Make an attempt's result the run's; afterwards it is there, whole, or another attempt's is.
 
     Parameters
     ----------
-    attempt : GateAttempt
+    attempt : Attempt
         Nothing of it is left in its staging folder afterwards.
     staged : str
         Folder in its staging folder with the Parquet files, none of which is written to any more.
@@ -206,7 +206,7 @@ def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
     _sweep(folder)
 
 
-def run_taken(attempt: GateAttempt) -> RunTakenError:
+def run_taken(attempt: Attempt) -> RunTakenError:
     """What an attempt that came too late raises."""
     return RunTakenError(
         f"run {attempt.run_id}: expected to commit it to {attempt.folder.location}; another attempt of the same run id was "
@@ -224,7 +224,7 @@ def _list_moved(folder: HadoopFolder, run_id: str) -> None:
         folder.write(_manifest_path(run_id), data)
 
 
-def _commit_copies(attempt: GateAttempt, staged: str, data: bytes) -> None:
+def _commit_copies(attempt: Attempt, staged: str, data: bytes) -> None:
     folder, run_id = attempt.folder, attempt.run_id
     source = f"{attempt.staging}/{staged}/"
     moved = []
@@ -251,7 +251,7 @@ def _sweep(folder: HadoopFolder) -> None:
     folder.delete_if_empty(_STAGING)
 
 
-def abandon(attempt: GateAttempt) -> None:
+def abandon(attempt: Attempt) -> None:
     """Delete what an attempt staged, and the folders that it alone made."""
     folder = attempt.folder
     folder.delete(attempt.staging)
@@ -261,7 +261,7 @@ def abandon(attempt: GateAttempt) -> None:
         folder.delete_if_empty("")
 
 
-def remove_other_runs(attempt: GateAttempt) -> None:
+def remove_other_runs(attempt: Attempt) -> None:
     """Delete all runs but the attempt's own, which is committed; readers that are at work on them fail."""
     folder = attempt.folder
     for run in committed_runs(folder):

@@ -20,7 +20,7 @@ from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, Long
 from sparkq.errors import InputError, SparkqError
 from sparkq.spark.input.sources import escaped_path
 from sparkq.spark.output.commit import (
-    GateAttempt,
+    Attempt,
     abandon,
     commit,
     committed_run,
@@ -144,7 +144,7 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 
 
 def write_attempt(
-    predictions: DataFrame, attempt: GateAttempt, *, partition_by: Sequence[str], overwrite: bool,
+    predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
     describe: Callable[[], Mapping[str, Any]], expected_rows: int | None = None,
 ) -> dict[str, Any]:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
@@ -153,7 +153,7 @@ def write_attempt(
     ----------
     predictions, partition_by, overwrite
         As for `write_predictions`.
-    attempt : GateAttempt
+    attempt : Attempt
         From `sparkq.spark.output.commit.start_attempt`.
     describe : callable
         What else the manifest shall say, asked after the job.
@@ -201,7 +201,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _given_up(attempt: GateAttempt, error: BaseException) -> SparkqError | None:
+def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
     """Clean up; who commits first deletes what others stage, so that an attempt may fail because it is too late."""
     def clean() -> bool:
         abandon(attempt)
@@ -216,7 +216,7 @@ def _given_up(attempt: GateAttempt, error: BaseException) -> SparkqError | None:
     return run_taken(attempt) if committed and isinstance(error, Exception) else None
 
 
-def _told(error: BaseException, attempt: GateAttempt) -> SparkqError | None:
+def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
     if "No space left on device" in str(error) and not isinstance(error, SparkqError):
         return InputError(
             f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
@@ -225,7 +225,7 @@ def _told(error: BaseException, attempt: GateAttempt) -> SparkqError | None:
     return expected_failure(error)
 
 
-def _stage(predictions: DataFrame, attempt: GateAttempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
     """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
 
     What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
@@ -245,7 +245,7 @@ def _stage(predictions: DataFrame, attempt: GateAttempt, partition_by: Sequence[
     return "compact", folder.files(compact)
 
 
-def _described(attempt: GateAttempt) -> str:
+def _described(attempt: Attempt) -> str:
     """By which its job is told from all others, of this attempt and of the session."""
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 

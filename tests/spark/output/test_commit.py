@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from sparkq.errors import ConfigError, InputError, RunTakenError
 from sparkq.spark.input.sources import read_images
 from sparkq.spark.output.commit import (
-    GateAttempt,
+    Attempt,
     abandon,
     commit,
     committed_run,
@@ -56,7 +56,7 @@ def folder(spark: SparkSession, store: str) -> HadoopFolder:
     return HadoopFolder(spark, store)
 
 
-def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[GateAttempt, dict[str, Any]]:
+def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[Attempt, dict[str, Any]]:
     """An attempt with two finished files, named as Spark names them: differently in each attempt."""
     attempt = start_attempt(folder, run_id)
     names = [f"part-0-{attempt.name}.parquet", f"label=3/part-1-{attempt.name}.parquet"]
@@ -126,7 +126,7 @@ def test_attempts_that_pass_the_first_check_together(
             self._overtake()
             return super().write_if_absent(path, data)
 
-    overtaken = GateAttempt(Overtaken(folder.spark, folder.location), "nightly", late.name, False)
+    overtaken = Attempt(Overtaken(folder.spark, folder.location), "nightly", late.name, False)
     # What commits first deletes what others stage: kept here, so that nothing but the commit itself stops the other one.
     kept = HadoopFolder.delete
     monkeypatch.setattr(
@@ -174,7 +174,7 @@ def test_killed_before_any_change_of_the_commit(folder: HadoopFolder, tmp_path: 
         mortal = Mortal(folder.spark, folder.location)
         mortal.life = life
         try:
-            commit(GateAttempt(mortal, run_id, first.name, False), "tasks", first_manifest)
+            commit(Attempt(mortal, run_id, first.name, False), "tasks", first_manifest)
             survived = True
         except Killed:
             survived = False
