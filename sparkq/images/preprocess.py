@@ -154,7 +154,7 @@ def _resize_and_crop(
 
 
 def _longest_once_reduced(columns: _Source, width: int, rows: _Source, height: int, image: Image.Image) -> float:
-    """The longest side once Pillow has averaged blocks of the box, as it first does with a large image: no copy is needed then."""
+    """The longest side once Pillow has averaged blocks of the box, as it first does with a large image; no copy is needed."""
     factors = (max(1, int(source.length / size / _REDUCING_GAP)) for source, size in ((columns, width), (rows, height)))
     return max(side / factor for side, factor in zip(image.size, factors, strict=True))
 

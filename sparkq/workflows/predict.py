@@ -15,6 +15,7 @@ from sparkq.config.parsing import to_mapping
 from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
+from sparkq.runs.manifest import RunManifest, WorkerFigures
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
@@ -76,14 +77,14 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
         quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
-    result = {**manifest, "already_committed": already}
+    result = {**manifest.to_mapping(), "already_committed": already}
     _require_budget(job, result)
     return result
 
 
 def _run(
     spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt, progress: bool | None,
-) -> dict[str, Any]:
+) -> RunManifest:
     images, config = read_job_images(spark, job)
     _require_places(job, images.columns, config)
     inventory = take_inventory(images, job.input)
@@ -103,7 +104,7 @@ def _run(
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=inventory.images,
-            describe=_described(
+            output=shown(job.output), describe=_described(
                 job, artifact, drift, nodes, reports, skipped=listed - inventory.images, uri_column=config.uri_column,
             ),
         )
@@ -120,29 +121,22 @@ def _require_places(job: PredictionJob, columns: Sequence[str], config: Inferenc
 def _described(
     job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
     skipped: int, uri_column: str | None,
-) -> Callable[[], dict[str, Any]]:
-    """What the manifest says beside the counts; asked when the job has run."""
-    def described() -> dict[str, Any]:
+) -> Callable[[RunManifest], RunManifest]:
+    """Make the function that adds the job's facts to a manifest, for when the job has run."""
+    def described(manifest: RunManifest) -> RunManifest:
         workers = reports.summary()
-        return {
-            "skipped": skipped,
-            "input": shown(job.input),
-            "uri_column": uri_column,
-            "output": shown(job.output),
-            "model": artifact.manifest.name,
-            "task": artifact.manifest.task,
-            "model_digest": artifact.digest,
-            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
-            "preprocess": to_mapping(artifact.manifest.preprocess),
-            "detection": detection_mapping(artifact.manifest),
-            "workers": {
-                **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
-            },
-            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
-            "drift": None if drift is None else dataclasses.asdict(drift),
-            "recalibrate": None if drift is None else drift.recalibrate,
-            "settings": _settings(job),
-        }
+        return dataclasses.replace(
+            manifest, skipped=skipped, input=shown(job.input), uri_column=uri_column, model=artifact.manifest.name,
+            task=artifact.manifest.task, model_digest=artifact.digest,
+            artifact=ModelFacts.of(artifact.manifest, len(artifact.dumps())),
+            preprocess=to_mapping(artifact.manifest.preprocess), detection=detection_mapping(artifact.manifest),
+            workers=WorkerFigures(
+                workers.workers, workers.loads, workers.peak_memory_bytes, round(workers.loads / max(workers.workers, 1), 3),
+            ),
+            nodes=tuple(dataclasses.asdict(node) for node in nodes), settings=_settings(job),
+            drift=None if drift is None else dataclasses.asdict(drift),
+            recalibrate=None if drift is None else drift.recalibrate,
+        )
 
     return described
 

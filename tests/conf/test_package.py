@@ -13,9 +13,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pyspark
 import pytest
+
 from tests.conf.test_bootstrap import bootstrap
 from tests.conf.test_emr import CONF, step_arguments
-
 from tests.models import digit_files, digits_artifact
 from tests.spark.local import local_row
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
+
 from tests import ROOT
 from tests.java_start import clean_environment
 from tests.models import digit_files, digits_artifact

@@ -7,9 +7,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
+
 from tests import ROOT
 from tests.java_start import clean_environment
-from nbclient import NotebookClient
 
 NOTEBOOK = ROOT / "jobs" / "predict_images.ipynb"
 

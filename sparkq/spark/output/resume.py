@@ -14,6 +14,7 @@ from sparkq.config import InferenceConfig
 from sparkq.config.parsing import to_mapping
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import InputError
+from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.inventory import holds_bytes
 from sparkq.spark.input.sources import is_file_source, read_listed
 from sparkq.spark.output.commit import committed_runs
@@ -69,9 +70,9 @@ def remaining_images(
     preprocess, detection = to_mapping(artifact.manifest.preprocess), detection_mapping(artifact.manifest)
     runs = [
         run for run in committed_runs(folder)
-        if artifact.digest in run["model_digests"] and run.get("preprocess") == preprocess and set(IMAGE_KEY) <= _columns(run)
-        # One payload may serve two tasks. Manifests name the task since there are several.
-        and (run.get("task") or "classification") == artifact.manifest.task and run.get("detection") == detection
+        if artifact.digest in run.model_digests and run.preprocess == preprocess and set(IMAGE_KEY) <= set(run.columns)
+        # One payload may serve two model tasks.
+        and run.task == artifact.manifest.task and run.detection == detection
     ]
     if not runs:
         _logger.info("resume: no committed run of this model in %s", folder.location)
@@ -87,16 +88,12 @@ def remaining_images(
     return read_listed(listed.select("path"), images_df)
 
 
-def _is_settled(runs: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Column:
+def _is_settled(runs: Sequence[RunManifest], settings: Mapping[str, Any]) -> Column:
     """Whether a row of `runs` is ok, or failed in a way that a job with `settings` cannot change."""
     settled = F.col("status") == "ok"
     for code in ErrorCode:
-        final = [run["run_id"] for run in runs if code.is_final(run["settings"], settings)]
+        final = [run.run_id for run in runs if code.is_final(run.settings, settings)]
         # Most codes last whatever the settings are; hundreds of runs need not be named for each.
         of_runs = F.lit(True) if len(final) == len(runs) else F.col("run_id").isin(final)
         settled |= (F.col("error_code") == code.value) & of_runs
     return settled
-
-
-def _columns(run: Mapping[str, Any]) -> set[str]:
-    return {field["name"] for field in run["schema"]["fields"]}

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 from tests.jobs.airflow.local_airflow import ROOT, Airflow, local_airflow, stop
 from tests.jobs.airflow.local_emr import LocalEmr
 from tests.local_s3 import BUCKET, LocalS3, local_s3
