@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.cli.command import Command
-from sparkq.config import ENGINES, check_choice
+from sparkq.config import check_choice
 from sparkq.config.parsing import path_field
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError, EngineError, SparkqError
 from sparkq.storage import shown
 
@@ -23,7 +24,7 @@ class DoctorOptions:
     model : str, optional
         Artifact, path or uri: every executor loads it and runs its golden input.
     engine : str, optional
-        The engine that the job will run; default: fbgemm or float32.
+        The engine that the job will run; default: the first that fits the model.
     allow_saturation : bool
         Run an artifact of target vnni also on CPUs without VNNI.
     master : str, optional
@@ -37,7 +38,7 @@ class DoctorOptions:
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, ENGINES)
+            check_choice("engine", self.engine, ENGINE_NAMES)
             if self.model is None:
                 raise ConfigError("engine: expected a model to run on it; got none.", hint="--model FILE.sparkq.")
 

@@ -35,8 +35,8 @@ class EvaluateOptions:
     weights : str, optional
         Weights of the float model.
     engine : str, optional
-        fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts); default: fbgemm or float32. auto: the
-        one that is fastest on all nodes together, so that what is measured is one engine's accuracy.
+        What runs the model; default: the first that fits it. auto: the one that is fastest on all nodes together, so that what
+        is measured is one engine's accuracy.
     batch_size : int or str
         Images a forward pass; auto: the smallest within 3 % of the fastest.
     content_column : str, optional
@@ -74,11 +74,11 @@ class EvaluateOptions:
 
 def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.artifact.file import ModelArtifact
-    from sparkq.engines import engine_for
     from sparkq.spark.cluster.nodes import settle
     from sparkq.spark.input.sources import count_images, read_images
     from sparkq.spark.predict.planning import with_planned_partitions
     from sparkq.spark.session.session import session_for
+    from sparkq.worker.fitting import engine_for
 
     artifact = ModelArtifact.load(options.model)
     config = options.inference()

@@ -4,11 +4,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sparkq.config.checks import check_choice, check_positive
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError
 
 __all__ = [
-    "AUTO", "DEFAULT_MAX_DECODE_BYTES", "DEFAULT_MAX_IMAGE_BYTES", "DEFAULT_MAX_IMAGE_PIXELS", "ENGINES", "INPUT_FORMATS",
-    "READS", "InferenceConfig",
+    "AUTO", "DEFAULT_MAX_DECODE_BYTES", "DEFAULT_MAX_IMAGE_BYTES", "DEFAULT_MAX_IMAGE_PIXELS", "INPUT_FORMATS", "READS",
+    "InferenceConfig",
 ]
 
 AUTO = "auto"
@@ -23,7 +24,6 @@ DEFAULT_MAX_IMAGE_BYTES = 64 * 2**20
 DEFAULT_MAX_DECODE_BYTES = 200 * 10**6
 """Beside ResNet-50 (450 MB), reads that wait and pixels that wait, a worker stays below 700 MB."""
 
-ENGINES = ("fbgemm", "x86", "onednn", "openvino", "float32", "bfloat16")
 INPUT_FORMATS = ("auto", "images", "parquet", "uri")
 READS = ("auto", "workers", "spark")
 
@@ -35,8 +35,8 @@ class InferenceConfig:
     Parameters
     ----------
     engine : str, optional
-        What runs the payload: ``fbgemm``, ``x86``, ``onednn`` or ``openvino`` for INT8 artifacts, ``float32`` or
-        ``bfloat16`` for float ones. Default: the first that fits. ``auto``: the fastest, which each node measures.
+        What runs the payload, a name of `sparkq.engines.registry`. Default: the first that fits. ``auto``: the fastest, which
+        each node measures.
     batch_size : int or str
         Images a forward pass. ``auto``: the smallest within 3 % of the fastest; with layers in float it is the default,
         because their predictions are the same at one batch size only.
@@ -74,7 +74,7 @@ class InferenceConfig:
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, (*ENGINES, AUTO))
+            check_choice("engine", self.engine, (*ENGINE_NAMES, AUTO))
         if self.batch_size != AUTO:
             check_positive("batch_size", self.batch_size)
         if self.same_everywhere and AUTO not in (self.engine, self.batch_size):

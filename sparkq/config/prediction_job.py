@@ -46,8 +46,7 @@ class PredictionJob:
     overwrite : bool
         Once this run is committed, delete the other runs in output.
     engine : str, optional
-        fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts); default: fbgemm or float32. auto: the
-        fastest on each node, measured when the job starts.
+        What runs the model; default: the first that fits it. auto: the fastest on each node, measured when the job starts.
     batch_size : int or str
         Images a forward pass; auto: the smallest within 3 % of the fastest.
     same_everywhere : bool

@@ -20,7 +20,8 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig
-from sparkq.engines import Engine, LoadOptions, load_engine
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.float_models.load import load_float_model
 from sparkq.quantization.normalization import normalize
 

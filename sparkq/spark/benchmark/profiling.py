@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
-from sparkq.engines import Engine
+from sparkq.engines.base import Engine
 from sparkq.errors import InputError
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.input.columns import find_image_column, output_schema
