@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sparkq.config import InferenceConfig
 from sparkq.images.preprocess import preprocess_content
 from sparkq.model_tasks.columns import prediction_fields
-from sparkq.worker import predict as partition
+from sparkq.worker import rebatch as rebatch_module
 from sparkq.worker.predict import predict_partition
 from sparkq.worker.predictor import Predictor
 from sparkq.worker.rebatch import rebatch
@@ -195,7 +195,7 @@ class TestRebatch:
 
     def test_no_row_is_lost_where_images_do_not_fit_into_one_column(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Arrow's limit is 2 GiB; with a limit of 2000 bytes the same happens faster."""
-        monkeypatch.setattr(partition, "_MAX_JOINED_BYTES", 2000)
+        monkeypatch.setattr(rebatch_module, "_MAX_JOINED_BYTES", 2000)
         parts = (pa.record_batch({"n": [index], "content": [bytes(900)]}) for index in range(9))
         result = list(rebatch(parts, 4))
         assert pa.Table.from_batches(result).column("n").to_pylist() == list(range(9))
