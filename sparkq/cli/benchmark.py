@@ -1,4 +1,4 @@
-"""``sparkq benchmark``: engines, pipeline, jobs, scale and cost of one model, in one command."""
+"""``sparkq benchmark`` measures engines, pipeline, jobs, scale and cost of one model in one command."""
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""`predict` under two profilers, in every Python worker: where torch and where Python spend the time of its first batches."""
+"""A variant of `predict` under two profilers, which say where torch and Python spend the time of each worker's batches."""
 from __future__ import annotations
 
 import itertools
@@ -44,7 +44,7 @@ def require_pyinstrument() -> None:
 
 
 def predict_profiled(images_df: DataFrame, artifact: ModelArtifact, folder: str, *, config: InferenceConfig) -> DataFrame:
-    """`sparkq.predict`; the first eight batches of each worker's second task are profiled.
+    """Predict as `sparkq.predict` does, and profile the first eight batches of each worker's second task.
 
     Parameters
     ----------
