@@ -38,6 +38,7 @@ __all__ = [
     "ModelError",
     "RunTakenError",
     "SparkqError",
+    "last_line",
     "one_line",
 ]
 
@@ -163,6 +164,11 @@ class ImageError(SparkqError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ImageError, (self._entry, self.message)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, which in tracebacks of other libraries says what happened; its kind if empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def one_line(error: BaseException) -> str:

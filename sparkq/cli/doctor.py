@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.cli.command import Command
-from sparkq.config import ENGINES, EngineConfig, SessionOptions, check_choice
+from sparkq.config import EngineConfig, SessionOptions, check_choice
 from sparkq.config.parsing import path_field
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError, EngineError, SparkqError
 from sparkq.storage import shown
 
@@ -23,14 +24,14 @@ class DoctorOptions(EngineConfig, SessionOptions):
     model : str, optional
         Artifact, path or uri: every executor loads it and runs its golden input.
     engine : str, optional
-        The engine that the job will run; default: fbgemm or float32.
+        The engine that the job will run; default: the first that fits the model.
     """
 
     model: str | None = path_field(default=None)
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, ENGINES)
+            check_choice("engine", self.engine, ENGINE_NAMES)
             if self.model is None:
                 raise ConfigError("engine: expected a model to run on it; got none.", hint="--model FILE.sparkq.")
 

@@ -45,11 +45,11 @@ class EvaluateOptions(ExecutionConfig, ModelAndImages, SessionOptions):
 
 def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.artifact.file import ModelArtifact
-    from sparkq.engines import engine_for
     from sparkq.spark.cluster.nodes import settle
     from sparkq.spark.input.sources import count_images, read_images
     from sparkq.spark.predict.planning import with_planned_partitions
     from sparkq.spark.session.session import session_for
+    from sparkq.worker.fitting import engine_for
 
     artifact = ModelArtifact.load(options.model)
     config = options.inference()

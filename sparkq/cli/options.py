@@ -18,6 +18,7 @@ import yaml
 
 from sparkq.cli.completion import offer
 from sparkq.config.parsing import FILE_SPECS, nested_type, option_fields, parse_config
+from sparkq.engines.registry import engines_in_words
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
 
@@ -69,6 +70,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     for leaf in _leaves(kind):
         # "%" is argparse's own format character.
         text = leaf.help.replace("%", "%%")
+        if leaf.keys[-1] in ("engine", "engines"):
+            text = f"{text} Engines: {engines_in_words()}."
         if leaf.positional:
             # Not required here: it may stand in the config file.
             offer(parser.add_argument(leaf.flag, nargs="?", default=_NOT_GIVEN, help=text), leaf.hint)

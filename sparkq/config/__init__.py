@@ -6,7 +6,7 @@ any work starts. `sparkq.config.parsing` makes them from YAML mappings and refus
 from sparkq.config.artifact_job import ArtifactJob
 from sparkq.config.checks import check_choice, check_run_id, check_share
 from sparkq.config.detection import AnchorConfig, DetectionConfig
-from sparkq.config.inference import AUTO, ENGINES, EngineConfig, ExecutionConfig, InferenceConfig
+from sparkq.config.inference import AUTO, EngineConfig, ExecutionConfig, InferenceConfig
 from sparkq.config.inference_job import INPUT_FORMATS, READS, InferenceJob, ModelAndImages
 from sparkq.config.limits import (
     DEFAULT_MAX_DECODE_BYTES,
@@ -27,7 +27,6 @@ __all__ = [
     "DEFAULT_MAX_DECODE_BYTES",
     "DEFAULT_MAX_IMAGE_BYTES",
     "DEFAULT_MAX_IMAGE_PIXELS",
-    "ENGINES",
     "INPUT_FORMATS",
     "MODEL_TASKS",
     "PIXEL_LIMIT_ONLY",

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from sparkq.config.checks import check_choice, check_positive
 from sparkq.config.limits import DecodeLimits
 from sparkq.config.parsing import part_of
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError
 
-__all__ = ["AUTO", "ENGINES", "EngineConfig", "ExecutionConfig", "InferenceConfig"]
+__all__ = ["AUTO", "EngineConfig", "ExecutionConfig", "InferenceConfig"]
 
 AUTO = "auto"
 """Engine or batch size that each node finds by measurement."""
-
-ENGINES = ("fbgemm", "x86", "onednn", "openvino", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +22,8 @@ class EngineConfig:
     Parameters
     ----------
     engine : str, optional
-        fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts); default: fbgemm or float32. auto: the
-        fastest, measured when the job starts, on each node for itself; sparkq evaluate takes one for all nodes.
+        The program that runs the model; default: the first that fits it. auto: the fastest, measured when the job starts, on
+        each node for itself; sparkq evaluate takes one for all nodes.
     allow_saturation : bool
         Run an artifact of target vnni also on CPUs without VNNI, whose 16-bit sums saturate: predictions may be wrong.
     """
@@ -34,7 +33,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, (*ENGINES, AUTO))
+            check_choice("engine", self.engine, (*ENGINE_NAMES, AUTO))
 
 
 @dataclass(frozen=True, kw_only=True)

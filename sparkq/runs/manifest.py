@@ -10,7 +10,6 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
@@ -212,18 +211,13 @@ class RunManifest:
 
     @classmethod
     def _of(cls, mapping: Mapping[str, Any], place: str) -> RunManifest:
-        values = {}
         try:
-            for one in dataclasses.fields(cls):
-                if one.name in mapping:
-                    values[one.name] = _read(_hints(cls)[one.name], mapping[one.name])
-            return cls(**values)
+            return cls(**{name: _read(hint, mapping[name]) for name, hint in _hints(RunManifest).items() if name in mapping})
         except (KeyError, TypeError, ValueError) as error:
             raise _refused(place, f"values of other types ({error})") from error
 
 
-@cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 

@@ -154,7 +154,7 @@ class TaskTimes:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskTimes:
         """What `to_mapping` gave, perhaps by way of JSON."""
-        bins = {
+        bins: dict[str, Any] = {
             name: tuple(value) if isinstance(value, (list, tuple)) else value for name, value in _known(TimeBins, mapping["bins"])
         }
         slowest = tuple(SlowTask(**dict(_known(SlowTask, task))) for task in mapping["slowest"])

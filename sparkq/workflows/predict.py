@@ -12,7 +12,6 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import detection_mapping
 from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config.parsing import to_mapping
-from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
 from sparkq.runs.manifest import RunManifest, WorkerFigures
@@ -30,6 +29,7 @@ from sparkq.spark.predict.inference import predict_reporting
 from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import shown
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["run_prediction_job"]
 

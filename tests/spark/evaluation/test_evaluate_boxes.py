@@ -21,7 +21,7 @@ import sparkq
 from sparkq.artifact.file import ModelArtifact
 from sparkq.cli import main
 from sparkq.config import DetectionConfig, InferenceConfig, QuantizationConfig
-from sparkq.engines import fitting_engines
+from sparkq.engines.registry import fitting_engines
 from sparkq.errors import EngineError, InputError
 from sparkq.images.preprocess import preprocess_with_geometry
 from sparkq.metrics.average_precision import mean_average_precision
