@@ -63,7 +63,7 @@ def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[Attempt, RunM
     names = [f"part-0-{attempt.name}.parquet", f"label=3/part-1-{attempt.name}.parquet"]
     for name in names:
         folder.write(f"{attempt.staging}/tasks/{name}", f"rows of {attempt.name}".encode())
-    return attempt, manifest_of(attempt, [f"run_id={run_id}/{name}" for name in names], ended=next(_CLOCK))
+    return attempt, manifest_of(attempt, [f"run_id={run_id}/{name}" for name in names], ended=f"{next(_CLOCK):09d}")
 
 
 def manifest_of(attempt: Attempt, paths: list[str], *, ended: str = "now") -> RunManifest:
@@ -246,10 +246,10 @@ def test_remove_other_runs(folder: HadoopFolder, tmp_path: Path) -> None:
     attempts = [staged(folder, run_id) for run_id in ("first", "second", "third")]
     for attempt, manifest in attempts:
         commit(attempt, "tasks", manifest)
-    assert [run["run_id"] for run in committed_runs(folder)] == ["first", "second", "third"]
+    assert [run.run_id for run in committed_runs(folder)] == ["first", "second", "third"]
     remove_other_runs(attempts[1][0])
     start_attempt(folder, "fourth")
-    assert [run["run_id"] for run in committed_runs(folder)] == ["second"]
+    assert [run.run_id for run in committed_runs(folder)] == ["second"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=second"}
 
 
