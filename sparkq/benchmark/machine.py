@@ -1,11 +1,11 @@
 """The header of a benchmark: what the figures hold for."""
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from typing import Any
 
 from sparkq.engines.node import available_cores, describe_node, instruction_sets
+from sparkq.host import package_version
 from sparkq.version import __version__
 
 __all__ = ["describe_machine"]
@@ -22,12 +22,5 @@ def describe_machine() -> dict[str, Any]:
         "isa_limits": {name: os.environ[name] for name in _ISA_LIMITS if name in os.environ},
         "cores": available_cores(),
         "load_average": round(os.getloadavg()[0], 2),
-        "versions": {"sparkq": __version__, **{name: version for name in _PACKAGES if (version := _version(name))}},
+        "versions": {"sparkq": __version__, **{name: version for name in _PACKAGES if (version := package_version(name))}},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

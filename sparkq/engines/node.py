@@ -8,8 +8,10 @@ import platform
 import socket
 from pathlib import Path
 
+from sparkq.host import cpu_field, cpu_model
+
 __all__ = [
-    "available_cores", "cpu_features", "cpu_model", "describe_node", "has_vnni", "instruction_sets", "peak_memory_bytes",
+    "available_cores", "cpu_features", "describe_node", "has_vnni", "instruction_sets", "peak_memory_bytes",
     "return_freed_memory",
 ]
 
@@ -27,12 +29,12 @@ def describe_node() -> str:
 
 def has_vnni() -> bool:
     """Whether INT8 products are added in 32 bits (AVX-512 VNNI, or any CPU but x86), not in 16 that saturate with 8 bits."""
-    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in _cpu_line("flags").split()
+    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in cpu_field("flags").split()
 
 
 def cpu_features() -> str:
     """CPU model and instruction sets, as the kernel lists them: what code compiled here depends on."""
-    return f"{cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
+    return f"{cpu_model()} {cpu_field('flags') or cpu_field('Features')}"
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -44,11 +46,6 @@ def instruction_sets() -> tuple[str, ...]:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_model() -> str:
-    """What the kernel calls it, else the architecture."""
-    return _cpu_line("model name") or platform.machine()
 
 
 def return_freed_memory() -> None:
@@ -65,11 +62,3 @@ def peak_memory_bytes() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _cpu_line(name: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")

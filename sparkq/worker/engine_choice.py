@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from sparkq.engines import fitting_engines
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.cache import BlobCache, cache_directory
 from sparkq.engines.node import cpu_features, return_freed_memory
+from sparkq.host import package_version
 from sparkq.version import __version__
 from sparkq.worker.engine_measuring import EngineMeasuring, Measurement
 
@@ -107,16 +107,9 @@ def _cache_name(
 ) -> str:
     golden = artifact.manifest.golden
     described = hashlib.sha256(golden.pixels.tobytes() + golden.output.tobytes())
-    node = (__version__, cpu_features(), torch.__version__, _version("openvino"), threads or torch.get_num_threads())
+    node = (__version__, cpu_features(), torch.__version__, package_version("openvino"), threads or torch.get_num_threads())
     described.update(repr((engines, batch_size, allow_saturation, node)).encode())
     return f"{artifact.digest[:16]}-{described.hexdigest()[:16]}.choice"
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ import torch
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import ENGINES
 from sparkq.engines import absent_engines, engine_for, fitting_engines
-from sparkq.engines.node import available_cores, cpu_model, describe_node, instruction_sets, return_freed_memory
+from sparkq.engines.node import available_cores, describe_node, instruction_sets, return_freed_memory
 from sparkq.errors import EngineError
+from sparkq.host import cpu_model
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["NodeReport", "examine_node", "isa_of", "mixed_instruction_sets"]
