@@ -186,7 +186,7 @@ def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
     Raises
     ------
     RunTakenError
-        If another attempt was first.
+        If another attempt of the same run id has committed it: the work is done.
     InputError
         If the output cannot be written.
     """
