@@ -24,7 +24,7 @@ def test_arrow_and_spark_agree(task: str) -> None:
     },
     "embedding": {"embedding": "array<float>"},
 }.items())
-def test_columns_of_the_design(task: str, columns: dict[str, str]) -> None:
+def test_columns_of_each_model_task(task: str, columns: dict[str, str]) -> None:
     """Names and types that users read from Parquet."""
     types = {field.name: field.dataType.simpleString() for field in added_fields(task)}
     assert types == {
