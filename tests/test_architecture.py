@@ -234,7 +234,7 @@ def lines_without_docstring(function: ast.FunctionDef | ast.AsyncFunctionDef) ->
     "job", [module for module in MODULES if module.startswith("jobs.") and not module.startswith("jobs.airflow.")],
 )
 def test_a_job_defines_nothing(job: str) -> None:
-    """What a script defines is shipped by value to every worker (DESIGN, fact 1). Airflow's DAGs never run on Spark."""
+    """Spark ships by value what a script defines, so that a cache in it is new in every task; the DAGs never run there."""
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     assert [node for node in ast.walk(parsed(job)) if isinstance(node, definitions)] == []
 
@@ -245,7 +245,7 @@ def test_a_dag_needs_nothing_of_ours() -> None:
     assert dags and {name for dag in dags for name in top_level_packages(dag)} & {"sparkq", "jobs", "torch", "pyspark"} == set()
 
 
-def test_the_three_jobs_of_the_issue_are_there() -> None:
+def test_the_jobs_are_there() -> None:
     """As spark-submit targets."""
     assert {"jobs.quantize_model", "jobs.predict_images", "jobs.evaluate_model"} <= set(MODULES)
 

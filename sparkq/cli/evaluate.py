@@ -67,19 +67,19 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
 
 
 def _require_fitting(options: EvaluateOptions, artifact: ModelArtifact) -> None:
-    task, name = artifact.manifest.task, artifact.manifest.name
-    if task == "embedding" and options.labels is not None:
+    model_task, name = artifact.manifest.task, artifact.manifest.name
+    if model_task == "embedding" and options.labels is not None:
         raise ConfigError(
             f"labels: expected none with artifact {name!r} of task embedding, which gives no labels; got {options.labels}.",
             hint="--float-model compares its embeddings with float ones.",
         )
-    if task == "embedding" and options.float_model is None:
+    if model_task == "embedding" and options.float_model is None:
         raise ConfigError(
             f"float_model: expected one to compare the embeddings of artifact {name!r} with; got none.",
             hint="give --float-model.",
         )
-    if task != "embedding" and options.labels is None:
-        columns = "path, label, x_min, y_min, x_max and y_max" if task == "detection" else "path and label"
+    if model_task != "embedding" and options.labels is None:
+        columns = "path, label, x_min, y_min, x_max and y_max" if model_task == "detection" else "path and label"
         raise ConfigError(
             f"labels: expected a CSV with {columns}; got none.",
             hint="give --labels, or set labels in the config file.",
@@ -117,10 +117,10 @@ def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelA
 
     manifest = artifact.manifest
     model = load_float_model(str(options.float_model), options.weights)
-    model, task = task_model(model, manifest.model_task_config, manifest.preprocess)
+    model, model_task = task_model(model, manifest.model_task_config, manifest.preprocess)
     return quantize(
         model, calibration=[manifest.golden.input(manifest.input_size)], preprocess=manifest.preprocess, labels=manifest.labels,
-        config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)", task=task,
+        config=QuantizationConfig(recipe="none"), name=f"{manifest.name} (float)", task=model_task,
     )
 
 

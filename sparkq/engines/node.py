@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import platform
 import re
@@ -11,9 +10,11 @@ import socket
 from collections.abc import Iterable
 from pathlib import Path
 
+from sparkq.host import cpu_field, cpu_model, package_version
+
 __all__ = [
-    "available_cores", "cpu_features", "cpu_model", "describe_node", "has_vnni", "installed_versions", "instruction_sets",
-    "kernel_limits", "kernel_settings", "peak_memory_bytes", "return_freed_memory",
+    "available_cores", "cpu_features", "describe_node", "has_vnni", "installed_versions", "instruction_sets", "kernel_limits",
+    "kernel_settings", "peak_memory_bytes", "return_freed_memory",
 ]
 
 # Engines choose their kernels by these; a CPU names some hundred more.
@@ -32,12 +33,12 @@ def describe_node() -> str:
 
 def has_vnni() -> bool:
     """Tell whether INT8 products are added in 32 bits (AVX-512 VNNI, or any CPU but x86), not in 16 that saturate."""
-    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in _cpu_line("flags").split()
+    return platform.machine() not in ("x86_64", "AMD64") or "avx512_vnni" in cpu_field("flags").split()
 
 
 def cpu_features() -> str:
     """Return CPU model and instruction sets as the kernel lists them: code that is compiled here depends on them."""
-    return f"{cpu_model()} {_cpu_line('flags') or _cpu_line('Features')}"
+    return f"{cpu_model()} {cpu_field('flags') or cpu_field('Features')}"
 
 
 def instruction_sets() -> tuple[str, ...]:
@@ -51,18 +52,9 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cpu_model() -> str:
-    """Return the CPU's name as the kernel gives it, else the architecture."""
-    return _cpu_line("model name") or platform.machine()
-
-
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of those of `packages` that are installed here."""
-    versions = {}
-    for package in packages:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
+    return {package: version for package in packages if (version := package_version(package)) is not None}
 
 
 def kernel_settings() -> dict[str, str]:
@@ -89,11 +81,3 @@ def peak_memory_bytes() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
-
-
-def _cpu_line(name: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")

@@ -30,9 +30,9 @@ _FIXED_DECODE_SECONDS, _DECODE_SECONDS_PER_BYTE = 0.0001, 29e-9
 0.12 ms for JPEGs of 0.9 kB (cifar10, 32 x 32)."""
 _FIXED_READ_SECONDS, _READ_SECONDS_PER_BYTE = 0.00075, 37e-9
 """CPU time of the JVM that reads a file through ``binaryFile`` and hands it on: 0.75 ms for cifar10, 4.8 ms for photos_jpeg,
-on the same machine. Nothing overlaps it (DESIGN, fact 5)."""
+on the same machine. Up to Spark 4.1 a task's JVM does not read the next images while its Python worker computes."""
 _INFERENCE_SECONDS = 1 / 41
-"""Where nothing was measured: ResNet-50 INT8 in engine fbgemm on one core of a Xeon (DESIGN, "The artifact")."""
+"""Where nothing was measured: ResNet-50 INT8 in engine fbgemm on one core of a Xeon."""
 
 _UNITS_A_TASK = 4
 

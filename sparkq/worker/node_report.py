@@ -12,9 +12,10 @@ import torch
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.engines.load import absent_engines
-from sparkq.engines.node import available_cores, cpu_model, describe_node, instruction_sets, kernel_settings, return_freed_memory
+from sparkq.engines.node import available_cores, describe_node, instruction_sets, kernel_settings, return_freed_memory
 from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import EngineError, last_line
+from sparkq.host import cpu_model
 from sparkq.worker.fitting import engine_for, engines_for
 from sparkq.worker.predictor import Predictor
 

@@ -58,7 +58,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     ErrorBudgetError
         If more images failed than ``max_error_rate``; everything is committed, and ``result`` is what would be returned.
     RunTakenError
-        If another attempt of the same run id committed while this one ran.
+        If another attempt of the same run id has committed it while this one ran: the work is done.
     SparkqError
         For whatever cannot be read, run or written; nothing of the run is there then.
     """

@@ -75,7 +75,7 @@ def test_the_bytes_do_not_depend_on_the_process() -> None:
 
 
 def test_the_file_is_a_stored_zip_of_manifest_and_payload() -> None:
-    """As DESIGN says, so that ``unzip`` shows what is inside."""
+    """``unzip`` shows what is inside."""
     with zipfile.ZipFile(io.BytesIO(DATA)) as archive:
         assert archive.namelist() == ["manifest.json", "payload.pt"]
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}

@@ -56,7 +56,7 @@ def _config(folder: Path, content: object) -> Path:
         ("demo", "--json --output"),
     ],
 )
-def test_options_that_the_issue_names(
+def test_options_that_users_rely_on(
     command: str, options: str, sparkq: Command, capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each is in the command's help, with a description."""

@@ -139,7 +139,7 @@ def test_sigterm_of_spark_submit(start: StartJob, tmp_path: Path) -> None:
 def test_two_attempts_overlap(
     spark: SparkSession, sparkq: Command, start: StartJob, slow_images: Path, model: Path, tmp_path: Path,
 ) -> None:
-    """The first one stands still for a while, so that the scheduler starts another: 0 for the one, 75 for the other."""
+    """The first one stands still for a while, so that the scheduler starts another: 0 for one, 75 for the other."""
     first = start("--run-id", "nightly", "--master", "local[1]", "--json")
     first.wait_until(first.has_committed_a_task)
     os.killpg(first.process.pid, signal.SIGSTOP)

@@ -44,10 +44,11 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
         run=run, output=shown(run.output), figures=figures, model_name=run.manifest.model or "Model not known",
         errors=_errors(run), sql=_sql(run), sheets=_sheets(run, images=images), images=images,
         histogram=None if figures.measures is None or not figures.measures.total else histogram_chart(
-            figures.measures, {"embedding": "lengths of embeddings", "detection": "scores of boxes"}.get(figures.task, "scores"),
+            figures.measures,
+            {"embedding": "lengths of embeddings", "detection": "scores of boxes"}.get(figures.model_task, "scores"),
         ),
         boxes=box_chart(figures.boxes) if any(figures.boxes) else None, labels=_labels(run), label_total=len(figures.labels),
-        measure=_MEASURES[figures.task], rates=None if tasks is None else rate_chart(tasks.bins, tasks.span_seconds),
+        measure=_MEASURES[figures.model_task], rates=None if tasks is None else rate_chart(tasks.bins, tasks.span_seconds),
         task_rates=None if tasks is None else task_rate_chart(tasks.bins), tasks=tasks, drift=_drift(run), facts=_facts(run),
         settings=[(key, _text(value)) for key, value in run.manifest.settings.items()],
         digest=_digest(run), date=_date(run.manifest.ended), version=__version__,
@@ -96,18 +97,18 @@ def _sheets(run: RunSummary, *, images: bool) -> dict[str, list[tuple[PickedRow,
     made: Sequence[Thumbnail | None] = thumbnails(rows, limits=limits) if images else [None] * len(rows)
     pictures = iter(made)
     return {
-        name: [(row, next(pictures), f"{_said(row, run.figures.task)}: {_short(row.path)}") for row in sheet]
+        name: [(row, next(pictures), f"{_said(row, run.figures.model_task)}: {_short(row.path)}") for row in sheet]
         for name, sheet in sheets.items()
     }
 
 
-def _said(row: PickedRow, task: str) -> str:
+def _said(row: PickedRow, model_task: str) -> str:
     if row.error_code is not None:
         return row.error_code
     measure = "" if row.measure is None else f"{row.measure:.3f}"
-    if task == "detection":
+    if model_task == "detection":
         return f"{len(row.detections)} box{'' if len(row.detections) == 1 else 'es'}, best {measure}"
-    if task == "embedding":
+    if model_task == "embedding":
         return f"length {measure}"
     return f"{row.label if row.label_name is None else row.label_name}, {measure}"
 

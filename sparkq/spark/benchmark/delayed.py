@@ -31,7 +31,7 @@ def predict_delayed(images_df: DataFrame, artifact: ModelArtifact, *, config: In
     uri_column = find_image_column(images_df.schema, config)
     model = ship_model(images_df.sparkSession.sparkContext, artifact, config.engine, batch_size=config.batch_size)
     run_batches = partial(_delayed_batches, model=model, uri_column=uri_column, config=config, seconds=seconds)
-    return images_df.mapInArrow(run_batches, output_schema(images_df.schema, None, task=artifact.manifest.task))
+    return images_df.mapInArrow(run_batches, output_schema(images_df.schema, None, model_task=artifact.manifest.task))
 
 
 def _delayed_batches(

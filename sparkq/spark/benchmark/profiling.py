@@ -61,7 +61,7 @@ def predict_profiled(images_df: DataFrame, artifact: ModelArtifact, folder: str,
     )
     run_batches = partial(_profiled_batches, model=model, image_column=image_column, config=config, folder=folder)
     content_column = image_column if config.uri_column is None else None
-    return images_df.mapInArrow(run_batches, output_schema(images_df.schema, content_column, task=artifact.manifest.task))
+    return images_df.mapInArrow(run_batches, output_schema(images_df.schema, content_column, model_task=artifact.manifest.task))
 
 
 def _profiled_batches(

@@ -11,8 +11,8 @@ from pyspark import SparkContext
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
-from sparkq.engines.node import cpu_model
 from sparkq.errors import EngineError
+from sparkq.host import cpu_model
 from sparkq.spark.cluster.executors import on_every_executor
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.worker.engine_choice import EngineChoice, choose_engine, settled_batch_size

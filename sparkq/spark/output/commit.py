@@ -173,7 +173,7 @@ def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
     Raises
     ------
     RunTakenError
-        If another attempt was first.
+        If another attempt of the same run id has committed it: the work is done.
     InputError
         If the output cannot be written.
     """

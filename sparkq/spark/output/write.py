@@ -112,7 +112,7 @@ def write_predictions(
     EngineError
         If a worker could not run the model.
     RunTakenError
-        If another attempt of the same run id committed while this one ran.
+        If another attempt of the same run id has committed it while this one ran: the work is done.
     """
     check_partition_columns(predictions.schema, partition_by)
     attempt = start_attempt(output_folder(predictions.sparkSession, output), run_id or new_run_id())

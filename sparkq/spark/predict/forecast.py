@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, DEFAULT_MAX_DECODE_BYTES, InferenceConfig
-from sparkq.engines.node import cpu_model
+from sparkq.host import cpu_model
 from sparkq.planning.cluster import asked_executors, is_dynamic, is_local, max_executors, task_cpus
 from sparkq.planning.instances import Instance, check_int8
 from sparkq.planning.memory import ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options

@@ -36,7 +36,7 @@ def test_as_if_all_were_looked_at_at_once(rows: list[dict[str, Any]], files: int
     with tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder), rows, files=files)
     good = [row for row in rows if row["status"] == "ok"]
-    assert (found.task, found.rows, found.errors) == ("classification", len(rows), len(rows) - len(good))
+    assert (found.model_task, found.rows, found.errors) == ("classification", len(rows), len(rows) - len(good))
     assert found.error_codes == Counter(row["error_code"] for row in rows if row["status"] == "error")
     assert found.labels == Counter((row["label"], row["label_name"]) for row in good)
     assert [row.path for row in found.highest] == [
@@ -117,7 +117,7 @@ def test_embedding(tmp_path: Path) -> None:
     """Lengths of vectors, whatever their range."""
     rows = [{"path": f"/{number}", "status": "ok", "embedding": [3.0 * number, 4.0 * number]} for number in range(1, 40)]
     found = measured(tmp_path, [*rows, failed("/bad", "corrupt_image")], task="embedding")
-    assert (found.task, found.labels, found.errors) == ("embedding", {}, 1)
+    assert (found.model_task, found.labels, found.errors) == ("embedding", {}, 1)
     assert [row.measure for row in found.highest][:2] == [195.0, 190.0] and found.lowest[0].measure == 5.0
     assert found.measures is not None and found.measures.total == 39 and found.measures.high == 256
 
