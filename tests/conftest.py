@@ -32,8 +32,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests without a JVM first: they fail within seconds. Then those with one of their own, the longest."""
     def place(item: pytest.Item) -> int:
-        return 1 if item.get_closest_marker("jvm") is not None else 2 * ("spark" in getattr(item, "fixturenames", ()))
+        return 1 if item.get_closest_marker("jvm") is not None else 2 * (item.get_closest_marker("spark") is not None)
 
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
     items.sort(key=place)
 
 

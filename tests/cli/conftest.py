@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from sparkq.cli import main
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.models import digit_files, digits, digits_artifact
 
@@ -90,7 +91,9 @@ def sparkq_process(console_script: str, environment: dict[str, str], tmp_path: P
     return run
 
 
-def run_process(command: Sequence[str], environment: dict[str, str], folder: Path, *, timeout_seconds: int = 300) -> Outcome:
+def run_process(
+    command: Sequence[str], environment: dict[str, str], folder: Path, *, timeout_seconds: int = HANG_SECONDS,
+) -> Outcome:
     """Run to the end."""
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=timeout_seconds)
     return Outcome(done.returncode, done.stdout, done.stderr)

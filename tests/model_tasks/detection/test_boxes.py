@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sparkq.config import AnchorConfig
 from sparkq.float_models.load import load_float_model
 from sparkq.model_tasks.detection.boxes import anchor_boxes, decode_boxes, encode_boxes
-
 from tests.model_tasks.detection import reference
 
 SSD300 = AnchorConfig(
