@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.models import digit_files, digits, digits_artifact
 
 IMAGES = 40
 TRACEBACK = "Traceback (most recent call last)"
+SETTING = re.compile(r"sparkq: error: (config \S+: )?[\w.-]+: expected .+; got .+")
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,18 @@ class Outcome:
         return document
 
     def assert_refused(self, *words: str) -> None:
-        """Exit code 1, one sentence with `words` and perhaps a hint, no traceback, nothing on standard output."""
+        """Exit code 1, one sentence with `words`, a hint, no traceback, nothing on standard output.
+
+        Where a setting has a wrong value the sentence names it and all that it takes: there is nothing else to do.
+        """
         assert self.code == 1, self.err
         lines = [line for line in self.err.splitlines() if line.startswith("sparkq: error: ")]
         assert len(lines) == 1, self.err
         told = self.err[self.err.index(lines[0]):].splitlines()
-        assert len(told) == 1 or (len(told) == 2 and told[1].startswith("Hint: ")), self.err
+        if len(told) == 1:
+            assert SETTING.match(told[0]), self.err
+        else:
+            assert len(told) == 2 and told[1].startswith("Hint: ") and len(told[1]) > len("Hint: "), self.err
         for word in words:
             assert word in "\n".join(told)
         assert TRACEBACK not in self.err
