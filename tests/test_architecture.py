@@ -13,7 +13,7 @@ import pytest
 
 import sparkq
 from sparkq.engines.registry import ENGINE_NAMES
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 
 FACADE = "sparkq"
 
@@ -253,7 +253,7 @@ def test_the_jobs_are_there() -> None:
 def loaded_by(code: str) -> set[str]:
     """Which heavy packages a fresh Python has loaded after `code`."""
     script = f"{code}\nimport sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
     return set(done.stdout.split()) & {"torch", "pyspark", "pandas", "pyarrow", "numpy"}
 
 

@@ -17,7 +17,7 @@ from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, DecodeLimits
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import ImageError
 from sparkq.images.decode import decode_image, open_image
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.pictures import encode, png, quadrants, texture, tiff
 
 PIXELS = texture(48, 64)
@@ -151,7 +151,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_a_bomb_costs_no_memory() -> None:
     """256 million pixels that are really there are refused before any is decoded."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=60, check=True,
+        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=HANG_SECONDS, check=True,
     )
     *codes, megabytes = done.stdout.split()
     assert codes == ["image_too_large"] * 3

@@ -15,7 +15,7 @@ from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
 from sparkq.images.decode import open_image
 from sparkq.images.decode_memory import decoding_bytes
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.pictures import encode, png, texture
 
 SIDE = 3000
@@ -79,7 +79,7 @@ def large_file(name: str) -> bytes:
 def test_what_is_judged_is_what_a_process_takes() -> None:
     """Of each kind: at least that, and not twice as much and 20 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=HANG_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
