@@ -1,4 +1,4 @@
-"""How an artifact is run over images."""
+"""Settings of inference over images."""
 from __future__ import annotations
 
 from dataclasses import dataclass

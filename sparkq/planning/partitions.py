@@ -1,4 +1,4 @@
-"""How many tasks, how large a batch, how many output files, and how long."""
+"""Estimates of a job: tasks, batch size, output files, seconds."""
 from __future__ import annotations
 
 import math
@@ -79,7 +79,7 @@ class ImageCost:
 
 
 def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
-    """How many tasks a job is cut into.
+    """Compute the number of tasks that a job is cut into.
 
     Parameters
     ----------

@@ -50,11 +50,11 @@ class CommittedRun:
 
     @property
     def run_id(self) -> str:
-        """Its id."""
+        """The run's id."""
         return self.manifest.run_id
 
     def batches(self, columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Its rows in pieces of at most `batch_rows`, of which few are in memory at once.
+        """Iterate over the run's rows in pieces of at most `batch_rows`, of which few are in memory at once.
 
         Raises
         ------

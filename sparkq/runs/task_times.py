@@ -82,7 +82,7 @@ class TimeBins:
 
 @dataclass(frozen=True)
 class TaskTimes:
-    """What a run manifest says of the tasks that predicted its rows.
+    """The times of the tasks that predicted a run's rows, for its manifest.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class TaskTimes:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskTimes:
-        """What `to_mapping` gave, perhaps by way of JSON."""
+        """Rebuild the object from the mapping of `to_mapping`, perhaps by way of JSON."""
         bins: dict[str, Any] = {
             name: tuple(value) if isinstance(value, (list, tuple)) else value for name, value in _known(TimeBins, mapping["bins"])
         }

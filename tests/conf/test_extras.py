@@ -112,7 +112,8 @@ def _base_distributions() -> dict[str, Any]:
     while wanted:
         requirement = wanted.pop()
         name = canonicalize_name(requirement.name)
-        if name in found or not (requirement.marker is None or requirement.marker.evaluate({**default_environment(), "extra": ""})):
+        environment = {**default_environment(), "extra": ""}
+        if name in found or not (requirement.marker is None or requirement.marker.evaluate(environment)):
             continue
         found[name] = distribution(requirement.name)
         wanted.extend(map(Requirement, found[name].requires or []))

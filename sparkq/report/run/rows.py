@@ -95,7 +95,7 @@ class RowFigures:
 
 
 def model_task_of(run: CommittedRun) -> str:
-    """As its manifest says, or by the columns that a prediction adds."""
+    """Find the model task of a run in its manifest, or by the columns that a prediction adds."""
     named = run.manifest.task
     if named in _WRITTEN:
         return str(named)

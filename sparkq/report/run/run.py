@@ -20,7 +20,7 @@ __all__ = ["RunReport", "check_place"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunReport(RunSummary):
-    """What became of a run: counts, errors, scores, labels, times, drift, and the rows that are worth a look.
+    """The outcome of a run: counts, errors, scores, labels, times, drift, and the rows that are worth a look.
 
     In a notebook it shows itself; `save` writes the page with pictures. Made by `load`.
     """

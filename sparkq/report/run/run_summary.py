@@ -1,4 +1,4 @@
-"""What a committed run comes to: the figures that a page and a notebook show. No Spark, no torch."""
+"""The figures of a committed run that a page and a notebook show, computed without Spark and torch."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ class RunSummary:
 
     @property
     def max_error_rate(self) -> float | None:
-        """What the job was told to bear; None for a run without a job, as `sparkq.write_predictions` makes it."""
+        """The highest error rate that the job allows; None for a run without a job, as `sparkq.write_predictions` makes it."""
         return self.manifest.settings.get("max_error_rate")
 
     @property
     def images_per_second(self) -> float:
-        """Of the whole job, start of its workers included."""
+        """Images per second over the whole job, start of its workers included."""
         return self.figures.rows / self.manifest.seconds if self.manifest.seconds else 0.0
 
     @property
@@ -87,7 +87,7 @@ class RunSummary:
         return text + (" The images have drifted: recalibrate." if self.recalibrate else "")
 
     def key_figures(self) -> list[tuple[str, str]]:
-        """What the first screenful answers, as (question, answer)."""
+        """The answers on the first screenful, as (question, answer)."""
         engines = " and ".join(self.manifest.engine) or "none"
         drift = {True: "recalibrate", False: "none", None: "not measured"}[self.recalibrate]
         if self.manifest.drift and self.recalibrate is None:
