@@ -12,8 +12,8 @@
     │   ├── ArtifactProtocolError    written by another protocol of sparkq
     │   └── ArtifactDigestError      its payload is not the one its manifest names
     ├── EngineError              this node cannot run the engine, or runs it wrongly
-    ├── RunTakenError            another attempt of the same run id has committed it; exit code 75
-    ├── ErrorBudgetError         more images failed than allowed; everything is committed; exit code 4
+    ├── RunTakenError            another attempt of the same run id has committed it: the work is done
+    ├── ErrorBudgetError         more images failed than allowed; everything is committed
     └── ImageError               one image cannot become pixels; becomes a row, never a failed task
 
 A message says thing, place, what was expected and what was found; ``hint`` says the next action.
@@ -21,6 +21,8 @@ A message says thing, place, what was expected and what was found; ``hint`` says
 from __future__ import annotations
 
 from typing import Any
+
+from sparkq.error_codes import ErrorCode
 
 __all__ = [
     "ArtifactDigestError",
@@ -36,6 +38,7 @@ __all__ = [
     "ModelError",
     "RunTakenError",
     "SparkqError",
+    "last_line",
     "one_line",
 ]
 
@@ -52,7 +55,7 @@ class SparkqError(Exception):
     """
 
     exit_code = 1
-    """Of a command that ends with it."""
+    """Exit code of a command that ends with this error; what the codes mean stands in `sparkq.cli.boundary`."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -120,9 +123,10 @@ class EngineError(SparkqError):
 
 
 class RunTakenError(SparkqError):
-    """Another attempt of the same run id committed while this one ran; its result stands, nothing of this one is left."""
+    """Another attempt of the same run id has committed it: the work is done, and nothing of this attempt is left."""
 
     exit_code = 75
+    """A scheduler treats it as success: the run is complete, and the next attempt would end with 0 and compute nothing."""
 
 
 class ErrorBudgetError(SparkqError):
@@ -148,18 +152,24 @@ class ImageError(SparkqError):
 
     Parameters
     ----------
-    code : str
-        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images.decode`.
+    code : ErrorCode
+        Why. The attribute ``code`` is its value, the row's ``error_code``.
     message : str
         The row's ``error_message``.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: str = code.value
+        self._entry = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImageError, (self.code, self.message)
+        return ImageError, (self._entry, self.message)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, which in tracebacks of other libraries says what happened; its kind if empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def one_line(error: BaseException) -> str:

@@ -29,7 +29,7 @@ from airflow.sdk import (
 
 SUBMIT, EMR = "sparkq_predict_images", "sparkq_predict_images_emr"
 DRIFT = Asset("sparkq_drift")
-COMMITTED = {4: "more images failed than allowed", 75: "another attempt of this run committed"}
+COMMITTED = {4: "more images failed than allowed", 75: "another attempt of the same run id has committed it: the work is done"}
 
 
 class Setting(NamedTuple):
@@ -70,7 +70,8 @@ class PredictImages(SparkSubmitOperator):
     code
     ========  ==================================================================================================
     0         success; also when this run was committed before
-    75, 4     success: the run is committed. Tasks that follow read its manifest, and ``check_errors`` fails after 4
+    75        success: another attempt of the same run id has committed it, and the work is done
+    4         success: the run is committed, and task ``check_errors`` fails because too many images failed
     1, 2      failed, without retries: the same would happen again. 1 only if sparkq itself told why
     others    (3, 130, killed, Spark's own) retried
     ========  ==================================================================================================
@@ -88,7 +89,7 @@ class PredictImages(SparkSubmitOperator):
             found = re.search(r"Error code is: (\d+)", str(error))
             code = int(found.group(1)) if found else None
             if code in COMMITTED:
-                self.log.warning("Exit code %d: %s. Everything is committed.", code, COMMITTED[code])
+                self.log.warning("Exit code %d, the run is committed: %s.", code, COMMITTED[code])
                 return
             if code == 2 or (code == 1 and "sparkq: error: " in str(error)):
                 raise AirflowFailException(f"Exit code {code}, not tried again: {error}") from error

@@ -1,16 +1,6 @@
 """The one place where errors become exit codes, and the one that writes to standard output.
 
-====  ========================================================================================================
-code
-====  ========================================================================================================
-0     done; also when the run of this id was committed before
-1     expected error: one sentence and a hint, nothing half-written
-2     wrong use of the command line (argparse)
-3     unexpected error: the traceback is in a log file that the message names
-4     done and committed, but more images failed than ``--max-error-rate`` allows
-75    another attempt of the same run id committed while this one ran: its result stands (``EX_TEMPFAIL``: tried again, 0)
-130   interrupted, by Ctrl-C or SIGTERM: the jobs of this command are cancelled, nothing of it is to be seen
-====  ========================================================================================================
+`EXIT_CODES` says what each code means. Only the numbers that an error class brings along are spelled with that class.
 """
 from __future__ import annotations
 
@@ -19,30 +9,31 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from sparkq.errors import ErrorBudgetError, SparkqError
+from sparkq.cli.crash_log import write_crash_log
+from sparkq.errors import ErrorBudgetError, RunTakenError, SparkqError, one_line
 
 __all__ = ["EXIT_CODES", "run_command", "stdout_is_terminal"]
 
-EXIT_UNEXPECTED, EXIT_INTERRUPTED = 3, 130
+EXIT_DONE, EXIT_WRONG_USE, EXIT_UNEXPECTED, EXIT_INTERRUPTED = 0, 2, 3, 130
+"""2 is argparse's own."""
 _stdout_was_terminal = False
-EXIT_CODES = """\
-exit codes:
-  0    done
-  1    expected error: one sentence says what, where, and what to do
-  2    wrong use of the command line
-  3    unexpected error: its log is named
-  4    all is committed, but more images failed than --max-error-rate allows
-  75   another attempt of the same run id committed meanwhile
-  130  interrupted (Ctrl-C or SIGTERM)"""
+_MEANINGS = {
+    EXIT_DONE: "done, or this run was committed before",
+    SparkqError.exit_code: "expected error: one sentence and a hint; nothing is half-written",
+    EXIT_WRONG_USE: "wrong use of the command line",
+    EXIT_UNEXPECTED: "unexpected error: its traceback is in a log that the message names",
+    ErrorBudgetError.exit_code: "all is committed, but more images failed than --max-error-rate allows",
+    RunTakenError.exit_code: "another attempt of the same run id has committed it: the work is done, treat it as success",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C or SIGTERM): nothing of the run is there",
+}
+EXIT_CODES = "\n".join(["exit codes:", *(f"  {code:<5}{meaning}" for code, meaning in _MEANINGS.items())])
 
 
 def run_command(
@@ -58,7 +49,7 @@ def run_command(
     Returns
     -------
     int
-        Exit code.
+        Exit code, one of `EXIT_CODES`.
     """
     global _stdout_was_terminal
     _stdout_was_terminal = sys.stdout.isatty()
@@ -70,7 +61,7 @@ def run_command(
             print(json.dumps(result, ensure_ascii=False), file=stdout)
         elif "error" not in result or code == ErrorBudgetError.exit_code:
             print(show(result), file=stdout)
-        error = failure(result) if code == 0 else None
+        error = failure(result) if code == EXIT_DONE else None
         if error is not None:
             code = _tell(error)
     return code
@@ -78,7 +69,7 @@ def run_command(
 
 def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     try:
-        return 0, run()
+        return EXIT_DONE, run()
     except SparkqError as error:
         done = error.result if isinstance(error, ErrorBudgetError) else {}
         return _tell(error), {**done, **_failure(type(error).__name__, error.message, error.hint)}
@@ -86,9 +77,9 @@ def _guarded(run: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
         print("sparkq: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED, _failure("Interrupted", "interrupted", None)
     except Exception as error:
-        log = _write_log()
-        message = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        print(f"sparkq: unexpected error: {message}\nHint: the traceback is in {log}; please report it.", file=sys.stderr)
+        log, message = write_crash_log(), one_line(error)
+        hint = f"the traceback, with versions and platform, is in {log}; please report it."
+        print(f"sparkq: unexpected error: {message}\nHint: {hint}", file=sys.stderr)
         return EXIT_UNEXPECTED, _failure("UnexpectedError", message, f"traceback in {log}")
 
 
@@ -120,12 +111,6 @@ def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:
     return {"error": {"type": kind, "message": message, "hint": hint}}
 
 
-def _write_log() -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="sparkq-", suffix=".log", delete=False, encoding="utf-8") as log:
-        traceback.print_exc(file=log)
-    return log.name
-
-
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("py4j").setLevel(logging.ERROR)
@@ -140,7 +125,7 @@ def _show_warning(
 
 
 def _part_stderr_from_stdout() -> None:
-    """Under spark-submit, give this process the standard error of the JVM that started it.
+    """Give this process, under spark-submit, the standard error of the JVM that started it.
 
     Spark starts Python with both outputs in one pipe and prints what comes through on its own standard output, so that
     a log line of ours would stand beside the JSON document. Where the JVM's own cannot be opened (not Linux, a socket),

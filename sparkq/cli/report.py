@@ -42,7 +42,7 @@ def _run(options: ReportOptions) -> dict[str, Any]:
     report.save(options.output, images=options.images)
     figures = report.figures
     return {
-        "report": shown(options.output), "run_id": report.run_id, "verdict": report.verdict, "task": figures.task,
+        "report": shown(options.output), "run_id": report.run_id, "verdict": report.verdict, "task": figures.model_task,
         "rows": figures.rows, "errors": figures.errors, "error_codes": figures.error_codes,
         "images_per_second": round(report.images_per_second, 3), "recalibrate": report.recalibrate,
     }

@@ -16,9 +16,9 @@ _STATUS = pa.schema([("status", pa.string()), ("error_code", pa.string()), ("err
 _ORIGIN = pa.schema([("model_digest", pa.string()), ("engine", pa.string())])
 
 
-def prediction_fields(task: str) -> pa.Schema:
+def prediction_fields(model_task: str) -> pa.Schema:
     """Names and types of all added columns, in order; ``sparkq.spark.input.columns`` hands them to Spark."""
-    return pa.schema([*_STATUS, *model_task_fields(task), *_ORIGIN])
+    return pa.schema([*_STATUS, *model_task_fields(model_task), *_ORIGIN])
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Outcome:
 
 def prediction_columns(outcomes: list[Outcome], manifest: Manifest, *, engine: str) -> dict[str, pa.Array]:
     """Arrow columns of N outcomes, in the order of `prediction_fields`; an error has nulls in its task's columns."""
-    task = model_task_fields(manifest.task)
+    added = model_task_fields(manifest.task)
     values: dict[str, list[Any]] = {
         "status": ["error" if outcome.error_code else "ok" for outcome in outcomes],
         "error_code": [outcome.error_code for outcome in outcomes],
         "error_message": [outcome.error_message for outcome in outcomes],
-        **{name: [outcome.values.get(name) for outcome in outcomes] for name in task.names},
+        **{name: [outcome.values.get(name) for outcome in outcomes] for name in added.names},
         "model_digest": [manifest.payload_sha256] * len(outcomes),
         "engine": [engine] * len(outcomes),
     }

@@ -1,4 +1,4 @@
-"""How many tasks, how large a batch, how many output files, and how long."""
+"""Estimates of a job: tasks, batch size, output files, seconds."""
 from __future__ import annotations
 
 import math
@@ -20,25 +20,26 @@ _ARROW_BATCH_ROWS = 10_000
 """Spark's own default of rows a batch."""
 
 _FILE_BYTES = 128 * 2**20
-_ROW_BYTES, _NUMBER_BYTES = 50, 4
-"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10); of an embedding's
-number, float32 that hardly compresses."""
+_ROW_BYTES, _RANKED_BYTES, _NUMBER_BYTES = 50, 8, 4
+"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10), and 7 to 9 for each
+further label (10 and 1000 classes); of an embedding's number, float32 that hardly compresses."""
+_RANKED = 5
 
 _FIXED_DECODE_SECONDS, _DECODE_SECONDS_PER_BYTE = 0.0001, 29e-9
 """Decode, resize and crop on one core of an EPYC of the Zen 4 generation: 3.2 ms for JPEGs of 110 kB (photos_jpeg, 224 x 224),
 0.12 ms for JPEGs of 0.9 kB (cifar10, 32 x 32)."""
 _FIXED_READ_SECONDS, _READ_SECONDS_PER_BYTE = 0.00075, 37e-9
 """CPU time of the JVM that reads a file through ``binaryFile`` and hands it on: 0.75 ms for cifar10, 4.8 ms for photos_jpeg,
-on the same machine. Nothing overlaps it (DESIGN, fact 5)."""
+on the same machine. Up to Spark 4.1 a task's JVM does not read the next images while its Python worker computes."""
 _INFERENCE_SECONDS = 1 / 41
-"""Where nothing was measured: ResNet-50 INT8 in engine fbgemm on one core of a Xeon (DESIGN, "The artifact")."""
+"""Where nothing was measured: ResNet-50 INT8 in engine fbgemm on one core of a Xeon."""
 
 _UNITS_A_TASK = 4
 
 
 @dataclass(frozen=True)
 class ImageCost:
-    """What one image costs a worker.
+    """The seconds that one image costs a worker, and what they follow from.
 
     Parameters
     ----------
@@ -67,18 +68,18 @@ class ImageCost:
 
     @property
     def preparing_share(self) -> float:
-        """What reading and decoding take of it, 0 to 1."""
+        """The share of reading and decoding in it, 0 to 1."""
         return 1 - self.inference_seconds / self.seconds
 
     @property
     def fixed_cost_bytes(self) -> int:
-        """What does not depend on the bytes, counted in bytes that take as long to decode."""
+        """The cost that does not depend on the bytes, counted in bytes that take as long to decode."""
         a_byte = _DECODE_SECONDS_PER_BYTE + (_READ_SECONDS_PER_BYTE if self.jvm_reads else 0.0)
         return max(round(replace(self, mean_bytes=0.0).seconds / a_byte), 1)
 
 
 def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
-    """How many tasks a job is cut into.
+    """Compute the number of tasks that a job is cut into.
 
     Parameters
     ----------
@@ -106,13 +107,16 @@ def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
 def expected_seconds(
     images: int, *, seconds_per_image: float, tasks: int, slots: int, start_seconds: float,
 ) -> float:
-    """From the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
+    """Seconds from the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
     return start_seconds + math.ceil(tasks / slots) * (images / tasks) * seconds_per_image
 
 
-def row_bytes(task: str, output_length: int) -> int:
-    """About what a row takes in Parquet; `output_length` numbers of an embedding."""
-    return _ROW_BYTES + (_NUMBER_BYTES * output_length if task == "embedding" else 0)
+def row_bytes(task: str, output_length: int, *, top_k: int = _RANKED) -> int:
+    """About the bytes of a row in Parquet, with `output_length` numbers of an embedding or `top_k` labels of a classification."""
+    if task == "embedding":
+        return _ROW_BYTES + _NUMBER_BYTES * output_length
+    ranked = min(top_k, output_length) if task == "classification" else _RANKED
+    return _ROW_BYTES + _RANKED_BYTES * (ranked - _RANKED)
 
 
 def expected_files(images: int, *, tasks: int, row_bytes: int = _ROW_BYTES) -> int:

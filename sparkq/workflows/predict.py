@@ -12,24 +12,23 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import detection_mapping
 from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config.parsing import to_mapping
-from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
+from sparkq.runs.manifest import RunManifest, WorkerFigures
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
-from sparkq.spark.input.columns import find_uri_column
-from sparkq.spark.input.inventory import take_inventory
-from sparkq.spark.input.sources import comparable_path, read_images, spark_path
-from sparkq.spark.input.worker_reads import choose_reads
-from sparkq.spark.output.commit import GateAttempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.input.job_images import JobImages, read_job_images
+from sparkq.spark.input.paths import spark_path
+from sparkq.spark.output.commit import Attempt, committed_run, new_run_id, output_folder, start_attempt
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
 from sparkq.spark.output.write import check_partition_columns, write_attempt
 from sparkq.spark.predict.inference import predict_reporting
 from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
-from sparkq.storage import shown
+from sparkq.storage import canonical_path, shown
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["run_prediction_job"]
 
@@ -58,7 +57,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     ErrorBudgetError
         If more images failed than ``max_error_rate``; everything is committed, and ``result`` is what would be returned.
     RunTakenError
-        If another attempt of the same run id committed while this one ran.
+        If another attempt of the same run id has committed it while this one ran: the work is done.
     SparkqError
         For whatever cannot be read, run or written; nothing of the run is there then.
     """
@@ -77,39 +76,33 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
         quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
-    result = {**manifest, "already_committed": already}
+    result = {**manifest.to_mapping(), "already_committed": already}
     _require_budget(job, result)
     return result
 
 
 def _run(
-    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: GateAttempt, progress: bool | None,
-) -> dict[str, Any]:
-    images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
-    config = job.inference()
-    if job.input_format == "uri":
-        config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, job.uri_column))
-    images, config = choose_reads(images, config, read=job.read)
-    _require_places(job, images.columns, config)
-    inventory = take_inventory(images, job.input)
-    listed = inventory.images
+    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt, progress: bool | None,
+) -> RunManifest:
+    found = read_job_images(spark, job)
+    _require_places(job, found.df.columns, found.config)
+    images = remaining_images(found, attempt.folder, artifact) if job.resume else found
     if job.resume:
-        images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
-        inventory = inventory.part(count)
-        _logger.info("resume: %d of %d images are left", count, listed)
-    drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None
-    settled, nodes = settle(spark.sparkContext, artifact, config)
+        _logger.info("resume: %d of %d images are left", images.inventory.images, found.inventory.images)
+    drift = _measured_drift(images, artifact, job) if job.drift_sample and images.inventory.images else None
+    settled, nodes = settle(spark.sparkContext, artifact, images.config)
     reports = WorkerReports(spark.sparkContext)
     with (
-        planned_images(images, inventory, artifact, config=settled, nodes=nodes) as planned,
-        shown_progress(spark, inventory.images, progress=progress),
+        planned_images(images.df, images.inventory, artifact, config=settled, nodes=nodes) as planned,
+        shown_progress(spark, images.inventory.images, progress=progress),
     ):
         predictions = predict_reporting(planned, artifact, config=settled, reports=reports)
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
-            predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=inventory.images,
-            describe=_described(
-                job, artifact, drift, nodes, reports, skipped=listed - inventory.images, uri_column=config.uri_column,
+            predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
+            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
+                job, artifact, drift, nodes, reports, images=found,
+                skipped=found.inventory.images - images.inventory.images,
             ),
         )
 
@@ -124,30 +117,24 @@ def _require_places(job: PredictionJob, columns: Sequence[str], config: Inferenc
 
 def _described(
     job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
-    skipped: int, uri_column: str | None,
-) -> Callable[[], dict[str, Any]]:
-    """What the manifest says beside the counts; asked when the job has run."""
-    def described() -> dict[str, Any]:
+    images: JobImages, skipped: int,
+) -> Callable[[RunManifest], RunManifest]:
+    """Make the function that adds the job's facts to a manifest, for when the job has run."""
+    def described(manifest: RunManifest) -> RunManifest:
         workers = reports.summary()
-        return {
-            "skipped": skipped,
-            "input": shown(job.input),
-            "uri_column": uri_column,
-            "output": shown(job.output),
-            "model": artifact.manifest.name,
-            "task": artifact.manifest.task,
-            "model_digest": artifact.digest,
-            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
-            "preprocess": to_mapping(artifact.manifest.preprocess),
-            "detection": detection_mapping(artifact.manifest),
-            "workers": {
-                **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
-            },
-            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
-            "drift": None if drift is None else dataclasses.asdict(drift),
-            "recalibrate": None if drift is None else drift.recalibrate,
-            "settings": _settings(job),
-        }
+        return dataclasses.replace(
+            manifest, skipped=skipped, left_out={} if images.listing is None else images.listing.left_out,
+            input=shown(job.input), uri_column=images.config.uri_column, model=artifact.manifest.name,
+            task=artifact.manifest.task, model_digest=artifact.digest,
+            artifact=ModelFacts.of(artifact.manifest, len(artifact.dumps())),
+            preprocess=to_mapping(artifact.manifest.preprocess), detection=detection_mapping(artifact.manifest),
+            workers=WorkerFigures(
+                workers.workers, workers.loads, workers.peak_memory_bytes, round(workers.loads / max(workers.workers, 1), 3),
+            ),
+            nodes=tuple(dataclasses.asdict(node) for node in nodes), settings=_settings(job),
+            drift=None if drift is None else dataclasses.asdict(drift),
+            recalibrate=None if drift is None else drift.recalibrate,
+        )
 
     return described
 
@@ -157,9 +144,9 @@ def _settings(job: PredictionJob) -> dict[str, Any]:
     return {key: shown(value) if isinstance(value, str) else value for key, value in to_mapping(job).items()}
 
 
-def _measured_drift(images: Any, artifact: ModelArtifact, job: PredictionJob, config: InferenceConfig) -> Drift:
+def _measured_drift(images: JobImages, artifact: ModelArtifact, job: PredictionJob) -> Drift:
     """Drift of a sample of `images`, with a warning where there is any."""
-    drift = measure_drift(images, artifact, sample=job.drift_sample, config=config)
+    drift = measure_drift(images.df, artifact, sample=job.drift_sample, config=images.config)
     for reason in drift.reasons:
         _logger.warning("drift: %s", reason)
     if drift.recalibrate:
@@ -192,5 +179,5 @@ def _require_apart(job: PredictionJob) -> None:
 
 
 def _place(path: str) -> str:
-    place = str(comparable_path(spark_path(path))).rstrip("/")
+    place = canonical_path(spark_path(path)).rstrip("/")
     return os.path.realpath(place) if place.startswith("/") else place

@@ -53,7 +53,7 @@ def test_equality_sees_every_field(change: dict[str, Any]) -> None:
 
 
 def test_it_is_json_that_a_person_can_read() -> None:
-    """UTF-8 with the names as they are, the protocol first, and everything that DESIGN lists."""
+    """UTF-8 with the names as they are, the protocol first, and every field."""
     text = sample_manifest().dumps().decode("utf-8")
     mapping = json.loads(text)
     assert next(iter(mapping)) == "protocol" and mapping["protocol"] == PROTOCOL

@@ -1,8 +1,10 @@
 """Exit codes, and what goes to which stream."""
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -15,8 +17,9 @@ import pytest
 
 from sparkq import __version__
 from sparkq.cli import main
-from sparkq.cli.boundary import run_command, stdout_is_terminal
+from sparkq.cli.boundary import EXIT_CODES, run_command, stdout_is_terminal
 from sparkq.errors import EngineError, ErrorBudgetError, RunTakenError, SparkqError
+from tests import ROOT
 from tests.cli.conftest import TRACEBACK, Command, Outcome, run_process
 
 
@@ -67,6 +70,7 @@ def test_unexpected_error(capsys: pytest.CaptureFixture[str], logs: Path, as_jso
     assert "ZeroDivisionError: a bug of ours" in found.err
     assert TRACEBACK not in found.err and TRACEBACK not in found.out
     assert TRACEBACK in log.read_text() and "ZeroDivisionError: a bug" in log.read_text()
+    assert f"sparkq:   {__version__}\n" in log.read_text()
     if as_json:
         assert found.document["error"]["type"] == "UnexpectedError" and str(log) in found.document["error"]["hint"]
     else:
@@ -107,7 +111,7 @@ def test_over_budget(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
 
 
 def test_taken(capsys: pytest.CaptureFixture[str]) -> None:
-    """75, which tells a scheduler to try again."""
+    """75: another attempt of the same run id has done the work."""
     assert _run(capsys, RunTakenError("It is taken.")) == Outcome(75, "", "sparkq: error: It is taken.\n")
 
 
@@ -117,9 +121,30 @@ def test_exit_codes_are_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(arguments)
         told = " ".join(capsys.readouterr().out.split())
-        for code in ("0 done", "1 expected", "2 wrong use", "3 unexpected", "4 all is committed", "75 another"):
+        for code in (
+            "0 done", "1 expected", "2 wrong use", "3 unexpected", "4 all is committed", "75 another attempt", "130 interrupted",
+        ):
             assert code in told
-        assert "130 interrupted" in told
+
+
+def test_the_readme_lists_these_exit_codes() -> None:
+    """No code more, none less."""
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == re.findall(r"^  (\d+) ", EXIT_CODES, re.MULTILINE)
+
+
+def test_75_is_a_success_wherever_it_is_told() -> None:
+    """The README, the help, and Airflow's DAG, which has no sparkq to take the number from."""
+    code, told = RunTakenError.exit_code, "another attempt of the same run id has committed it"
+    for text in ((ROOT / "README.md").read_text(encoding="utf-8"), EXIT_CODES):
+        assert re.search(rf"^\W*{code}\W+{told}: the work is done,.* success", text, re.MULTILINE)
+    dag = ast.parse((ROOT / "jobs" / "airflow" / "predict_images_dag.py").read_text(encoding="utf-8"))
+    (committed,) = (
+        ast.literal_eval(node.value) for node in dag.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMITTED"
+    )
+    assert set(committed) == {code, ErrorBudgetError.exit_code}
+    assert committed[code] == f"{told}: the work is done"
 
 
 @pytest.mark.parametrize(

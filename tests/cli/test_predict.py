@@ -33,7 +33,7 @@ def _rows(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_document_and_parquet(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
-    """The keys that the issue names, and the rows that they count."""
+    """The document's figures, and the rows that they count."""
     found = sparkq("predict", "--model", model, "--input", images, "--output", tmp_path / "out", "--json", "--top-k", "3")
     assert found.code == 0, found.err
     document = found.document

@@ -18,7 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.spark.output.read import read_predictions
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.cli.conftest import TRACEBACK, Command
 
 
@@ -34,7 +34,7 @@ class Job:
 
     def wait_until(self, happened: Callable[[], object]) -> None:
         """Until then; the job must not end before."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + HANG_SECONDS
         while not happened() and time.monotonic() < deadline:
             if self.process.poll() is not None:
                 pytest.fail(f"it ended too early: {self.process.communicate()[1][-3000:]}")
@@ -47,7 +47,7 @@ class Job:
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        out, err = self.process.communicate(timeout=240)
+        out, err = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode, out, err
 
 
@@ -139,7 +139,7 @@ def test_sigterm_of_spark_submit(start: StartJob, tmp_path: Path) -> None:
 def test_two_attempts_overlap(
     spark: SparkSession, sparkq: Command, start: StartJob, slow_images: Path, model: Path, tmp_path: Path,
 ) -> None:
-    """The first one stands still for a while, so that the scheduler starts another: 0 for the one, 75 for the other."""
+    """The first one stands still for a while, so that the scheduler starts another: 0 for one, 75 for the other."""
     first = start("--run-id", "nightly", "--master", "local[1]", "--json")
     first.wait_until(first.has_committed_a_task)
     os.killpg(first.process.pid, signal.SIGSTOP)

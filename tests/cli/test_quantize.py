@@ -110,7 +110,7 @@ def _config(job: Path, content: dict[str, object]) -> Path:
 
 
 def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
-    """Every key that the issue names, with paths relative to the file; the artifact says what they said."""
+    """Every key of a config file, with paths relative to the file; the artifact says what they said."""
     found = sparkq("quantize", "--config", _config(job, _content()), "--json")
     assert found.code == 0, found.err
     artifact = ModelArtifact.load(str(job / "out" / "digits.sparkq"))

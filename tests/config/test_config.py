@@ -126,7 +126,7 @@ def test_lists_become_tuples() -> None:
     assert hash(config) == hash(preprocess(resize=ResizeConfig("squash", (48, 64)), mean=(1, 2, 3), crop=32))
 
 
-def test_the_defaults_of_the_issue() -> None:
+def test_the_defaults() -> None:
     """Rescale 1/255, RGB, static recipe, 178 million pixels."""
     config = preprocess()
     assert (config.rescale, config.channel_order, config.interpolation) == (1 / 255, "RGB", "bilinear")

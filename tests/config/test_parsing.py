@@ -54,7 +54,7 @@ CONFIGS = st.one_of(
         max_image_pixels=SIZES, max_image_bytes=SIZES, max_decode_bytes=SIZES, content_column=st.none() | st.text(),
     ),
     st.builds(InferenceConfig, uri_column=st.none() | st.text()),
-    st.builds(InferenceConfig, st.just("auto"), st.just("auto") | SIZES, same_everywhere=st.booleans()),
+    st.builds(InferenceConfig, engine=st.just("auto"), batch_size=st.just("auto") | SIZES, same_everywhere=st.booleans()),
 )
 
 
@@ -69,7 +69,7 @@ def test_a_config_comes_back_from_its_mapping(config: Any) -> None:
 
 
 def test_a_config_file_as_a_user_writes_it() -> None:
-    """The keys of the issue, with a fraction, lists and a nested mapping."""
+    """Keys of the preprocessing, with a fraction, lists and a nested mapping."""
     text = "{resize: {mode: shorter_side, size: 256}, crop: 224, interpolation: bicubic, rescale: 1/127.5, mean: [1, 1, 1.0]}"
     assert parse_config(PreprocessConfig, yaml.safe_load(text), place="c.yaml") == PreprocessConfig(
         resize=ResizeConfig("shorter_side", 256), crop=224, interpolation="bicubic", rescale=1 / 127.5, mean=(1, 1, 1),

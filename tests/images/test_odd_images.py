@@ -37,7 +37,7 @@ def neighbours(predictor: Predictor) -> list[Row]:
 
 
 def test_there_are_enough() -> None:
-    """The issue asks for forty."""
+    """Forty kinds of damage and oddity, so that one that is lost shows."""
     assert len(odd_images()) >= 40
 
 

@@ -68,7 +68,7 @@ def assert_clear(error: SparkqError, *words: str) -> None:
 
 @functools.cache
 def broken_files() -> dict[str, tuple[bytes, str]]:
-    """Name to (bytes, the error code that its row must have), every kind that the issue lists."""
+    """Name to (bytes, the error code that its row must have), several kinds of damage for most codes."""
     photo = noise(1, size=64)[0]
     jpeg, png = encoded(photo, "JPEG"), encoded(photo)
     flipped = bytearray(png)

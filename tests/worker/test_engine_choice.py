@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from sparkq import engines
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import QuantizationConfig
-from sparkq.engines import Engine, LoadOptions
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.registry import spec_of
+from sparkq.engines.torch_int8 import load_fbgemm
 from sparkq.errors import EngineError
 from sparkq.quantization import quantize
 from sparkq.worker.engine_choice import EngineChoice, choose_engine, settled_batch_size
@@ -104,12 +106,14 @@ class _Twin:
 
 
 def _replace_engine(monkeypatch: pytest.MonkeyPatch, name: str, *, sign: int = 1, seconds: float = 0) -> None:
-    real = engines._LOADERS["fbgemm"]
-
     def load(payload: bytes, options: LoadOptions) -> Engine:
-        return _Twin(real(payload, options), name, sign=sign, seconds=seconds)
+        return _Twin(load_fbgemm(payload, options), name, sign=sign, seconds=seconds)
 
-    monkeypatch.setitem(engines._LOADERS, name, load)
+    _replace_loader(monkeypatch, name, load)
+
+
+def _replace_loader(monkeypatch: pytest.MonkeyPatch, name: str, load: Callable[[bytes, LoadOptions], Engine]) -> None:
+    monkeypatch.setattr(f"sparkq.engines.{spec_of(name).loader.replace(':', '.')}", load)
 
 
 class TestRefused:
@@ -132,13 +136,13 @@ class TestRefused:
     def test_missing_package(self, int8: ModelArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "openvino", None)
         choice = choose_engine(int8, batch_size=4)
-        assert "expected the package openvino" in choice.refused["openvino"] and choice.engine in TORCH_ENGINES
+        assert "the package openvino is not installed" in choice.refused["openvino"] and choice.engine in TORCH_ENGINES
 
     def test_engine_that_fails_to_load(self, int8: ModelArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
         def load(payload: bytes, options: LoadOptions) -> Engine:
             raise RuntimeError("Traceback of C++\nno kernel for this CPU")
 
-        monkeypatch.setitem(engines._LOADERS, "x86", load)
+        _replace_loader(monkeypatch, "x86", load)
         choice = choose_engine(int8, batch_size=4)
         assert "no kernel for this CPU" in choice.refused["x86"] and "\n" not in choice.refused["x86"]
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparkq.engines import absent_engines
-from sparkq.engines.node import available_cores, cpu_model
+from sparkq.engines.load import absent_engines
+from sparkq.engines.node import available_cores
 from sparkq.errors import EngineError
+from sparkq.host import cpu_model
 from sparkq.worker.node_report import NodeReport, examine_node, isa_of, mixed_instruction_sets
 from tests.models import digits_artifact
 

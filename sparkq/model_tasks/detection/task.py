@@ -57,14 +57,14 @@ class Detection:
         input_size: tuple[int, int],
     ) -> Detection:
         """That of a model with such outputs on calibration images."""
-        task = cls(config.detection, input_size, None if labels is None else tuple(labels))
-        classes = task.classes(outputs.shape[1])
+        model_task = cls(config.detection, input_size, None if labels is None else tuple(labels))
+        classes = model_task.classes(outputs.shape[1])
         if labels is not None and len(labels) != classes:
             raise InputError(
                 f"labels: expected {classes} names, one a class of the model, the first of them the background's; got "
                 f"{len(labels)}."
             )
-        return task
+        return model_task
 
     @property
     def anchors(self) -> AnchorConfig:

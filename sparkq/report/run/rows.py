@@ -64,7 +64,7 @@ class RowFigures:
 
     Parameters
     ----------
-    task : str
+    model_task : str
         ``classification``, ``embedding`` or ``detection``.
     rows, errors : int
         In all, and those with status ``error``.
@@ -82,7 +82,7 @@ class RowFigures:
         Rows with errors, of each code some.
     """
 
-    task: str
+    model_task: str
     rows: int
     errors: int
     error_codes: dict[str, int]
@@ -95,11 +95,11 @@ class RowFigures:
 
 
 def model_task_of(run: CommittedRun) -> str:
-    """As its manifest says, or by the columns that a prediction adds."""
-    named = run.manifest.get("task")
+    """Find the model task of a run in its manifest, or by the columns that a prediction adds."""
+    named = run.manifest.task
     if named in _WRITTEN:
         return str(named)
-    return next((task for task in ("detection", "embedding") if _WRITTEN[task][0] in run.types), "classification")
+    return next((task for task in ("detection", "embedding") if _WRITTEN[task][0] in run.manifest.columns), "classification")
 
 
 def measure_rows(run: CommittedRun) -> RowFigures:
@@ -110,16 +110,16 @@ def measure_rows(run: CommittedRun) -> RowFigures:
     InputError
         If its files are not those that its manifest tells of.
     """
-    task = model_task_of(run)
-    columns = ["status", "error_code", "error_message", *_WRITTEN[task]]
+    model_task = model_task_of(run)
+    columns = ["status", "error_code", "error_message", *_WRITTEN[model_task]]
     key = _key_column(run)
-    sums = _Sums(task)
+    sums = _Sums(model_task)
     needed = [*columns, *([key] if key and key not in columns else [])]
-    for batch in run.batches(needed, batch_rows=_BATCH_ROWS[task]):
+    for batch in run.batches(needed, batch_rows=_BATCH_ROWS[model_task]):
         table = pa.table({name: batch.column(name) for name in batch.schema.names})
         keys = table[key].cast(pa.string()) if key else pa.nulls(len(table), pa.string())
         sums.add(table.append_column(_KEY, keys))
-    expected = run.manifest["rows"]
+    expected = run.manifest.rows
     if sums.rows != expected:
         raise InputError(
             f"run {run.run_id}: expected {expected} rows, as its manifest says; got {sums.rows} in its files.",
@@ -130,13 +130,13 @@ def measure_rows(run: CommittedRun) -> RowFigures:
 
 def _key_column(run: CommittedRun) -> str | None:
     """The column with the images' places."""
-    named = run.manifest.get("uri_column")
-    return next((name for name in (named, "path", "uri") if name in run.types), None)
+    named = run.manifest.uri_column
+    return next((name for name in (named, "path", "uri") if name in run.manifest.columns), None)
 
 
 @dataclass
 class _Sums:
-    task: str
+    model_task: str
     rows: int = 0
     codes: Counter[str] = field(default_factory=Counter)
     labels: Counter[tuple[int, str | None]] = field(default_factory=Counter)
@@ -160,9 +160,9 @@ class _Sums:
                 self.failed[code] = _best(self.failed.get(code), rows, [(_KEY, "ascending")])
 
     def _add_predictions(self, table: pa.Table) -> None:
-        if self.task == "detection":
+        if self.model_task == "detection":
             measure = self._add_boxes(table["detections"].combine_chunks())
-        elif self.task == "embedding":
+        elif self.model_task == "embedding":
             measure = _norms(table["embedding"].combine_chunks())
             self.measures = growing_counts(self.measures, measure)
         else:
@@ -170,7 +170,7 @@ class _Sums:
             self.measures = share_counts(self.measures, measure)
             self._add_labels(table.select(["label", "label_name"]))
         # The vectors themselves are not looked at again.
-        kept = table.drop_columns(["embedding"]) if self.task == "embedding" else table
+        kept = table.drop_columns(["embedding"]) if self.model_task == "embedding" else table
         rows = kept.append_column(_MEASURE, pa.array(measure, from_pandas=True))
         rows = rows.filter(pc.is_valid(rows[_MEASURE]))
         self.highest = _best(self.highest, rows, [(_MEASURE, "descending"), (_KEY, "ascending")])
@@ -197,9 +197,9 @@ class _Sums:
 
     def figures(self) -> RowFigures:
         return RowFigures(
-            task=self.task, rows=self.rows, errors=self.codes.total(), error_codes=dict(sorted(self.codes.items())),
+            model_task=self.model_task, rows=self.rows, errors=self.codes.total(), error_codes=dict(sorted(self.codes.items())),
             measures=self.measures, labels=dict(self.labels),
-            boxes=tuple(self.boxes.tolist()) if self.task == "detection" else (),
+            boxes=tuple(self.boxes.tolist()) if self.model_task == "detection" else (),
             highest=_picked(self.highest), lowest=_picked(self.lowest), failed=tuple(self._some_failed()),
         )
 

@@ -13,9 +13,9 @@ __all__ = ["added_fields", "find_content_column", "find_image_column", "find_uri
 _IMAGE_STRUCT_FIELDS = {"height", "width", "nChannels", "mode", "data"}
 
 
-def added_fields(task: str) -> StructType:
+def added_fields(model_task: str) -> StructType:
     """The columns that `sparkq.model_tasks.columns` adds to a row, as Spark's types."""
-    fields: StructType = from_arrow_schema(prediction_fields(task))
+    fields: StructType = from_arrow_schema(prediction_fields(model_task))
     return fields
 
 
@@ -99,7 +99,7 @@ def find_uri_column(schema: StructType, uri_column: str | None) -> str:
     return uri_column
 
 
-def output_schema(schema: StructType, content_column: str | None, *, task: str) -> StructType:
+def output_schema(schema: StructType, content_column: str | None, *, model_task: str) -> StructType:
     """Input columns without the image bytes (None: there are none), then the `added_fields` of a task.
 
     Raises
@@ -107,7 +107,7 @@ def output_schema(schema: StructType, content_column: str | None, *, task: str) 
     InputError
         If an input column has the name of one that is added.
     """
-    added = added_fields(task)
+    added = added_fields(model_task)
     kept: list[StructField] = []
     for field in schema:
         if field.name == content_column:

@@ -20,7 +20,7 @@ from sparkq.spark.predict.inference import predict
 
 __all__ = ["ImageStage"]
 
-_STAGE_OF_TASK = {"classification": "ImageClassifier", "embedding": "ImageEmbedder", "detection": "ImageDetector"}
+_STAGE_OF_MODEL_TASK = {"classification": "ImageClassifier", "embedding": "ImageEmbedder", "detection": "ImageDetector"}
 
 Stage = TypeVar("Stage", bound="ImageStage")
 
@@ -39,7 +39,7 @@ class ImageStage(ImageStageParams, Transformer, MLWritable, MLReadable[Any]):
         If the artifact is one of another task.
     """
 
-    task: ClassVar[str]
+    model_task: ClassVar[str]
     _replaced: ClassVar[str | None] = None
     """The column of the row contract that a vector takes the place of."""
 
@@ -50,8 +50,8 @@ class ImageStage(ImageStageParams, Transformer, MLWritable, MLReadable[Any]):
             raise ConfigError(
                 f"{name}: expected a ModelArtifact; got {type(artifact).__name__}.", hint="ModelArtifact.load(path) reads one.",
             )
-        fitting = _STAGE_OF_TASK[artifact.manifest.task]
-        require_model_task(artifact.manifest, self.task, what=name, hint=f"sparkq.ml.{fitting} takes it.")
+        fitting = _STAGE_OF_MODEL_TASK[artifact.manifest.task]
+        require_model_task(artifact.manifest, self.model_task, what=name, hint=f"sparkq.ml.{fitting} takes it.")
         self.artifact = artifact
 
     def transformSchema(self, schema: StructType) -> StructType:
@@ -67,7 +67,7 @@ class ImageStage(ImageStageParams, Transformer, MLWritable, MLReadable[Any]):
             column = find_image_column(schema, config)
         except InputError as error:
             raise InputError(error.message, hint="name it: inputCol.") from error
-        predicted = output_schema(schema, column if config.uri_column is None else None, task=self.task)
+        predicted = output_schema(schema, column if config.uri_column is None else None, model_task=self.model_task)
         kept, added = [field for field in predicted if field.name != self._replaced], self._vector_fields()
         taken = {field.name.lower() for field in kept}
         for field in added:

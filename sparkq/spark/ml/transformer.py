@@ -46,7 +46,7 @@ class ImageClassifier(ImageStage):
     """
 
     __module__ = _PUBLIC_HOME
-    task = "classification"
+    model_task = "classification"
 
     topK: Param[int] = Param(
         Params._dummy(), "topK", "length of the top_k column", typeConverter=partial(positive, "topK"),
@@ -143,7 +143,7 @@ class ImageEmbedder(ImageStage):
     """
 
     __module__ = _PUBLIC_HOME
-    task = "embedding"
+    model_task = "embedding"
     _replaced = "embedding"
 
     outputCol: Param[str] = Param(
@@ -195,7 +195,7 @@ class ImageDetector(ImageStage):
     """
 
     __module__ = _PUBLIC_HOME
-    task = "detection"
+    model_task = "detection"
 
     def __init__(
         self, artifact: ModelArtifact, *, inputCol: str | None = None, engine: str | None = None,

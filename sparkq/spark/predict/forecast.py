@@ -1,14 +1,13 @@
-"""What a job will take: its input listed, one worker measured, the cluster asked. No image is opened."""
+"""Forecast what a job will take: list its input, measure one worker, ask the cluster. No image is opened."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from pyspark import SparkContext
-from pyspark.sql import DataFrame
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import AUTO, InferenceConfig
-from sparkq.engines.node import cpu_model
+from sparkq.config import AUTO, DEFAULT_MAX_DECODE_BYTES
+from sparkq.host import cpu_model
 from sparkq.planning.cluster import asked_executors, is_dynamic, is_local, max_executors, task_cpus
 from sparkq.planning.instances import Instance, check_int8
 from sparkq.planning.memory import ExecutorShape, Memory, WorkerNeeds, driver_memory_mb, executor_memory, shape_on, submit_options
@@ -19,7 +18,8 @@ from sparkq.spark.cluster.executors import registered_executors, settings_of, ta
 from sparkq.spark.cluster.nodes import seconds_per_image, settle
 from sparkq.spark.cluster.worker_size import WorkerMeasurement, measure_worker
 from sparkq.spark.input.columns import find_content_column
-from sparkq.spark.input.inventory import Inventory, holds_bytes, take_inventory
+from sparkq.spark.input.inventory import Inventory, holds_bytes
+from sparkq.spark.input.job_images import JobImages
 from sparkq.spark.predict.planning import JobPlan, plan_job
 from sparkq.worker.node_report import mixed_instruction_sets
 
@@ -28,7 +28,7 @@ __all__ = ["Forecast", "forecast_job"]
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a job will take.
+    """The time, memory, tasks and files that a job will take.
 
     Parameters
     ----------
@@ -71,17 +71,17 @@ class Forecast:
 
     @property
     def cost(self) -> ImageCost:
-        """What an image costs."""
+        """The cost of an image."""
         return self.plan.cost
 
     @property
     def output_files(self) -> int:
-        """That the job will write."""
+        """Parquet files that the job will write."""
         return expected_files(self.inventory.images, tasks=self.partitions, row_bytes=self.row_bytes)
 
     @property
     def seconds(self) -> float:
-        """From the first task to the last."""
+        """Seconds from the first task to the last."""
         return expected_seconds(
             self.inventory.images, seconds_per_image=self.cost.seconds, tasks=self.partitions, slots=self.slots,
             start_seconds=self.worker.start_seconds,
@@ -95,19 +95,16 @@ class Forecast:
 
 
 def forecast_job(
-    images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig, place: str, instance: Instance | None = None,
-    nodes: int = 1,
+    images: JobImages, artifact: ModelArtifact, *, instance: Instance | None = None, nodes: int = 1,
 ) -> Forecast:
     """Say what a job will take. On the driver; with ``auto`` the executors measure their engines.
 
     Parameters
     ----------
-    images_df : DataFrame
-        As `sparkq.read_images` gives it.
-    artifact, config
+    images : JobImages
+        From `sparkq.spark.input.job_images.read_job_images`.
+    artifact : ModelArtifact
         As for `sparkq.predict`.
-    place : str
-        The input's path, for messages.
     instance : Instance, optional
         Plan for so many nodes of this type, not for the session's cluster.
     nodes : int
@@ -118,34 +115,36 @@ def forecast_job(
     ConfigError
         If the instance type cannot run the artifact at all.
     InputError
-        If there are no images, or no column that holds them.
+        If no column holds images.
     EngineError
         If neither the executors nor the driver can run the model.
     """
     if instance is not None and artifact.manifest.quantization.recipe != "none":
         check_int8(instance)
-    jvm_reads = holds_bytes(images_df)
+    config, inventory, jvm_reads = images.config, images.inventory, holds_bytes(images.df)
     if jvm_reads:
-        find_content_column(images_df.schema, config.content_column)
-    context = images_df.sparkSession.sparkContext
-    inventory, cpus, measured = take_inventory(images_df, place), task_cpus(settings_of(context)), None
+        find_content_column(images.df.schema, config.content_column)
+    context = images.df.sparkSession.sparkContext
+    cpus, measured = task_cpus(settings_of(context)), None
     if AUTO in (config.engine, config.batch_size) and instance is None:
         config, choices = settle(context, artifact, config)
         measured = seconds_per_image(choices, config.engine or "")
     worker = measure_worker(artifact, config, threads=cpus)
-    needs = WorkerNeeds(worker.resident_bytes, inventory.largest_bytes or 0, jvm_reads)
+    # The worker was measured with an ordinary image; a limit that was raised lets in what takes more.
+    more_bytes = max(config.max_decode_bytes - DEFAULT_MAX_DECODE_BYTES, 0)
+    needs = WorkerNeeds(worker.resident_bytes + more_bytes, inventory.largest_bytes or 0, jvm_reads)
     shape = _session_shape(context) if instance is None else shape_on(instance, nodes, needs, task_cpus=cpus)
     memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
     cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes, jvm_reads)
-    row = row_bytes(artifact.manifest.task, artifact.manifest.output_length)
-    forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus, row)
+    row = row_bytes(artifact.manifest.task, artifact.manifest.output_length, top_k=config.top_k)
+    forecast = Forecast(inventory, plan_job(images.df, inventory, cost, slots=slots), worker, shape, memory, cpus, row)
     found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
-    return replace(forecast, warnings=(*_warnings(forecast, artifact), *found))
+    return replace(forecast, warnings=(*_warnings(forecast, artifact, config.max_image_bytes), *found))
 
 
 def _session_shape(context: SparkContext) -> ExecutorShape:
-    """Of the cluster that the session has, or may come to have."""
+    """The executors that the session has, or may come to have."""
     conf, slots = settings_of(context), task_slots(context)
     cpus = task_cpus(conf)
     if is_local(conf):
@@ -155,11 +154,11 @@ def _session_shape(context: SparkContext) -> ExecutorShape:
     return ExecutorShape(executors, int(conf.get("spark.executor.cores") or 0) or max(slots * cpus // executors, 1))
 
 
-def _warnings(forecast: Forecast, artifact: ModelArtifact) -> list[str]:
+def _warnings(forecast: Forecast, artifact: ModelArtifact, max_image_bytes: int) -> list[str]:
     plan, inventory = forecast.plan, forecast.inventory
     warnings = job_warnings(JobFacts(
         inventory.images, plan.tasks, plan.slots, plan.cost, forecast.worker.start_seconds, inventory.largest_bytes,
-        plan.row_groups,
+        max_image_bytes, plan.row_groups,
     ))
     if artifact.manifest.quantization.recipe != "none" and not artifact.manifest.accuracy:
         warnings.append("the artifact says nothing of its accuracy: measure it with sparkq evaluate")

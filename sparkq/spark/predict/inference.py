@@ -67,7 +67,7 @@ def predict_reporting(
     images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     content_column = image_column if config.uri_column is None else None
-    schema = output_schema(images_df.schema, content_column, task=artifact.manifest.task)
+    schema = output_schema(images_df.schema, content_column, model_task=artifact.manifest.task)
     model = ship(images_df.sparkSession, artifact, config)
     run_batches = partial(_predict_batches, model=model, image_column=image_column, config=config, reports=reports)
     return images_df.mapInArrow(run_batches, schema)

@@ -47,7 +47,7 @@ def test_a_branch_on_a_shape_is_quantized_like_the_network_without_it() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*no weights given:UserWarning")
 def test_timms_vgg16() -> None:
-    """The network that the issue names: all of its convolutions and linear layers become modules again, to the bit."""
+    """A network that FX cannot trace: all of its convolutions and linear layers become modules again, to the bit."""
     model = load_float_model("timm:vgg16")
     with pytest.raises(torch.fx.proxy.TraceError):
         fx.symbolic_trace(model)

@@ -198,7 +198,7 @@ def test_warns_where_luck_decides(measured: Measured, warns: bool, caplog: pytes
 
 
 def test_table() -> None:
-    """Every figure that the issue names, columns in line."""
+    """Accuracy, noise, share of INT8, size and speed, columns in line."""
     table = gate_table([
         GateAttempt("static", Measured(10, 97.0, 20.0, 50.0, 1.25, 3.5), 100.0, 1_500_000, 12.5),
         GateAttempt("mixed, 25 dB", Measured(10, 100.0, None), 80.0, 15_000_000, 1000.0),

@@ -1,6 +1,7 @@
 """Rows summed up piece by piece: what one would find who looks at all of them at once."""
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_as_if_all_were_looked_at_at_once(rows: list[dict[str, Any]], files: int
     with tempfile.TemporaryDirectory() as folder:
         found = measured(Path(folder), rows, files=files)
     good = [row for row in rows if row["status"] == "ok"]
-    assert (found.task, found.rows, found.errors) == ("classification", len(rows), len(rows) - len(good))
+    assert (found.model_task, found.rows, found.errors) == ("classification", len(rows), len(rows) - len(good))
     assert found.error_codes == Counter(row["error_code"] for row in rows if row["status"] == "error")
     assert found.labels == Counter((row["label"], row["label_name"]) for row in good)
     assert [row.path for row in found.highest] == [
@@ -116,7 +117,7 @@ def test_embedding(tmp_path: Path) -> None:
     """Lengths of vectors, whatever their range."""
     rows = [{"path": f"/{number}", "status": "ok", "embedding": [3.0 * number, 4.0 * number]} for number in range(1, 40)]
     found = measured(tmp_path, [*rows, failed("/bad", "corrupt_image")], task="embedding")
-    assert (found.task, found.labels, found.errors) == ("embedding", {}, 1)
+    assert (found.model_task, found.labels, found.errors) == ("embedding", {}, 1)
     assert [row.measure for row in found.highest][:2] == [195.0, 190.0] and found.lowest[0].measure == 5.0
     assert found.measures is not None and found.measures.total == 39 and found.measures.high == 256
 
@@ -125,7 +126,7 @@ def test_the_manifest_says_which_task(tmp_path: Path) -> None:
     """A table of one's own may have a column that is called as another task's."""
     write_run(tmp_path, [ok("/a", 1, 0.5)], task="classification")
     run = find_run(str(tmp_path))
-    run.manifest["schema"]["fields"].append({"name": "embedding", "type": "string"})
+    run.manifest.schema["fields"].append({"name": "embedding", "type": "string"})
     assert rows_module.model_task_of(run) == "embedding"
-    run.manifest["task"] = "classification"
-    assert measure_rows(run).labels == {(1, None): 1}
+    named = dataclasses.replace(run, manifest=dataclasses.replace(run.manifest, task="classification"))
+    assert measure_rows(named).labels == {(1, None): 1}

@@ -21,7 +21,7 @@ import sparkq
 from sparkq.artifact.file import ModelArtifact
 from sparkq.cli import main
 from sparkq.config import DetectionConfig, InferenceConfig, QuantizationConfig
-from sparkq.engines import fitting_engines
+from sparkq.engines.registry import fitting_engines
 from sparkq.errors import EngineError, InputError
 from sparkq.images.preprocess import preprocess_with_geometry
 from sparkq.metrics.average_precision import mean_average_precision
@@ -29,6 +29,7 @@ from sparkq.model_tasks import Detection
 from sparkq.model_tasks.detection.agreement import BoxAgreement
 from sparkq.model_tasks.detection.detector import Boxes
 from sparkq.model_tasks.detection.matching import true_positives
+from sparkq.spark.input.job_images import read_job_images
 from sparkq.spark.output.commit import output_folder
 from sparkq.spark.output.resume import remaining_images
 from sparkq.worker.predictor import Predictor
@@ -219,10 +220,8 @@ def test_a_job_knows_its_thresholds(spark: SparkSession, folder: Path, trained: 
     stricter = replace(trained.int8, manifest=replace(
         trained.int8.manifest, detection=DetectionConfig(ANCHORS, score_threshold=0.5),
     ))
-    images, output = sparkq.read_images(spark, str(folder)), output_folder(spark, job.output)
-    left = [
-        remaining_images(images, output, one, max_image_pixels=job.max_image_pixels)[1] for one in (trained.int8, stricter)
-    ]
+    images, output = read_job_images(spark, job), output_folder(spark, job.output)
+    left = [remaining_images(images, output, one).inventory.images for one in (trained.int8, stricter)]
     assert left == [0, len(rows)]
 
 

@@ -24,7 +24,7 @@ def test_arrow_and_spark_agree(task: str) -> None:
     },
     "embedding": {"embedding": "array<float>"},
 }.items())
-def test_columns_of_the_design(task: str, columns: dict[str, str]) -> None:
+def test_columns_of_each_model_task(task: str, columns: dict[str, str]) -> None:
     """Names and types that users read from Parquet."""
     types = {field.name: field.dataType.simpleString() for field in added_fields(task)}
     assert types == {
@@ -45,7 +45,7 @@ def test_columns_of_the_design(task: str, columns: dict[str, str]) -> None:
 def test_output_schema(content: BinaryType | StructType, kept: list[str]) -> None:
     """The input's fields in their place, without image bytes, then what is added."""
     schema = StructType([StructField("id", LongType(), False), StructField("photo", content), StructField("note", StringType())])
-    found = output_schema(schema, "photo", task="classification")
+    found = output_schema(schema, "photo", model_task="classification")
     assert found.names == [*kept, *COLUMNS]
     assert found["id"] == schema["id"]
     if "photo" in kept:

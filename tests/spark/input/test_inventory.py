@@ -10,8 +10,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
-from sparkq.spark.input.inventory import Inventory, holds_bytes, is_listing, row_groups, take_inventory
-from sparkq.spark.input.sources import read_images
+from sparkq.spark.input.inventory import Inventory, holds_bytes, row_groups, take_inventory
+from sparkq.spark.input.listing import is_listing
+from sparkq.spark.input.sources import FoundImages, find_images, read_images
 
 # Longer than Spark reads: whoever opened one would fail.
 UNREADABLE_BYTES = 3 * 2**30
@@ -35,44 +36,37 @@ def _parquet(path: Path, files: dict[str, bytes], *, rows: int) -> Path:
 
 
 def test_no_file_is_opened(spark: SparkSession, tmp_path: Path) -> None:
-    """Sizes come from the listing; to read the content would fail."""
-    images = read_images(spark, str(unreadable_files(tmp_path / "images", 5)))
-    found = take_inventory(images, "images")
+    """Sizes come from the listing, of files that nobody could read."""
+    folder = unreadable_files(tmp_path / "images", 5)
+    found = take_inventory(find_images(spark, str(folder)), "images")
     assert found == Inventory(5, 5 * UNREADABLE_BYTES + 10, UNREADABLE_BYTES + 4, 5, are_files=True)
-    with pytest.raises(Exception, match="(?i)max|large|permission"):
-        images.select("content").collect()
 
 
 def test_empty_files_count(spark: SparkSession, folder: Path, tmp_path: Path) -> None:
     """They will be rows, too."""
     (tmp_path / "zero.png").touch()
     (tmp_path / "one.png").write_bytes(b"abc")
-    found = take_inventory(read_images(spark, str(tmp_path)), "images")
+    found = take_inventory(find_images(spark, str(tmp_path)), "images")
     assert found == Inventory(2, 3, 3, 2, are_files=True) and found.mean_bytes == 1.5
-    assert take_inventory(read_images(spark, str(tmp_path)).drop("content"), "images") == found
     (tmp_path / "one.png").unlink()
-    assert take_inventory(read_images(spark, str(tmp_path)), "images") == Inventory(1, 0, 0, 1, are_files=True)
+    assert take_inventory(find_images(spark, str(tmp_path)), "images") == Inventory(1, 0, 0, 1, are_files=True)
 
 
 def test_files_and_glob(spark: SparkSession, folder: Path, files: dict[str, bytes]) -> None:
-    """As many as the glob leaves, with and without their content."""
-    images = read_images(spark, str(folder), glob="00*.png")
+    """As many as the glob leaves; what it left out is counted."""
+    images = find_images(spark, str(folder), glob="00*.{png,jpg}")
     chosen = [content for name, content in files.items() if name.startswith("00")]
     found = take_inventory(images, "images")
     assert (found.images, found.bytes, found.largest_bytes) == (10, sum(map(len, chosen)), max(map(len, chosen)))
-    assert is_listing(images) and is_listing(images.drop("content"))
-    assert holds_bytes(images) and not holds_bytes(images.drop("content"))
-
-
-def test_part_of_a_folder(spark: SparkSession, folder: Path) -> None:
-    """What was filtered out does not count."""
-    assert take_inventory(read_images(spark, str(folder)).where("path like '%00_.png'"), "images").images == 10
+    assert images.left_out == {"glob": 50}
+    assert is_listing(images.df) and is_listing(images.df.where("length > 1").limit(3)) and not is_listing(images.df.drop("content"))
+    assert holds_bytes(images.df) and not holds_bytes(images.df.drop("content"))
 
 
 def test_a_table_of_bytes(spark: SparkSession, files: dict[str, bytes], tmp_path: Path) -> None:
     path = _parquet(tmp_path / "t.parquet", files, rows=25)
     table = read_images(spark, str(path))
-    assert take_inventory(table, "t") == Inventory(60, path.stat().st_size, None, 1, are_files=False)
+    assert take_inventory(FoundImages(table), "t") == Inventory(60, path.stat().st_size, None, 1, are_files=False)
     assert (row_groups(table, at_most_files=1), row_groups(table, at_most_files=0)) == (3, None)
     assert not is_listing(table) and row_groups(read_images(spark, str(path.parent)), at_most_files=9) in (3, None)
 
@@ -81,14 +75,14 @@ def test_a_table_of_uris(spark: SparkSession, files: dict[str, bytes], tmp_path:
     """How large the images are, nobody knows yet."""
     pq.write_table(pa.table({"uri": list(files)}), tmp_path / "uris.parquet")
     table = spark.read.parquet(str(tmp_path / "uris.parquet"))
-    found = take_inventory(table, "t")
+    found = take_inventory(FoundImages(table), "t")
     assert (found.images, found.bytes, found.mean_bytes) == (60, None, None) and not holds_bytes(table)
 
 
 def test_rows_of_no_file(spark: SparkSession) -> None:
-    assert take_inventory(spark.range(7), "t") == Inventory(7, None, None, 0, are_files=False)
+    assert take_inventory(FoundImages(spark.range(7)), "t") == Inventory(7, None, None, 0, are_files=False)
 
 
 def test_nothing(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="input here: expected images; got none"):
-        take_inventory(read_images(spark, str(tmp_path)), "here")
+        take_inventory(find_images(spark, str(tmp_path)), "here")

@@ -1,13 +1,16 @@
 """`read_images` and calibration images: every file is found, once, whatever it is called."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkq.errors import InputError
-from sparkq.spark.input.sources import comparable_path, count_images, read_images, spark_path
+from sparkq.spark.input.paths import canonical, spark_path
+from sparkq.spark.input.sources import count_images, read_images
+from sparkq.storage import canonical_path
 from tests.models import encoded, noise
 from tests.spark.local import assert_clear
 
@@ -35,7 +38,7 @@ def test_folders_and_files_of_any_name(spark: SparkSession, tmp_path: Path, name
     """Also names that Spark would take for patterns; the bytes are those of the file."""
     folder = _write(tmp_path / name, f"{name}.png", f"sub {name}/other.png")
     rows = read_images(spark, str(folder)).select("path", "content", "length").collect()
-    contents = {comparable_path(row["path"]): bytes(row["content"]) for row in rows}
+    contents = {canonical_path(row["path"]): bytes(row["content"]) for row in rows}
     assert contents == {str(path): path.read_bytes() for path in folder.rglob("*.png")}
     assert len(contents) == 2
 
@@ -136,7 +139,7 @@ def test_count_images(spark: SparkSession, tmp_path: Path) -> None:
     ("path", "expected"),
     [
         ("/data/photos", "file:///data/photos"), ("file:///data", "file:///data"), ("hdfs://name/data", "hdfs://name/data"),
-        ("s3://bucket/data", "s3a://bucket/data"), ("s3a://bucket/data", "s3a://bucket/data"),
+        ("s3://bucket/data", "s3a://bucket/data"), ("s3a://bucket/data", "s3a://bucket/data"), ("s3://bucket", "s3a://bucket/"),
     ],
 )
 def test_spark_path(monkeypatch: pytest.MonkeyPatch, path: str, expected: str) -> None:
@@ -159,3 +162,27 @@ def test_a_delta_table_is_not_taken_for_its_files(spark: SparkSession, tmp_path:
         with pytest.raises(InputError, match="Delta Lake") as caught:
             read_images(spark, str(tmp_path / "table"), input_format=input_format)
         assert_clear(caught.value, str(tmp_path / "table"), "_delta_log")
+
+
+@pytest.mark.parametrize(("spellings", "place"), [
+    (["/a/b.png", "file:/a/b.png", "file:///a/b.png", "file://localhost/a/b.png", "file:/a//b.png"], "/a/b.png"),
+    (["s3://k/a/b.png", "s3a://k/a/b.png", "s3n://k/a/b.png"], "s3://k/a/b.png"),
+    (["s3a://k/a//b.png"], "s3://k/a//b.png"), (["hdfs://n:8020//a///b.png"], "hdfs://n:8020/a/b.png"),
+    (["hdfs:///a/b.png"], "hdfs:///a/b.png"), (["file:/a%20b.png"], "/a%20b.png"), (["file:/a b.png"], "/a b.png"),
+    (["file+percent:/%FF.png"], "file+percent:/%FF.png"),
+])
+def test_one_spelling_of_a_place(spark: SparkSession, spellings: list[str], place: str) -> None:
+    """The same of a string and of a column, and once more of itself."""
+    assert {canonical_path(path) for path in [*spellings, place]} == {place}
+    rows = spark.createDataFrame([(path,) for path in [*spellings, place]], "path string")
+    assert {row[0] for row in rows.select(canonical(rows["path"])).collect()} == {place}
+
+
+def test_every_file_is_a_row_whatever_its_name(spark: SparkSession, tmp_path: Path) -> None:
+    """Names that Spark's own listing hides, and one that is not UTF-8; links in a circle end."""
+    folder = _write(tmp_path, "_DSC0001.png", ".hidden.png", "_sub/x.png", ".dot/y.png", "z._COPYING_")
+    (folder / "loop").symlink_to(".")
+    (folder / "_SUCCESS").touch()
+    os.rename(_write(tmp_path, "name.png") / "name.png", os.path.join(os.fsencode(folder), b"\xff.png"))
+    rows = read_images(spark, str(folder)).collect()
+    assert len(rows) == 6 and {bytes(row["content"]) for row in rows} == {(folder / "_DSC0001.png").read_bytes()}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import sparkq
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.errors import ConfigError, InputError
+from sparkq.images.listing import ListedFile, listing_of
+from sparkq.spark.input.binary_file import driver_can_read
 from sparkq.spark.input.columns import find_uri_column
+from sparkq.spark.input.sources import FoundImages, find_images
 from sparkq.spark.input.worker_reads import choose_reads
 from tests.models import encoded, noise
 from tests.spark.local import added, assert_clear, by_path
@@ -40,14 +44,14 @@ def _sorted(df: DataFrame) -> Rows:
     return sorted((row.asDict(recursive=True) for row in df.collect()), key=lambda row: str(row["path"]))
 
 
-def _predict(df: DataFrame, artifact: ModelArtifact, read: str) -> DataFrame:
-    images, config = choose_reads(df, InferenceConfig(), read=read)
+def _predict(found: FoundImages, artifact: ModelArtifact, read: str) -> DataFrame:
+    images, config = choose_reads(found, InferenceConfig(), read=read)
     return sparkq.predict(images, artifact, config=config)
 
 
 def test_rows_and_columns_are_those_of_sparks_reads(spark: SparkSession, mixed_folder: Path, artifact: ModelArtifact) -> None:
     """Also of files of zero bytes, and of names that uris would escape."""
-    images = sparkq.read_images(spark, str(mixed_folder))
+    images = find_images(spark, str(mixed_folder))
     by_spark, by_workers = (_predict(images, artifact, read) for read in ("spark", "workers"))
     assert by_workers.columns == by_spark.columns
     rows = _sorted(by_workers)
@@ -60,12 +64,12 @@ def test_auto_lets_workers_read_files(
     spark: SparkSession, mixed_folder: Path, artifact: ModelArtifact, caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Spark then scans no ``content``, which would open every file; and the log says who reads."""
-    images = sparkq.read_images(spark, str(mixed_folder))
+    images = find_images(spark, str(mixed_folder))
     with caplog.at_level(logging.INFO, logger="sparkq"):
         predictions = _predict(images, artifact, "auto")
     assert "workers open the files" in caplog.text
-    scan = [line for line in predictions._jdf.queryExecution().executedPlan().toString().splitlines() if "FileScan" in line]
-    assert scan and not any("content" in line for line in scan)
+    plan = predictions._jdf.queryExecution().executedPlan().toString()
+    assert "content" not in plan and "FileScan" not in plan
 
 
 def test_the_librarys_own_way(spark: SparkSession, mixed_folder: Path, artifact: ModelArtifact) -> None:
@@ -77,24 +81,21 @@ def test_the_librarys_own_way(spark: SparkSession, mixed_folder: Path, artifact:
 
 def test_a_table_with_bytes_is_not_read_by_workers(images_df: DataFrame) -> None:
     """``auto`` leaves it as it is; ``workers`` says why not."""
-    assert choose_reads(images_df, InferenceConfig(), read="auto") == (images_df, InferenceConfig())
+    found = FoundImages(images_df)
+    assert choose_reads(found, InferenceConfig(), read="auto") == (images_df, InferenceConfig())
     with pytest.raises(InputError) as caught:
-        choose_reads(images_df, InferenceConfig(), read="workers")
+        choose_reads(found, InferenceConfig(), read="workers")
     assert_clear(caught.value, "workers", "table")
 
 
-def test_a_store_that_the_driver_cannot_open_is_left_to_spark(
-    spark: SparkSession, folder: Path, caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_store_that_the_driver_cannot_open_is_left_to_spark(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Hadoop may know a filesystem, or a key for it, that ``pyarrow.fs`` does not."""
-    from sparkq.spark.input.worker_reads import _driver_can_read
-
-    listed = spark.createDataFrame([("warp://host/a.png", 3)], "path string, length long")
+    listed = listing_of([ListedFile("warp://host/a.png", 3, 0)], Counter())
     with caplog.at_level(logging.INFO, logger="sparkq"):
-        assert not _driver_can_read(listed)
+        assert not driver_can_read(listed)
     assert "warp://host/a.png" in caplog.text
-    assert _driver_can_read(spark.createDataFrame([(f"file:{folder}/gone.png", 3)], "path string, length long"))
-    assert _driver_can_read(listed.where("false"))
+    assert driver_can_read(listing_of([ListedFile(f"file:{folder}/gone.png", 3, 0)], Counter()))
+    assert driver_can_read(listing_of([], Counter()))
 
 
 def test_a_text_file_of_uris(
@@ -160,7 +161,7 @@ def test_drift_and_evaluation_take_uris(
 ) -> None:
     """The figures that the bytes give."""
     images = sparkq.read_images(spark, str(folder))
-    listed, config = choose_reads(images, InferenceConfig(), read="workers")
+    listed, config = choose_reads(find_images(spark, str(folder)), InferenceConfig(), read="workers")
     assert sparkq.measure_drift(listed, artifact, sample=1, config=config) == sparkq.measure_drift(images, artifact, sample=1)
     labels = tmp_path / "labels.csv"
     labels.write_text("path,label\n" + "".join(f"{path},1\n" for path in sorted(folder.iterdir())))

@@ -17,6 +17,7 @@ from sparkq.errors import InputError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.quantization import quantize
 from sparkq.quantization.task_model import task_model
+from sparkq.spark.input.job_images import read_job_images
 from sparkq.spark.output.commit import output_folder
 from sparkq.spark.output.resume import remaining_images
 from sparkq.worker.predictor import Predictor
@@ -71,10 +72,9 @@ def test_a_job_from_files_to_rows(
     assert (again["rows"], again["skipped"]) == (0, 41)
     # One payload may be two artifacts: what a classifier says of an image is still to be found out.
     classifier = replace(artifact, manifest=replace(artifact.manifest, task="classification", classes=64, scores="logits"))
-    images = sparkq.read_images(spark, str(photos))
+    images = read_job_images(spark, job)
     found = [
-        remaining_images(images, output_folder(spark, job.output), one, max_image_pixels=job.max_image_pixels)[1]
-        for one in (artifact, classifier)
+        remaining_images(images, output_folder(spark, job.output), one).inventory.images for one in (artifact, classifier)
     ]
     assert found == [0, 41]
 

