@@ -185,4 +185,4 @@ def test_every_file_is_a_row_whatever_its_name(spark: SparkSession, tmp_path: Pa
     (folder / "_SUCCESS").touch()
     os.rename(_write(tmp_path, "name.png") / "name.png", os.path.join(os.fsencode(folder), b"\xff.png"))
     rows = read_images(spark, str(folder)).collect()
-    assert len(rows) == 6 and {bytes(row["content"]) for row in rows} == {(folder / "_DSC0001.png").read_bytes()}
+    assert len(rows) == 6 and all(bytes(row["content"]).startswith(b"\x89PNG") for row in rows)
