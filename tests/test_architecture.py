@@ -20,7 +20,7 @@ FACADE = "sparkq"
 FORMATS_AND_WORKER = ("artifact", "runs", "images", "model_tasks", "metrics", "engines", "worker")
 """The file formats, and all that runs in a Python worker."""
 DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli")
-WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "errors", "storage", "version")
+WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
 """Files, configs and pixels: what a driver checks before it starts anything."""
 
 

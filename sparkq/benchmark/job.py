@@ -15,10 +15,11 @@ from pathlib import Path
 
 from sparkq.benchmark.photos import linked_folder
 from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, spread_of
+from sparkq.config.parsing import parse_config
 from sparkq.errors import EngineError, SparkqError
 from sparkq.spark.benchmark.job_process import JobRequest, JobTimes
 
-__all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
+__all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs", "run_in_process"]
 
 SPARKQ = "sparkq"
 PEERS = ("mapInArrow", "predict_batch_udf")
@@ -122,17 +123,29 @@ class Jobs:
         request = dataclasses.replace(
             self._request, variant=variant, cores=cores, folders=folders, output=str(place / "output"), started=time.time(),
         )
-        module = _MODULES.get(variant, _SPARK_MODULE)
-        (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
-        command = [sys.executable, "-m", module, str(place / "request.json"), str(place / "result.json")]
-        # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
-        with (place / "log").open("w") as log:
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
-        if done.returncode:
-            raise EngineError(f"job {variant} on local[{cores}]: expected it to finish; got {_cause(place / 'log')}.")
-        result = json.loads((place / "result.json").read_text())
-        return JobTimes(result["start_seconds"], result["cold_seconds"], tuple(result["images"]), tuple(result["seconds"]))
+        return run_in_process(request, place)
+
+
+def run_in_process(request: JobRequest, place: Path) -> JobTimes:
+    """Run a job in a fresh process; `place` is a folder for its request, its times and its log.
+
+    Raises
+    ------
+    EngineError
+        If the process failed.
+    """
+    module = _MODULES.get(request.variant, _SPARK_MODULE)
+    (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
+    command = [sys.executable, "-m", module, str(place / "request.json"), str(place / "result.json")]
+    # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
+    with (place / "log").open("w") as log:
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
+    if done.returncode:
+        raise EngineError(
+            f"job {request.variant} on local[{request.cores}]: expected it to finish; got {_cause(place / 'log')}.",
+        )
+    return parse_config(JobTimes, json.loads((place / "result.json").read_text()), place=f"job {request.variant}")
 
 
 def _cause(log: Path) -> str:
