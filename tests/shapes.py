@@ -95,14 +95,18 @@ def _block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-def trained_ssd(images: int = 512, steps: int = 250, batch: int = 16) -> SmallSSD:
-    """Trained with SSD's loss (Liu et al. 2016, section 2.2): cross entropy with hard negatives, smooth L1 of offsets."""
+def trained_ssd(model: nn.Module | None = None, *, images: int = 512, steps: int = 250, batch: int = 16) -> nn.Module:
+    """Train `model` (default: a `SmallSSD`) with SSD's loss (Liu et al. 2016, section 2.2).
+
+    That is cross entropy with hard negatives, and smooth L1 of the offsets.
+    """
     torch.manual_seed(0)
-    model = SmallSSD()
+    model = SmallSSD() if model is None else model
+    anchors = model.anchors
     scenes = [scene(seed) for seed in range(images)]
     pixels = torch.from_numpy(np.stack([one.image for one in scenes])).permute(0, 3, 1, 2).float() / 255
     pixels = (pixels - 0.5) / 0.25
-    targets = [_target(one) for one in scenes]
+    targets = [_target(one, anchors) for one in scenes]
     classes, offsets = (torch.stack(parts) for parts in zip(*targets, strict=True))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
@@ -117,16 +121,16 @@ def trained_ssd(images: int = 512, steps: int = 250, batch: int = 16) -> SmallSS
     return model.eval()
 
 
-def _target(one: Scene) -> tuple[Tensor, Tensor]:
+def _target(one: Scene, config: AnchorConfig) -> tuple[Tensor, Tensor]:
     """Class and offsets of each anchor: of the true box that it overlaps by a half, or that overlaps no other one more."""
-    anchors = anchor_boxes(ANCHORS, (INPUT, INPUT))
+    anchors = anchor_boxes(config, (INPUT, INPUT))
     truth = torch.from_numpy(one.corners)
     found = overlaps(anchors, truth)
     best, nearest = found.max(1)
     best[found.argmax(0)] = 1.0
     nearest[found.argmax(0)] = torch.arange(len(truth))
     classes = torch.where(best > 0.5, torch.from_numpy(one.labels)[nearest], 0)
-    return classes, encode_boxes(truth[nearest], anchors, ANCHORS.box_weights)
+    return classes, encode_boxes(truth[nearest], anchors, config.box_weights)
 
 
 def _loss(logits: Tensor, offsets: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
