@@ -45,6 +45,8 @@ class EvaluateOptions:
         Only files whose name matches, e.g. *.jpg.
     allow_saturation : bool
         Run an artifact of target vnni also on CPUs without VNNI: predictions may be wrong.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -59,6 +61,7 @@ class EvaluateOptions:
     content_column: str | None = None
     glob: str | None = None
     allow_saturation: bool = False
+    model_sha256: str | None = None
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +83,7 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.spark.predict.planning import with_planned_partitions
     from sparkq.spark.session.session import session_for
 
-    artifact = ModelArtifact.load(options.model)
+    artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     config = options.inference()
     if config.engine != AUTO:
         engine_for(artifact, config.engine)

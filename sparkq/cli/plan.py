@@ -46,6 +46,8 @@ class PlanOptions:
         Plan for nodes of this EC2 instance type (c5, m5, c6i, c7i, c7g) instead of the session's cluster.
     nodes : int, optional
         How many of them; default 1.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     master : str, optional
         Spark master where no session exists; default local[*].
     """
@@ -62,6 +64,7 @@ class PlanOptions:
     allow_saturation: bool = False
     instance: str | None = None
     nodes: int | None = None
+    model_sha256: str | None = None
     master: str | None = None
 
     def __post_init__(self) -> None:
@@ -90,7 +93,7 @@ def _run(options: PlanOptions) -> dict[str, Any]:
     from sparkq.spark.predict.forecast import forecast_job
     from sparkq.spark.session.session import session_for
 
-    artifact = ModelArtifact.load(options.model)
+    artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     instance = None if options.instance is None else instance_named(options.instance)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)

@@ -4,7 +4,7 @@ Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when th
 any work starts. `sparkq.config.parsing` makes them from YAML mappings and refuses unknown keys.
 """
 from sparkq.config.artifact_job import ArtifactJob
-from sparkq.config.checks import check_choice, check_run_id, check_share
+from sparkq.config.checks import check_choice, check_run_id, check_sha256, check_share
 from sparkq.config.detection import AnchorConfig, DetectionConfig
 from sparkq.config.inference import (
     AUTO,
@@ -42,5 +42,6 @@ __all__ = [
     "ModelTaskConfig",
     "check_choice",
     "check_run_id",
+    "check_sha256",
     "check_share",
 ]

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparkq.config.checks import check_choice, check_run_id, check_share
+from sparkq.config.checks import check_choice, check_run_id, check_sha256, check_share
 from sparkq.config.inference import (
     DEFAULT_MAX_DECODE_BYTES,
     DEFAULT_MAX_IMAGE_BYTES,
@@ -74,6 +74,8 @@ class PredictionJob:
         Share of the images, 0 to 1, that is compared with the calibration images beforehand, e.g. 0.01; 0 compares none.
     allow_saturation : bool
         Run an artifact of target vnni also on CPUs without VNNI: predictions may be wrong.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     """
 
     model: str = path_field()
@@ -100,6 +102,7 @@ class PredictionJob:
     glob: str | None = None
     drift_sample: float = 0.0
     allow_saturation: bool = False
+    model_sha256: str | None = None
 
     def __post_init__(self) -> None:
         check_choice("input_format", self.input_format, INPUT_FORMATS)
@@ -109,6 +112,8 @@ class PredictionJob:
         check_share("drift_sample", self.drift_sample)
         check_share("max_error_rate", self.max_error_rate)
         self.inference()
+        if self.model_sha256 is not None:
+            check_sha256("model_sha256", self.model_sha256)
         if self.run_id is not None:
             check_run_id(self.run_id)
         if self.quarantine_bytes and self.quarantine is None:

@@ -1,7 +1,6 @@
 """What the engines inside torch have in common: load an archive, run it."""
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sparkq.artifact.torchscript.archive import checked_torchscript
 from sparkq.engines.node import describe_node
 from sparkq.errors import EngineError
 
-__all__ = ["TorchScriptEngine", "load_packed", "packing_for"]
+__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for"]
 
 
 class TorchScriptEngine:
@@ -38,7 +38,7 @@ class TorchScriptEngine:
         with warnings.catch_warnings():
             # torch.jit is deprecated upstream; the successor will be an engine of its own.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module = load_checked(payload)
             self._module = torch.jit.freeze(module) if freeze else module
 
     @property
@@ -56,6 +56,18 @@ class TorchScriptEngine:
                 starts = range(0, len(batch), self.images_a_pass)
                 output = torch.cat([self._module(batch[start:start + self.images_a_pass]) for start in starts]).numpy()
         return output
+
+
+def load_checked(payload: bytes) -> Any:
+    """A payload as a module, once it is known to be able to do nothing but compute.
+
+    Raises
+    ------
+    ArtifactFormatError
+        If it could do more, such as read or write a file when it is loaded or run. Nothing of it has run then.
+    """
+    archive = checked_torchscript(payload, place="payload")
+    return torch.jit.load(archive, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
 def load_packed(payload: bytes, name: str, hint: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:
