@@ -45,8 +45,8 @@ class _WritesWhenRun(nn.Module):
         self.path = path
 
     def forward(self, images: Tensor) -> Tensor:
-        torch.from_file(self.path, True, 10, dtype=torch.uint8).fill_(7)
-        return images.flatten(1)[:, :10].float()
+        opened = torch.from_file(self.path, True, 10, dtype=torch.uint8)
+        return images.flatten(1)[:, :10].float() + opened.fill_(7).sum()
 
 
 class _SavesWhenRun(nn.Module):

@@ -100,4 +100,5 @@ class Golden:
 def expand(pixels: npt.NDArray[np.uint8], replication: int, input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Repeat each pixel and cut to (height, width) `input_size`."""
     rows, columns = (np.arange(size) // replication for size in input_size)
-    return pixels[rows[:, np.newaxis], columns]
+    expanded: npt.NDArray[np.uint8] = pixels[rows[:, np.newaxis], columns]
+    return expanded

@@ -219,7 +219,8 @@ def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
 
 def _require_consistent(manifest: Manifest) -> None:
     """Raise `ValueError` where one number contradicts another: what is allocated or looked up by it would not fit."""
-    golden, outputs, anchors = len(manifest.golden.output), manifest.output_length, manifest.detection and manifest.detection.anchors
+    golden, outputs = len(manifest.golden.output), manifest.output_length
+    anchors = None if manifest.detection is None else manifest.detection.anchors
     expected = {"classification": outputs, "embedding": 0}.get(manifest.task, manifest.classes)
     if manifest.classes != expected:
         raise ValueError(f"classes: expected {expected}, for {outputs} outputs of task {manifest.task}; got {manifest.classes}")

@@ -68,7 +68,7 @@ def decode_payload(coded: bytes, size: int, *, place: str) -> bytes:
         If it is damaged, or the payload has another size.
     """
     if isinstance(size, int) and size > _MOST_RATIO * len(coded):
-        raise _refused(place, size, f"{len(coded)} bytes of code, of which a model's payload is at most {_MOST_RATIO} times as long")
+        raise _refused(place, size, f"{len(coded)} bytes of code, which a payload is at most {_MOST_RATIO} times as long as")
     decoder = zlib.decompressobj(_GZIP)
     try:
         # A limit of 0 would mean none.

@@ -189,7 +189,7 @@ class TestDirectory:
         for directory in (tmp_path, *tmp_path.parents[:2]):
             directory.chmod(directory.stat().st_mode | 0o055)
         assert _as_another_user(lambda: BlobCache(NAME).read() is None)
-        assert _as_another_user(lambda: (BlobCache(NAME).write(b"mine"), BlobCache(NAME).read())[1] == b"mine")
+        assert _as_another_user(_keeps_its_own)
         theirs = Path(tempfile.gettempdir()) / f"sparkq-{ANOTHER_USER}"
         assert theirs.stat().st_uid == ANOTHER_USER and stat.S_IMODE(theirs.stat().st_mode) == 0o700
         assert BlobCache(NAME).read() == b"root's"
@@ -249,6 +249,11 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PermissionError):
         open_private(tmp_path / "pipe")
+
+
+def _keeps_its_own() -> bool:
+    BlobCache(NAME).write(b"mine")
+    return BlobCache(NAME).read() == b"mine"
 
 
 def _as_another_user(check: Callable[[], bool]) -> bool:

@@ -67,7 +67,8 @@ def _copy(payload: bytes, target: zipfile.ZipFile | None, place: str) -> None:
             entries = _entries(archive, len(payload))
             texts = {name: _read(archive, entry) for name, entry in entries.items() if not _NUMBERS.fullmatch(name)}
             _check(texts, {name: entry.file_size for name, entry in entries.items() if _NUMBERS.fullmatch(name)})
-            for name, entry in entries.items() if target is not None else ():
+            for name, entry in entries.items() if target else ():
+                assert target
                 target.writestr(zipfile.ZipInfo(f"archive/{name}"), texts.get(name) or _read(archive, entry))
     except (CodeError, PickleError) as error:
         raise ArtifactFormatError(

@@ -16,7 +16,7 @@ _ATEN = frozenset("""
     avg_pool2d avg_pool3d baddbmm batch_norm bitwise_and bitwise_not bitwise_or bitwise_xor bmm Bool broadcast_tensors
     broadcast_to bucketize cat ceil celu channel_shuffle chunk clamp clamp_max clamp_min clip clone col2im complex concat
     concatenate constant_pad_nd __contains__ contiguous conv1d conv2d conv3d conv_transpose1d conv_transpose2d _convolution
-    convolution copysign cos cosh cumprod cumsum dequantize __derive_index detach diag diag_embed diagonal dim div divide
+    convolution copysign cos cosh cumprod cumsum dequantize __derive_index detach device diag diag_embed diagonal dim div divide
     dropout einsum elu embedding embedding_bag eq erf erfc exp exp2 expand expand_as expm1 eye feature_dropout fft_fft fft_fft2
     fft_fftn fft_fftshift fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2
     fft_rfftn fill flatten flip fliplr flipud Float FloatImplicit floor floor_divide floordiv fmax fmin fmod full full_like
@@ -26,18 +26,18 @@ _ATEN = frozenset("""
     linalg_norm linalg_vector_norm linear linspace list log log10 log1p log2 log_sigmoid _log_softmax log_softmax logaddexp
     logcumsumexp logical_and logical_not logical_or logical_xor logsumexp lt masked_fill masked_scatter matmul max max_pool1d
     max_pool2d max_pool3d maximum mean median meshgrid min minimum mish mm moveaxis movedim mul multiply nan_to_num narrow
-    native_batch_norm native_group_norm native_layer_norm ne neg negative new_full new_ones new_zeros norm __not__ not_equal
-    numel one_hot ones ones_like __or__ pad permute pixel_shuffle pixel_unshuffle pow prelu prod q_scale q_zero_point
-    quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic __range_length real reciprocal reflection_pad1d
-    reflection_pad2d reflection_pad3d relu relu6 remainder repeat repeat_interleave replication_pad1d replication_pad2d
-    replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm roll rot90 round rsqrt rsub scalar_tensor
-    ScalarImplicit scaled_dot_product_attention scatter scatter_add scatter_reduce searchsorted select select_scatter selu
-    sigmoid sign silu sin sinc sinh size slice slice_scatter _softmax softmax softplus softshrink sort split
+    native_batch_norm native_group_norm native_layer_norm _native_multi_head_attention ne neg negative new_full new_ones
+    new_zeros norm __not__ not_equal numel one_hot ones ones_like __or__ pad permute pixel_shuffle pixel_unshuffle pow prelu
+    prod q_scale q_zero_point quantize_per_channel quantize_per_tensor quantize_per_tensor_dynamic __range_length real
+    reciprocal reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 remainder repeat repeat_interleave
+    replication_pad1d replication_pad2d replication_pad3d reshape reshape_as resolve_conj resolve_neg rms_norm roll rot90 round
+    rsqrt rsub scalar_tensor ScalarImplicit scaled_dot_product_attention scatter scatter_add scatter_reduce searchsorted select
+    select_scatter selu sigmoid sign silu sin sinc sinh size slice slice_scatter _softmax softmax softplus softshrink sort split
     split_with_sizes sqrt square squeeze stack std std_mean sub subtract sum swapaxes swapdims sym_size t take take_along_dim
-    tan tanh tensor_split tensordot threshold tile to topk transpose tril triu true_divide trunc type_as unbind unflatten unfold
-    unsafe_chunk unsafe_split _unsafe_view unsqueeze upsample_bicubic2d _upsample_bicubic2d_aa upsample_bilinear2d
-    _upsample_bilinear2d_aa upsample_linear1d upsample_nearest1d upsample_nearest2d var var_mean view view_as view_as_complex
-    view_as_real vsplit vstack _weight_norm where xlogy __xor__ zeros zeros_like
+    tan tanh tensor_split tensordot threshold tile to topk _transformer_encoder_layer_fwd transpose tril triu true_divide trunc
+    type_as unbind unflatten unfold unsafe_chunk unsafe_split _unsafe_view unsqueeze upsample_bicubic2d _upsample_bicubic2d_aa
+    upsample_bilinear2d _upsample_bilinear2d_aa upsample_linear1d upsample_nearest1d upsample_nearest2d var var_mean view
+    view_as view_as_complex view_as_real vsplit vstack _weight_norm where xlogy __xor__ zero zeros zeros_like
 """.split())
 """``torch.NAME``; a name with an underscore at its end is the same operator in place."""
 

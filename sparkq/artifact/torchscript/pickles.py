@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import math
-import pickletools
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sparkq.artifact.torchscript.operators import PACKED_CLASSES
+from sparkq.errors import one_line
 
 __all__ = ["PickleError", "check_pickle"]
 
@@ -51,7 +52,7 @@ class _Tensor:
     sizes: tuple[int, ...]
 
 
-_MARK, _OBJECT = _Name("mark"), _Name("object")
+_OBJECT = _Name("object")
 
 
 def check_pickle(data: bytes, *, classes: frozenset[str], files: Mapping[str, int]) -> None:
@@ -73,17 +74,37 @@ def check_pickle(data: bytes, *, classes: frozenset[str], files: Mapping[str, in
     """
     machine = _Machine(classes, files)
     try:
-        for operation, argument, _ in pickletools.genops(data):
-            machine.step(operation.name, argument)
+        for operation, argument in _operations(data):
+            machine.step(operation, argument)
     # An empty stack, an unknown code, an end in the middle.
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise PickleError(f"a damaged pickle ({error})") from error
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise PickleError(f"a damaged pickle ({one_line(error)})") from error
+
+
+def _operations(data: bytes) -> Iterator[tuple[str, Any]]:
+    """Codes and their arguments; only those that torch writes."""
+    position, operation = 0, ""
+    while operation != "STOP":
+        operation, layout = _CODES[data[position]]
+        position += 1
+        if operation == "GLOBAL":
+            end = data.index(b"\n", data.index(b"\n", position) + 1)
+            argument: Any = " ".join(data[position:end].decode("ascii").split("\n"))
+            position = end + 1
+        else:
+            argument = struct.unpack_from(layout, data, position)[0] if layout else None
+            position += struct.calcsize(layout)
+        if operation == "BINUNICODE":
+            argument, position = data[position:position + argument].decode(), position + argument
+        yield operation, argument
 
 
 class _Machine:
     def __init__(self, classes: frozenset[str], files: Mapping[str, int]) -> None:
         self._classes, self._files = classes, files
+        # As in torch's reader, a mark is a place and no item.
         self._stack: list[Any] = []
+        self._marks: list[int] = []
         self._memo: list[Any] = []
 
     def step(self, operation: str, argument: Any) -> None:
@@ -95,36 +116,42 @@ class _Machine:
             if argument != len(self._memo):
                 raise PickleError(f"memo entry {argument} after {len(self._memo)}")
             self._memo.append(stack[-1])
-        elif operation in ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "LONG1"):
+        elif operation in ("BININT", "BININT1", "BININT2", "BINFLOAT", "BINUNICODE", "LONG"):
             stack.append(argument)
         elif operation in _CONSTANTS:
             stack.append(_CONSTANTS[operation])
         elif operation == "MARK":
-            stack.append(_MARK)
+            self._marks.append(len(stack))
         elif operation == "TUPLE":
             stack.append(tuple(self._popped()))
         elif operation in _TUPLES:
-            stack[-_TUPLES[operation]:] = [tuple(stack[-_TUPLES[operation]:])]
+            stack.append(tuple(self._taken(_TUPLES[operation])))
         elif operation in ("APPENDS", "SETITEMS"):
             self._popped()
-        elif operation in ("APPEND", "BUILD"):
-            stack.pop()
-        elif operation == "SETITEM":
-            del stack[-2:]
+            self._taken(1, leave=True)
+        elif operation in _INTO_THE_ONE_BELOW:
+            self._taken(_INTO_THE_ONE_BELOW[operation])
+            self._taken(1, leave=True)
         elif operation == "GLOBAL":
             stack.append(self._named(argument))
         elif operation == "BINPERSID":
-            stack.append(self._storage(stack.pop()))
+            stack.append(self._storage(*self._taken(1)))
         elif operation in ("REDUCE", "NEWOBJ"):
-            arguments, function = stack.pop(), stack.pop()
+            function, arguments = self._taken(2)
             stack.append(self._made(function, arguments, operation))
-        elif operation not in ("PROTO", "STOP"):
-            raise PickleError(f"pickle code {operation}")
+        elif operation == "STOP" and len(stack) != 1:
+            raise PickleError("a pickle of no value, or several")
 
     def _popped(self) -> list[Any]:
-        start = len(self._stack) - 1 - self._stack[::-1].index(_MARK)
-        items = self._stack[start + 1:]
-        del self._stack[start:]
+        return self._taken(len(self._stack) - self._marks.pop())
+
+    def _taken(self, count: int, *, leave: bool = False) -> list[Any]:
+        if not 0 <= count <= len(self._stack):
+            raise IndexError("an empty stack")
+        start = len(self._stack) - count
+        items = self._stack[start:]
+        if not leave:
+            del self._stack[start:]
         return items
 
     def _named(self, argument: str) -> _Name:
@@ -169,3 +196,14 @@ _CONSTANTS: dict[str, Any] = {
     "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": (), "EMPTY_LIST": _OBJECT, "EMPTY_DICT": _OBJECT,
 }
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_INTO_THE_ONE_BELOW = {"APPEND": 1, "BUILD": 1, "SETITEM": 2}
+# Code to name and layout of its argument.
+_CODES = {ord(code): (name, layout) for code, name, layout in (
+    ("\x80", "PROTO", "<B"), (".", "STOP", ""), ("(", "MARK", ""), (")", "EMPTY_TUPLE", ""), ("]", "EMPTY_LIST", ""),
+    ("}", "EMPTY_DICT", ""), ("N", "NONE", ""), ("\x88", "NEWTRUE", ""), ("\x89", "NEWFALSE", ""), ("K", "BININT1", "<B"),
+    ("M", "BININT2", "<H"), ("J", "BININT", "<i"), ("\x8a", "LONG", "<xq"), ("G", "BINFLOAT", ">d"), ("X", "BINUNICODE", "<I"),
+    ("c", "GLOBAL", ""), ("q", "BINPUT", "<B"), ("r", "LONG_BINPUT", "<I"), ("h", "BINGET", "<B"), ("j", "LONG_BINGET", "<I"),
+    ("t", "TUPLE", ""), ("\x85", "TUPLE1", ""), ("\x86", "TUPLE2", ""), ("\x87", "TUPLE3", ""), ("a", "APPEND", ""),
+    ("e", "APPENDS", ""), ("s", "SETITEM", ""), ("u", "SETITEMS", ""), ("b", "BUILD", ""), ("R", "REDUCE", ""),
+    ("\x81", "NEWOBJ", ""), ("Q", "BINPERSID", ""),
+)}

@@ -103,7 +103,9 @@ def announced_bytes(onnx: Any, model: Any, given: Mapping[str, npt.NDArray[Any]]
     tables = {name: array for name, array in given.items() if array.size <= _TABLE_NUMBERS}
     told = type(model)()
     told.CopyFrom(model)
-    told.graph.initializer.extend(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in tables.items())
+    told.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in tables.items()
+    )
     node = model.graph.node[0]
     if node.op_type in _AT_MOST_THEIR_INPUT:
         return sum(array.size * 8 * max(array.ndim, 1) + array.nbytes for array in given.values())
