@@ -19,9 +19,10 @@ __all__ = ["check_torchscript", "checked_torchscript"]
 _MOST_CODE_BYTES = 32 * 2**20
 """Source is the one thing that is stored compressed: of maxvit_t it is 0.8 MB."""
 _CODE = re.compile(r"code/((?:\w+/)*\w+)\.py", re.ASCII)
-_KEPT = re.compile(r"(?:data|constants)(?:\.pkl|/\d{1,9})|version|byteorder", re.ASCII)
+_KEPT = re.compile(r"(?:data|constants)(?:\.pkl|/\d{1,9})|(?:\.data/)?version|byteorder", re.ASCII)
 _NUMBERS = re.compile(r"(?:data|constants)/\d+", re.ASCII)
-_PLAIN_FILES = {"version": rb"\d{1,3}\n?", "byteorder": b"little"}
+_VERSIONS = (".data/version", "version")
+"""The first where torch's latest operators are in it."""
 _HINT = (
     "load only artifacts that `sparkq quantize` wrote; if it wrote this one, quantize again, and report the operator if it stays."
 )
@@ -119,6 +120,6 @@ def _check(texts: Mapping[str, bytes], sizes: Mapping[str, int]) -> None:
     for kind in ("data", "constants"):
         files = {name.partition("/")[2]: size for name, size in sizes.items() if name.startswith(f"{kind}/")}
         check_pickle(texts[f"{kind}.pkl"], classes=classes, files=files)
-    for name, pattern in _PLAIN_FILES.items():
-        if re.fullmatch(pattern, texts.get(name, b"little")) is None:
-            raise CodeError(f"file {name}")
+    versions = [texts[name] for name in _VERSIONS if name in texts]
+    if len(versions) != 1 or re.fullmatch(rb"\d{1,3}\n?", versions[0]) is None or texts.get("byteorder", b"little") != b"little":
+        raise CodeError(f"versions {versions[:2]} or an order of bytes {texts.get('byteorder')}")
