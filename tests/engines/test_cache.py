@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from sparkq.engines import LoadOptions, load_engine
 from sparkq.engines import private_directory as module
+from sparkq.engines.base import LoadOptions
 from sparkq.engines.cache import BlobCache, cache_directory
+from sparkq.engines.load import load_engine
 from sparkq.engines.private_directory import hold_lock, open_private, private_directory
 from sparkq.quantization import quantize
 from sparkq.worker.engine_choice import choose_engine

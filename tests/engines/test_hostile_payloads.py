@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparkq.engines import LoadOptions, load_engine
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.errors import ArtifactFormatError
 from sparkq.worker.engine_choice import choose_engine
 from sparkq.worker.predictor import Predictor
