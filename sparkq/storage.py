@@ -2,10 +2,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import re
+import stat
 import tempfile
 import urllib.parse
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +18,8 @@ import pyarrow.fs
 from sparkq.errors import InputError
 
 __all__ = [
-    "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path", "read_file",
-    "resolve_place", "resolve_uri", "shown", "split_uri", "write_file",
+    "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path", "open_stored_zip",
+    "read_file", "resolve_place", "resolve_uri", "shown", "split_uri", "write_file",
 ]
 
 _LOCAL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)
@@ -137,19 +141,63 @@ def read_file(path: str, *, what: str) -> bytes:
     Raises
     ------
     InputError
-        If it is missing or cannot be read.
+        If it is missing, cannot be read, is no ordinary file (reading a pipe or a device may never end), or is larger than
+        this machine's memory.
     """
     try:
         if not is_uri(path):
-            return Path(path).read_bytes()
+            return _read_local(path)
         filesystem, inner = resolve_uri(path)
+        if filesystem.type_name == "local":
+            return _read_local(inner)
         with filesystem.open_input_file(inner) as stream:
+            _require_fitting(stream.size())
             data: bytes = stream.read()
             return data
     except FileNotFoundError as error:
         raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint="check the path.") from error
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{what} {shown(path)}: expected a readable file; got {error}.") from error
+    # MemoryError: what this process may have can be less than what the machine has.
+    except (OSError, MemoryError, pa.ArrowException) as error:
+        raise InputError(f"{what} {shown(path)}: expected a readable file; got {error or 'too little memory'}.") from error
+
+
+def _read_local(path: str) -> bytes:
+    # Without O_NONBLOCK, opening a pipe waits for somebody who writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("a pipe or a device")
+        _require_fitting(status.st_size)
+        with os.fdopen(descriptor, "rb", closefd=False) as stream:
+            return stream.read()
+    finally:
+        os.close(descriptor)
+
+
+def _require_fitting(size: int) -> None:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise OSError(f"{size} bytes, more than this machine's memory")
+
+
+def open_stored_zip(data: bytes) -> zipfile.ZipFile:
+    """Open a zip whose entries are stored: together they take no more bytes than the file.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If an entry is compressed (a small one may inflate to any size), or entries overlap. `zipfile` itself answers damage with
+        whatever its parser meets first: struct.error, NotImplementedError, EOFError ...
+    """
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise zipfile.BadZipFile("its entries are not stored")
+    if sum(entry.file_size for entry in archive.infolist()) > len(data):
+        raise zipfile.BadZipFile("its entries are larger than the file")
+    return archive
 
 
 def write_file(path: str, data: bytes, *, what: str) -> None:

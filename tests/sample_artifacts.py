@@ -1,6 +1,8 @@
 """Artifacts whose payload no engine will open: for tests of the file format, without torch."""
 from __future__ import annotations
 
+import io
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,17 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
         ),
     }
     return Manifest(**{**filled, **values})
+
+
+def sample_payload(content: bytes = b"payload") -> bytes:
+    """A TorchScript archive without any code, and `content` for numbers: `ModelArtifact.load` takes no other payload."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in {
+            "data.pkl": b"\x80\x02).", "constants.pkl": b"\x80\x02).", "data/0": content, "version": b"3\n",
+        }.items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
+    return stream.getvalue()
 
 
 def sample_artifact(payload: bytes = b"payload", **values: Any) -> ModelArtifact:

@@ -1,12 +1,16 @@
 """The calibration profile: a record of what a quantized model did on its calibration images, to compare later inputs with."""
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sparkq.artifact.json_values import finite_number, listed, mapped, text, whole_number
 
 __all__ = ["ActivationProfile", "CalibrationProfile", "bin_limit"]
 
@@ -127,15 +131,24 @@ class CalibrationProfile:
         KeyError, TypeError, ValueError
             If it is something else.
         """
+        counts = mapped(mapping["label_counts"], "calibration_profile.label_counts")
         profile = cls(
-            images=int(mapping["images"]),
-            activations=tuple(ActivationProfile(**activation) for activation in mapping["activations"]),
-            score_edges=tuple(float(edge) for edge in mapping["score_edges"]),
-            score_counts=tuple(int(count) for count in mapping["score_counts"]),
-            label_counts=tuple((int(label), int(count)) for label, count in mapping["label_counts"].items()),
+            images=whole_number(mapping["images"], "calibration_profile.images", least=1),
+            activations=tuple(_activation(item) for item in listed(mapping["activations"], "calibration_profile.activations")),
+            score_edges=tuple(
+                finite_number(edge, "calibration_profile.score_edges")
+                for edge in listed(mapping["score_edges"], "calibration_profile.score_edges")
+            ),
+            score_counts=tuple(
+                whole_number(count, "calibration_profile.score_counts")
+                for count in listed(mapping["score_counts"], "calibration_profile.score_counts")
+            ),
+            label_counts=tuple(
+                (_class_index(label), whole_number(count, "calibration_profile.label_counts")) for label, count in counts.items()
+            ),
         )
-        if profile.images < 1:
-            raise ValueError("calibration profile: at least one image")
+        if any(low >= high for low, high in pairwise(profile.score_edges)):
+            raise ValueError("calibration profile: score edges that do not rise")
         if not (profile.score_edges or profile.score_counts or profile.label_counts):
             return profile
         labelled = sum(count for _, count in profile.label_counts)
@@ -144,6 +157,19 @@ class CalibrationProfile:
         if not sum(profile.score_counts) == labelled == profile.images:
             raise ValueError("calibration profile: counts that do not sum to its images")
         return profile
+
+
+def _activation(mapping: object) -> ActivationProfile:
+    found, what = mapped(mapping, "calibration_profile.activations"), "calibration_profile.activations"
+    numbers = {key: finite_number(found[key], f"{what}.{key}") for key in ("low", "high", "saturated", "deviation")}
+    return ActivationProfile(**{**found, **numbers, "name": text(found["name"], f"{what}.name")})
+
+
+def _class_index(label: str) -> int:
+    # int() takes spaces, signs, underscores, and Arabic digits.
+    if not (label.isascii() and label.isdecimal() and len(label) < 10):
+        raise ValueError(f"calibration_profile.label_counts: expected class indices as keys; got {reprlib.repr(label)}")
+    return int(label)
 
 
 def score_histogram(scores: npt.NDArray[np.float32], edges: tuple[float, ...]) -> npt.NDArray[np.int64]:

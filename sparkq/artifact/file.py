@@ -14,8 +14,10 @@ from functools import cached_property
 
 from sparkq.artifact.manifest import PROTOCOL, Manifest
 from sparkq.artifact.payload_coding import decode_payload, encode_payload
+from sparkq.artifact.torchscript.archive import check_torchscript
+from sparkq.config import check_sha256
 from sparkq.errors import ArtifactDigestError, ArtifactFormatError
-from sparkq.storage import read_file, shown, write_file
+from sparkq.storage import open_stored_zip, read_file, shown, write_file
 
 __all__ = ["PROTOCOL", "ModelArtifact", "sha256_digest"]
 
@@ -30,6 +32,16 @@ def sha256_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _require_sha256(data: bytes, sha256: str, place: str) -> None:
+    check_sha256("sha256 of the artifact", sha256)
+    found = sha256_digest(data)
+    if found != sha256.lower():
+        raise ArtifactDigestError(
+            f"{place}: expected a file with sha256 {sha256.lower()}; got {found}.",
+            hint="it is not the file that was pinned; what `sha256sum FILE` prints counts, not the artifact's digest.",
+        )
+
+
 @dataclass(frozen=True)
 class ModelArtifact:
     """A model as it travels: from the driver to a file, and from a file to every Python worker.
@@ -39,7 +51,7 @@ class ModelArtifact:
     manifest : Manifest
         What it says of itself.
     payload : bytes
-        TorchScript archive; opened only by an engine, only after its digest was checked.
+        TorchScript archive; opened only by an engine, only after its digest and its operators were checked.
     """
 
     manifest: Manifest
@@ -83,7 +95,7 @@ class ModelArtifact:
         return stream.getvalue()
 
     @classmethod
-    def loads(cls, data: bytes, *, place: str = "artifact") -> ModelArtifact:
+    def loads(cls, data: bytes, *, place: str = "artifact", sha256: str | None = None) -> ModelArtifact:
         """Read an artifact from bytes and check it.
 
         Parameters
@@ -92,21 +104,24 @@ class ModelArtifact:
             A whole file.
         place : str
             Where it came from, for messages.
+        sha256 : str, optional
+            What the sha256 of `data` must be.
 
         Raises
         ------
+        ConfigError
+            If `sha256` is none.
         ArtifactFormatError
             If it is truncated or no artifact.
         ArtifactProtocolError
             If another protocol wrote it.
         ArtifactDigestError
-            If the payload is not the one that the manifest names.
+            If the payload is not the one that the manifest names, or the file not the one that `sha256` does.
         """
+        if sha256 is not None:
+            _require_sha256(data, sha256, place)
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                # A small compressed entry may inflate to any size.
-                if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                    raise ValueError("its entries are not stored")
+            with open_stored_zip(data) as archive:
                 manifest_bytes = archive.read(MANIFEST_NAME)
                 coded = CODED_PAYLOAD_NAME in archive.namelist()
                 payload = archive.read(CODED_PAYLOAD_NAME if coded else PAYLOAD_NAME)
@@ -126,6 +141,8 @@ class ModelArtifact:
                 f"{place}: expected a payload with sha256 {manifest.payload_sha256}; got {digest}.",
                 hint="the file was changed after it was written; write it anew with `sparkq quantize`.",
             )
+        if len(payload) != manifest.payload_bytes:
+            raise ArtifactFormatError(f"{place}: expected a payload of {manifest.payload_bytes} bytes; got {len(payload)}.")
         return cls(manifest, payload)
 
     def save(self, path: str) -> None:
@@ -139,22 +156,29 @@ class ModelArtifact:
         write_file(str(path), self.dumps(), what="artifact")
 
     @classmethod
-    def load(cls, path: str) -> ModelArtifact:
+    def load(cls, path: str, *, sha256: str | None = None) -> ModelArtifact:
         """Read and check a file.
 
         Parameters
         ----------
         path : str
             Local path or ``pyarrow.fs`` uri.
+        sha256 : str, optional
+            Pins the file: its sha256, as ``sha256sum model.sparkq`` prints it. Not the artifact's digest, which covers the
+            payload alone and says nothing of labels and preprocessing.
 
         Raises
         ------
         InputError
             If there is no readable file.
-        ArtifactError
-            As `loads`.
+        ConfigError, ArtifactError
+            As `loads`; ArtifactFormatError also if the payload could do more than compute: read or write a file.
         """
-        return cls.loads(read_file(str(path), what="artifact"), place=shown(str(path)))
+        place = shown(str(path))
+        artifact = cls.loads(read_file(str(path), what="artifact"), place=place, sha256=sha256)
+        # Engines do so again where they open it; here it costs no job.
+        check_torchscript(artifact.payload, place=place)
+        return artifact
 
     def with_accuracy(self, **measured: float) -> ModelArtifact:
         """A copy whose manifest also says what was measured, e.g. ``top1`` in percent."""

@@ -1,76 +1,32 @@
 """The artifact's manifest: plain JSON that describes the artifact, read and checked before torch sees a byte."""
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import re
+import reprlib
 import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from sparkq.artifact.calibration_profile import CalibrationProfile
+from sparkq.artifact.golden import GOLDEN_BYTES, Golden, expand
+from sparkq.artifact.json_values import finite_number, mapped, text, texts, whole_number
 from sparkq.config import DetectionConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.config.parsing import parse_config, to_mapping
-from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError
+from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError, one_line
 
-__all__ = ["PROTOCOL", "Golden", "Manifest", "detection_mapping"]
+__all__ = ["GOLDEN_BYTES", "PROTOCOL", "Golden", "Manifest", "detection_mapping", "expand"]
 
 PROTOCOL = 3
 """Version of the file format; a reader refuses any other."""
 
 _WRITTEN_APART = ("preprocess", "detection", "quantization", "calibration_profile", "golden")
-
-GOLDEN_BYTES = 16_384
-"""A golden input larger than this is stored at reduced size: ResNet-50's whole artifact must stay below 26.5 MB."""
-
-
-@dataclass(frozen=True, eq=False)
-class Golden:
-    """One input and what the payload answers to it, checked when a worker loads the model.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8 [h, w, 3]
-        RGB; each pixel stands for `replication` x `replication` pixels of the input.
-    replication : int
-        How often a pixel is repeated in each direction.
-    output : ndarray of float32 [S]
-        The payload's answer on the machine that made the artifact, or the sample of it that its task compares.
-    """
-
-    pixels: npt.NDArray[np.uint8]
-    replication: int
-    output: npt.NDArray[np.float32]
-
-    def __eq__(self, other: object) -> bool:
-        # The one that dataclass writes asks an array for its truth.
-        if not isinstance(other, Golden):
-            return NotImplemented
-        return (
-            self.replication == other.replication and np.array_equal(self.pixels, other.pixels)
-            and np.array_equal(self.output, other.output, equal_nan=True)
-        )
-
-    @classmethod
-    def reduce(cls, image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], int]:
-        """Keep every n-th pixel of `image` (uint8 [H, W, 3]), with the smallest n that fits `GOLDEN_BYTES`."""
-        replication = 1
-        while image[::replication, ::replication].size > GOLDEN_BYTES:
-            replication += 1
-        return np.ascontiguousarray(image[::replication, ::replication]), replication
-
-    def input(self, input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-        """The golden input, uint8 [H, W, 3]."""
-        return expand(self.pixels, self.replication, input_size)
-
-
-def expand(pixels: npt.NDArray[np.uint8], replication: int, input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Repeat each pixel and cut to (height, width) `input_size`."""
-    grown = pixels.repeat(replication, axis=0).repeat(replication, axis=1)
-    return np.ascontiguousarray(grown[: input_size[0], : input_size[1]])
+_HINT = "copy the file again, or write it anew with `sparkq quantize`."
+_SCORES = (None, "logits", "probabilities")
+_MOST_MANIFEST_BYTES = 16 * 2**20
+"""ImageNet-21k's names are 1 MB. What Python makes of JSON takes up to twenty times as much."""
+_LONGEST_SIDE, _MOST_PIXELS, _MOST_OUTPUTS = 8192, 2**24, 2**24
+"""What an input takes does not stand in the file, only how large it is: four thousand pixels square, and as many outputs."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +123,7 @@ class Manifest:
             "detection": detection_mapping(self),
             "quantization": to_mapping(self.quantization),
             "calibration_profile": None if self.calibration_profile is None else self.calibration_profile.to_mapping(),
-            "golden": {
-                "shape": list(self.golden.pixels.shape),
-                "replication": self.golden.replication,
-                "pixels_zlib_base64": base64.b64encode(zlib.compress(self.golden.pixels.tobytes(), 9)).decode(),
-                "output": [float(number) for number in self.golden.output],
-            },
+            "golden": self.golden.to_mapping(),
         }
 
     def dumps(self) -> bytes:
@@ -190,42 +141,70 @@ class Manifest:
         ArtifactProtocolError
             If another protocol wrote it.
         """
+        if len(data) > _MOST_MANIFEST_BYTES:
+            raise ArtifactFormatError(
+                f"{place}: expected a manifest of at most {_MOST_MANIFEST_BYTES} bytes; got {len(data)}.", hint=_HINT,
+            )
         try:
             mapping = json.loads(data)
             protocol = mapping.pop("protocol")
         # A list has a pop of its own, and deep nesting ends in RecursionError.
         except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
             raise ArtifactFormatError(f"{place}: expected a JSON manifest with a protocol; got {error}.") from error
-        if protocol != PROTOCOL:
+        if type(protocol) is not int or protocol != PROTOCOL:
             raise ArtifactProtocolError(
-                f"{place}: expected protocol {PROTOCOL}; got {protocol!r}.",
+                f"{place}: expected protocol {PROTOCOL}; got {reprlib.repr(protocol)}.",
                 hint="read it with the sparkq that wrote it, or write it again with this one.",
             )
-        return cls._from_mapping(mapping, place)
+        try:
+            return cls._from_mapping(mapping, place)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError, ConfigError, zlib.error) as error:
+            raise ArtifactFormatError(
+                f"{place}: expected a complete manifest; got {one_line(error)}.", hint=_HINT,
+            ) from error
 
     @classmethod
     def _from_mapping(cls, mapping: dict[str, Any], place: str) -> Manifest:
-        try:
-            golden = mapping["golden"]
-            pixels = zlib.decompress(base64.b64decode(golden["pixels_zlib_base64"], validate=True))
-            known = {key: mapping[key] for key in cls.__dataclass_fields__}
-            # Refuses a task that there is none of.
-            ModelTaskConfig(known["task"], known["embedding_layer"])
-            known["preprocess"] = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
-            known["detection"] = _detection(mapping, place)
-            known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
-            profile = mapping["calibration_profile"]
-            known["calibration_profile"] = None if profile is None else CalibrationProfile.from_mapping(profile)
-            known["labels"] = None if mapping["labels"] is None else tuple(mapping["labels"])
-            known["float_layers"] = tuple(mapping["float_layers"])
-            known["golden"] = Golden(
-                pixels=np.frombuffer(pixels, np.uint8).reshape(golden["shape"]),
-                replication=int(golden["replication"]),
-                output=np.asarray(golden["output"], np.float32),
-            )
-            return cls(**known)
-        except (KeyError, TypeError, ValueError, OverflowError, ConfigError, binascii.Error, zlib.error) as error:
-            raise ArtifactFormatError(f"{place}: expected a complete manifest; got {type(error).__name__}: {error}.") from error
+        known = {key: mapping[key] for key in cls.__dataclass_fields__}
+        # Refuses a task that there is none of.
+        ModelTaskConfig(text(known["task"], "task"), known["embedding_layer"])
+        known["preprocess"] = _preprocess(mapping, place)
+        known["detection"] = _detection(mapping, place)
+        known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
+        profile = mapping["calibration_profile"]
+        known["calibration_profile"] = None if profile is None else CalibrationProfile.from_mapping(profile)
+        for key in ("name", "calibration_fingerprint", "payload_sha256", "torch_version", "sparkq_version"):
+            text(known[key], key)
+        for key in ("classes", "calibration_images", "float_bytes", "payload_bytes"):
+            whole_number(known[key], key)
+        whole_number(known["output_length"], "output_length", least=1, most=_MOST_OUTPUTS)
+        if known["embedding_layer"] is not None:
+            text(known["embedding_layer"], "embedding_layer")
+        known["labels"] = None if mapping["labels"] is None else texts(mapping["labels"], "labels")
+        known["float_layers"] = texts(mapping["float_layers"], "float_layers")
+        texts(list(known["quantization"].float_layers), "quantization.float_layers")
+        known["int8_macs_percent"] = finite_number(mapping["int8_macs_percent"], "int8_macs_percent")
+        known["accuracy"] = {
+            text(name, "accuracy"): finite_number(value, f"accuracy.{name}")
+            for name, value in mapped(mapping["accuracy"], "accuracy").items()
+        }
+        known["golden"] = Golden.from_mapping(mapping["golden"], known["preprocess"].input_size)
+        manifest = cls(**known)
+        _require_consistent(manifest)
+        return manifest
+
+
+def _preprocess(mapping: dict[str, Any], place: str) -> PreprocessConfig:
+    """Of sizes that an image can be brought to."""
+    found = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
+    height, width = found.input_size
+    size = found.resize.size
+    if max(height, width, *(size if isinstance(size, tuple) else (size,))) > _LONGEST_SIDE or height * width > _MOST_PIXELS:
+        raise ValueError(
+            f"preprocess: expected sides of at most {_LONGEST_SIDE} pixels and an input of at most {_MOST_PIXELS}; got "
+            f"resize.size {size} and an input of {height} x {width}"
+        )
+    return found
 
 
 def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
@@ -236,6 +215,30 @@ def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
     if found.anchors is None:
         raise ValueError("detection without anchors")
     return found
+
+
+def _require_consistent(manifest: Manifest) -> None:
+    """Raise `ValueError` where one number contradicts another: what is allocated or looked up by it would not fit."""
+    golden, outputs = len(manifest.golden.output), manifest.output_length
+    anchors = None if manifest.detection is None else manifest.detection.anchors
+    expected = {"classification": outputs, "embedding": 0}.get(manifest.task, manifest.classes)
+    if manifest.classes != expected:
+        raise ValueError(f"classes: expected {expected}, for {outputs} outputs of task {manifest.task}; got {manifest.classes}")
+    if anchors is not None and (manifest.classes < 2 or anchors.count * (manifest.classes + 4) != outputs):
+        raise ValueError(
+            f"output_length: expected that of {anchors.count} anchors and {manifest.classes} classes, two or more; got {outputs}"
+        )
+    if golden > outputs or anchors is None and golden != outputs:
+        raise ValueError(f"golden.output: expected {outputs} numbers, as many as output_length; got {golden}")
+    if manifest.labels is not None and len(manifest.labels) != manifest.classes:
+        raise ValueError(f"labels: expected {manifest.classes}, one a class; got {len(manifest.labels)}")
+    if manifest.scores not in _SCORES:
+        raise ValueError(f"scores: expected logits, probabilities or none; got {reprlib.repr(manifest.scores)}")
+    if re.fullmatch("[0-9a-f]{64}", manifest.payload_sha256) is None:
+        raise ValueError(f"payload_sha256: expected 64 hexadecimal digits; got {reprlib.repr(manifest.payload_sha256)}")
+    profile = manifest.calibration_profile
+    if profile is not None and any(label >= manifest.classes for label, _ in profile.label_counts):
+        raise ValueError(f"calibration_profile.label_counts: expected classes below {manifest.classes}; got a larger one")
 
 
 def detection_mapping(manifest: Manifest) -> dict[str, Any] | None:

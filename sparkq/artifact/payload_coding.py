@@ -27,6 +27,8 @@ _MEMORY_LEVEL = 9
 # How hard references are looked for: level 9 takes up to 40 times as long and saves less than 1 %.
 _LEVEL = 1
 _STRATEGIES = (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY)
+# Decoded bytes a coded one: 7 of weights with 70 % zeros, a thousand of nothing but zeros, which are no model.
+_MOST_RATIO = 256
 # Neither name nor time, so that the same payload gives the same bytes; "unknown" system.
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
@@ -49,7 +51,7 @@ def _deflate(chunk: bytes, strategy: int, end: int) -> bytes:
 
 
 def decode_payload(coded: bytes, size: int, *, place: str) -> bytes:
-    """The payload that was coded; never more than `size` bytes of memory and one are filled.
+    """The payload that was coded; never more than `size` bytes of memory and one are filled, nor 256 times the code's.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def decode_payload(coded: bytes, size: int, *, place: str) -> bytes:
     ArtifactFormatError
         If it is damaged, or the payload has another size.
     """
+    if isinstance(size, int) and size > _MOST_RATIO * len(coded):
+        raise _refused(place, size, f"{len(coded)} bytes of code, which a payload is at most {_MOST_RATIO} times as long as")
     decoder = zlib.decompressobj(_GZIP)
     try:
         # A limit of 0 would mean none.

@@ -52,6 +52,7 @@ class Subject:
 
 def load_subject(
     spec: str, *, weights: str | None, float_model: str | None, preprocess: PreprocessConfig, calibration: list[bytes],
+    sha256: str | None = None,
 ) -> Subject:
     """Load or quantize what `spec` names. On the driver.
 
@@ -67,8 +68,10 @@ def load_subject(
         For a float model; an artifact has its own.
     calibration : list of bytes
         Encoded images.
+    sha256 : str, optional
+        What the file of an artifact must have.
     """
-    given = ModelArtifact.load(spec) if spec.endswith(".sparkq") else None
+    given = ModelArtifact.load(spec, sha256=sha256) if spec.endswith(".sparkq") else None
     source = spec if given is None else float_model
     if given is not None:
         preprocess = given.manifest.preprocess

@@ -36,6 +36,8 @@ class BenchmarkOptions:
     ----------
     model : str
         Artifact FILE.sparkq (local), or a float model as in sparkq quantize, e.g. torchvision:resnet50.
+    model_sha256 : str, optional
+        The sha256 that an artifact's file must have, as sha256sum prints it.
     weights : str, optional
         Weights of the float model; without them torchvision and timm models get random ones, which are as fast.
     float_model : str, optional
@@ -77,6 +79,7 @@ class BenchmarkOptions:
     """
 
     model: str = spec_field()
+    model_sha256: str | None = None
     weights: str | None = path_field(default=None)
     float_model: str | None = spec_field(default=None)
     preprocess: PreprocessConfig = field(default_factory=_imagenet)
@@ -103,6 +106,8 @@ class BenchmarkOptions:
                 check_choice(name, value, choices)
         for size in _listed(self.batch_sizes):
             check_positive("batch_sizes", int(size) if str(size).isdecimal() else size)
+        if self.model_sha256 is not None and not self.model.endswith(".sparkq"):
+            raise ConfigError(f"model_sha256: expected an artifact that has it; got the float model {self.model}.")
         if self.engine is not None:
             check_choice("engine", self.engine, ENGINE_NAMES)
         for name in ("batch_size", "images", "rounds", "job_rounds"):
@@ -160,7 +165,7 @@ def _run(options: BenchmarkOptions) -> dict[str, Any]:
         chosen = files if options.calibration_input is None else image_files(options.calibration_input)
         subject = load_subject(
             options.model, weights=options.weights, float_model=options.float_model, preprocess=options.preprocess,
-            calibration=[path.read_bytes() for path in chosen[:_CALIBRATION_IMAGES]],
+            calibration=[path.read_bytes() for path in chosen[:_CALIBRATION_IMAGES]], sha256=options.model_sha256,
         )
         result = run_benchmark(plan, subject, files, Path(work))
     if options.plot is not None:

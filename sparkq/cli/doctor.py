@@ -23,13 +23,18 @@ class DoctorOptions(EngineConfig, SessionOptions):
     ----------
     model : str, optional
         Artifact, path or uri: every executor loads it and runs its golden input.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     engine : str, optional
         The engine that the job will run; default: the first that fits the model.
     """
 
     model: str | None = path_field(default=None)
+    model_sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if self.model_sha256 is not None and self.model is None:
+            raise ConfigError("model_sha256: expected a model that has it; got none.", hint="--model FILE.sparkq.")
         if self.engine is not None:
             check_choice("engine", self.engine, ENGINE_NAMES)
             if self.model is None:
@@ -44,7 +49,7 @@ def _run(options: DoctorOptions) -> dict[str, Any]:
     from sparkq.spark.session.session import session_for
     from sparkq.worker.node_report import mixed_instruction_sets
 
-    artifact = None if options.model is None else ModelArtifact.load(options.model)
+    artifact = None if options.model is None else ModelArtifact.load(options.model, sha256=options.model_sha256)
     with session_for(options.master) as spark:
         context = spark.sparkContext
         answers = examine_executors(context, artifact, engine=options.engine, allow_saturation=options.allow_saturation)

@@ -36,6 +36,10 @@ class EvaluateOptions(ExecutionConfig, ModelAndImages, SessionOptions):
     float_model: str | None = spec_field(default=None)
     weights: str | None = path_field(default=None)
 
+    def __post_init__(self) -> None:
+        ExecutionConfig.__post_init__(self)
+        ModelAndImages.__post_init__(self)
+
     def inference(self) -> InferenceConfig:
         """How the artifact is run. One engine on all nodes, so that the accuracy measured is that of one."""
         return InferenceConfig(
@@ -51,7 +55,7 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.spark.session.session import session_for
     from sparkq.worker.fitting import engine_for
 
-    artifact = ModelArtifact.load(options.model)
+    artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     config = options.inference()
     if config.engine != AUTO:
         engine_for(artifact, config.engine)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.artifact.file import ModelArtifact
+from sparkq.artifact.torchscript.archive import check_torchscript
 from sparkq.cli.command import Command
 from sparkq.config.parsing import path_field
 from sparkq.storage import read_file, shown
@@ -20,14 +21,18 @@ class InspectOptions:
     ----------
     model : str
         Artifact, path or uri.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     """
 
     model: str = path_field()
+    model_sha256: str | None = None
 
 
 def _run(options: InspectOptions) -> dict[str, Any]:
     data = read_file(options.model, what="artifact")
-    artifact = ModelArtifact.loads(data, place=shown(options.model))
+    artifact = ModelArtifact.loads(data, place=shown(options.model), sha256=options.model_sha256)
+    check_torchscript(artifact.payload, place=shown(options.model))
     mapping = artifact.manifest.to_mapping()
     # The golden pair is for machines; the rest of the manifest is short enough to read.
     golden = mapping.pop("golden")

@@ -47,7 +47,7 @@ def _run(options: PlanOptions) -> dict[str, Any]:
     from sparkq.spark.predict.forecast import forecast_job
     from sparkq.spark.session.session import session_for
 
-    artifact = ModelArtifact.load(options.model)
+    artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     instance = None if options.instance is None else instance_named(options.instance)
     with session_for(options.master) as spark:
         forecast = forecast_job(read_job_images(spark, options), artifact, instance=instance, nodes=options.nodes or 1)

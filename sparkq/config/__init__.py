@@ -4,7 +4,7 @@ Units are in the names; a wrong value raises `sparkq.errors.ConfigError` when th
 any work starts. `sparkq.config.parsing` makes them from YAML mappings and refuses unknown keys.
 """
 from sparkq.config.artifact_job import ArtifactJob
-from sparkq.config.checks import check_choice, check_run_id, check_share
+from sparkq.config.checks import check_choice, check_run_id, check_sha256, check_share
 from sparkq.config.detection import AnchorConfig, DetectionConfig
 from sparkq.config.inference import AUTO, EngineConfig, ExecutionConfig, InferenceConfig
 from sparkq.config.inference_job import INPUT_FORMATS, READS, InferenceJob, ModelAndImages
@@ -49,6 +49,7 @@ __all__ = [
     "SessionOptions",
     "check_choice",
     "check_run_id",
+    "check_sha256",
     "check_share",
     "limits_among",
 ]

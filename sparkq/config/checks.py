@@ -7,7 +7,7 @@ from typing import Any
 
 from sparkq.errors import ConfigError
 
-__all__ = ["check_choice", "check_positive", "check_run_id", "check_share", "number", "pair", "per_channel"]
+__all__ = ["check_choice", "check_positive", "check_run_id", "check_sha256", "check_share", "number", "pair", "per_channel"]
 
 
 def check_choice(place: str, value: object, choices: tuple[str, ...]) -> None:
@@ -28,6 +28,14 @@ def check_run_id(run_id: str) -> None:
         raise ConfigError(
             f"run_id: expected up to 200 letters, digits, '.', '_', '+' and '-', the first a letter or digit; got {run_id!r}.",
             hint="HDFS takes no colon in a name: Airflow's {{ ts_nodash }} has none.",
+        )
+
+
+def check_sha256(place: str, value: object) -> None:
+    """Raise `ConfigError` unless `value` is a sha256 as ``sha256sum`` prints it; `place` is its key."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ConfigError(
+            f"{place}: expected a sha256, 64 hexadecimal digits; got {value!r}.", hint="`sha256sum FILE` prints a file's.",
         )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sparkq.config.checks import check_choice
+from sparkq.config.checks import check_choice, check_sha256
 from sparkq.config.inference import InferenceConfig
 from sparkq.config.parsing import part_of, path_field
 from sparkq.errors import ConfigError
@@ -22,6 +22,8 @@ class ModelAndImages:
     ----------
     model : str
         Artifact, path or uri.
+    model_sha256 : str, optional
+        The sha256 that the artifact's file must have, as sha256sum prints it.
     input : str
         Directory of images (searched recursively), one image, or Parquet with a binary column.
     glob : str, optional
@@ -30,7 +32,12 @@ class ModelAndImages:
 
     model: str = path_field()
     input: str = path_field()
+    model_sha256: str | None = None
     glob: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.model_sha256 is not None:
+            check_sha256("model_sha256", self.model_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,8 @@ class InferenceJob(InferenceConfig, ModelAndImages):
     read: str = "auto"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        InferenceConfig.__post_init__(self)
+        ModelAndImages.__post_init__(self)
         check_choice("input_format", self.input_format, INPUT_FORMATS)
         check_choice("read", self.read, READS)
         if self.uri_column is not None and self.input_format != "uri":

@@ -3,28 +3,39 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
+import secrets
 import tempfile
 from pathlib import Path
+
+from sparkq.engines.private_directory import hold_lock, make_private, open_private, private_directory
 
 __all__ = ["BlobCache", "cache_directory"]
 
 _KEPT_FILES = 16
+_SECRET, _SECRET_BYTES = "cache.key", 32
+_TAG_BYTES = hashlib.sha256().digest_size
 
 
 def cache_directory() -> Path | None:
-    """Return ``SPARKQ_CACHE_DIR``, else ``sparkq`` in the user's cache directory; None where there is no home."""
+    """Return ``SPARKQ_CACHE_DIR``, else ``sparkq`` in the user's cache directory; None where there is no home.
+
+    If other users could write there, it is a directory of this user's in the temporary one instead, or None.
+    """
     named = os.environ.get("SPARKQ_CACHE_DIR")
-    if named:
-        return Path(named)
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparkq"
+        wanted = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sparkq"
     except RuntimeError:
         return None
+    return private_directory(wanted)
 
 
 class BlobCache:
     """One file of the node's cache. A cache that cannot be read or written costs time, never a task.
+
+    What is read was written by this user for this name: each file bears a keyed hash of both (HMAC, RFC 2104), and the key
+    is in the directory, readable by this user only.
 
     Parameters
     ----------
@@ -33,36 +44,66 @@ class BlobCache:
     """
 
     def __init__(self, name: str) -> None:
-        directory = cache_directory()
-        self._path = None if directory is None else directory / name
+        self._directory = cache_directory()
+        self._name = name
 
     def read(self) -> bytes | None:
-        """Return the content, or None if it is not there or not whole."""
-        if self._path is None:
+        """Return the content if it is there, whole and this user's; else None."""
+        if self._directory is None:
             return None
+        path = self._directory / self._name
         try:
-            with open(self._path, "rb") as stream:
-                digest, blob = stream.read(32), stream.read()
-            os.utime(self._path)
+            with open_private(path) as stream:
+                tag, blob = stream.read(_TAG_BYTES), stream.read()
+            os.utime(path, follow_symlinks=False)
+            secret = _read_secret(self._directory)
         except OSError:
             return None
-        return blob if hashlib.sha256(blob).digest() == digest else None
+        return blob if hmac.compare_digest(self._tag(secret, blob), tag) else None
 
     def write(self, blob: bytes) -> None:
         """Put the content there at once, for this user only, and drop the least recently used files."""
-        if self._path is None:
+        if self._directory is None:
             return
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".", suffix=".part")
-            try:
-                with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(hashlib.sha256(blob).digest())
-                    stream.write(blob)
-                os.replace(temporary, self._path)
-            except OSError:
-                os.unlink(temporary)
-                raise
-            by_age = sorted(self._path.parent.glob(f"*{self._path.suffix}"), key=lambda path: path.stat().st_mtime)
-            for path in by_age[:-_KEPT_FILES]:
+            make_private(self._directory)
+            _put(self._directory / self._name, self._tag(_secret(self._directory), blob), blob)
+            kept = list(self._directory.glob(f"*{Path(self._name).suffix}"))
+            for path in sorted(kept, key=lambda path: path.lstat().st_mtime)[:-_KEPT_FILES]:
                 path.unlink(missing_ok=True)
+
+    def _tag(self, secret: bytes, blob: bytes) -> bytes:
+        made = hmac.new(secret, self._name.encode() + b"\0", hashlib.sha256)
+        made.update(blob)
+        return made.digest()
+
+
+def _read_secret(directory: Path) -> bytes:
+    with open_private(directory / _SECRET) as stream:
+        secret = stream.read()
+        readable = os.fstat(stream.fileno()).st_mode & 0o077
+    if readable or len(secret) != _SECRET_BYTES:
+        raise PermissionError(f"{directory / _SECRET} is no secret")
+    return secret
+
+
+def _secret(directory: Path) -> bytes:
+    """This user's key, made by the first worker that needs one."""
+    with hold_lock(directory, f"{_SECRET}.lock"):
+        with contextlib.suppress(OSError):
+            return _read_secret(directory)
+        _put(directory / _SECRET, secrets.token_bytes(_SECRET_BYTES))
+        return _read_secret(directory)
+
+
+def _put(path: Path, *parts: bytes) -> None:
+    """Write a file at once, for this user only."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            for part in parts:
+                stream.write(part)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise

@@ -15,8 +15,8 @@ import torch
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.cache import BlobCache
 from sparkq.engines.node import cpu_features, describe_node, return_freed_memory
-from sparkq.engines.torchscript import packing_for
-from sparkq.errors import EngineError
+from sparkq.engines.torchscript import load_checked, packing_for
+from sparkq.errors import ArtifactError, EngineError
 
 __all__ = ["OpenVINOEngine", "load_openvino"]
 
@@ -91,6 +91,8 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
         compiled = core.compile_model(model, "CPU", config)
         del model
         exported = compiled.export_model()
+    except ArtifactError:
+        raise
     # Its frontend raises exceptions of no common class, its runtime RuntimeError.
     except Exception as error:
         raise EngineError(
@@ -128,7 +130,7 @@ def _converted(payload: bytes, shape: list[int], openvino: Any) -> Any:
     with packing_for("qnnpack"), warnings.catch_warnings():
         # torch.jit is deprecated upstream; OpenVINO reads the unfrozen archive and refuses a frozen one.
         warnings.simplefilter("ignore", DeprecationWarning)
-        module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        module = load_checked(payload)
         # The frontend holds no reference to its decoder.
         decoder = openvino.frontend.pytorch.ts_decoder.TorchScriptPythonDecoder(module)
         frontend = openvino.frontend.FrontEndManager().load_by_framework("pytorch")

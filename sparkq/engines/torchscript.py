@@ -1,7 +1,6 @@
 """The engines inside torch share this: they load a TorchScript archive and run it on the CPU."""
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["TorchScriptEngine", "load_packed", "packing_for"]
+from sparkq.artifact.torchscript.archive import checked_torchscript
+
+__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for"]
 
 
 class TorchScriptEngine:
@@ -35,7 +36,7 @@ class TorchScriptEngine:
         with warnings.catch_warnings():
             # torch.jit is deprecated upstream; the successor will be an engine of its own.
             warnings.simplefilter("ignore", DeprecationWarning)
-            module = torch.jit.load(io.BytesIO(payload), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module = load_checked(payload)
             self._module = torch.jit.freeze(module) if freeze else module
 
     @property
@@ -53,6 +54,18 @@ class TorchScriptEngine:
                 starts = range(0, len(batch), self.images_a_pass)
                 output = torch.cat([self._module(batch[start:start + self.images_a_pass]) for start in starts]).numpy()
         return output
+
+
+def load_checked(payload: bytes) -> Any:
+    """Load a payload as a module, once it is known to be able to do nothing but compute.
+
+    Raises
+    ------
+    ArtifactFormatError
+        If it could do more, such as read or write a file when it is loaded or run. Nothing of it has run then.
+    """
+    archive = checked_torchscript(payload, place="payload")
+    return torch.jit.load(archive, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
 def load_packed(payload: bytes, name: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:

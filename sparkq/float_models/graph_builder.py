@@ -21,6 +21,8 @@ BATCH = 1_000_003
 """Stands for the batch size wherever a graph computes with shapes: a prime that no layer is wide, and that fits int32."""
 
 _EXAMPLE_BATCH = 2
+_MOST_BYTES = 2**30
+"""Of one value for so many images: of VGG at 224 x 224 pixels it is 26 MB."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "silu": nn.SiLU, "mish": nn.Mish,
@@ -85,14 +87,14 @@ class GraphBuilder:
             container = getattr(container, part)
         container.add_module(target.rpartition(".")[2], module.eval())
         state = {key: tensor.to("meta") for key, tensor in module.state_dict().items()}
-        example = torch.func.functional_call(module, state, (value.example,))
+        example = _sized(torch.func.functional_call(module, state, (value.example,)))
         return Value(self._graph.call_module(target, (value.node,)), example)
 
     def function(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Value:
         """Call a function on values, tensors (which become buffers) and numbers."""
         ready = [self._ready(argument) for argument in arguments]
         nodes, examples = (tuple(_part(argument, part) for argument in ready) for part in ("node", "example"))
-        return Value(self._graph.call_function(function, nodes, options), function(*examples, **options))
+        return Value(self._graph.call_function(function, nodes, options), _sized(function(*examples, **options)))
 
     def plain(self, value: Value) -> Value:
         """`value` with its pending permutation applied."""
@@ -236,6 +238,13 @@ def _fill(module: nn.Module, state: dict[str, Tensor | None]) -> None:
     module.load_state_dict(given, assign=True)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+
+
+def _sized(example: Any) -> Any:
+    """`example`, if its like can be computed."""
+    if isinstance(example, Tensor) and example.numel() * example.element_size() > _MOST_BYTES:
+        raise UnsupportedError(f"a result of {list(example.shape)} for {_EXAMPLE_BATCH} images")
+    return example
 
 
 def _part(argument: Any, part: str) -> Any:

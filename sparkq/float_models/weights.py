@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from sparkq.errors import ModelError
 from sparkq.float_models.onnx import read_initializers
-from sparkq.storage import read_file
+from sparkq.storage import open_stored_zip, read_file
 
 __all__ = ["load_weights", "read_weights"]
 
@@ -36,6 +37,9 @@ def read_weights(path: str) -> Mapping[str, torch.Tensor]:
     try:
         if path.endswith(".safetensors"):
             return load_safetensors(data)
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            # torch allocates what an entry announces.
+            open_stored_zip(data).close()
         # weights_only: an unpickler that builds tensors and containers, and nothing that a file could bring along.
         loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     # The restricted unpickler answers damage with whatever it meets first: IndexError, struct.error, AssertionError ...
@@ -58,6 +62,11 @@ def read_weights(path: str) -> Mapping[str, torch.Tensor]:
             raise ModelError(
                 f"weights {path}: expected names and tensors; got {name!r} with a {type(value).__name__}.",
                 hint="save model.state_dict().",
+            )
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise ModelError(
+                f"weights {path}: expected ordinary tensors; got {name!r} as one of {value.dtype}, {value.layout}, on "
+                f"{value.device}.", hint="save model.cpu().float().state_dict().",
             )
     return loaded
 

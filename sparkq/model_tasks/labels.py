@@ -147,7 +147,8 @@ def _index(label: str, indices: dict[str, list[int]], classes: int, place: str) 
             hint="write the index of the class.",
         )
     index = of_name[0] if of_name else None
-    if index is None and label.isdecimal():
+    # More digits than any class has, and than int() takes.
+    if index is None and label.isdecimal() and len(label) < 10:
         index = int(label)
     if index is None or index >= classes:
         raise InputError(

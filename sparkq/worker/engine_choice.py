@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from sparkq.config import AUTO
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.cache import BlobCache, cache_directory
 from sparkq.engines.node import cpu_features, installed_versions, return_freed_memory
+from sparkq.engines.private_directory import hold_lock
 from sparkq.engines.registry import engine_packages
 from sparkq.version import __version__
 from sparkq.worker.engine_measuring import EngineMeasuring, Measurement
@@ -114,7 +114,7 @@ def _cache_name(
     versions = installed_versions(engine_packages())
     node = (__version__, cpu_features(), torch.__version__, versions, threads or torch.get_num_threads())
     described.update(repr((engines, batch_size, allow_saturation, node)).encode())
-    return f"{artifact.digest[:16]}-{described.hexdigest()[:16]}.choice"
+    return f"{artifact.digest}-{described.hexdigest()}.choice"
 
 
 @contextlib.contextmanager
@@ -124,10 +124,7 @@ def _measured_by_one() -> Iterator[None]:
         directory = cache_directory()
         if directory is not None:
             with contextlib.suppress(OSError):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                # The operating system frees it when its process ends, however it ends.
-                lock = held.enter_context(open(directory / "engine_choice.lock", "w", encoding="utf-8"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                held.enter_context(hold_lock(directory, "engine_choice.lock"))
         yield
 
 

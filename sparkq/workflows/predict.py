@@ -62,7 +62,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
         For whatever cannot be read, run or written; nothing of the run is there then.
     """
     _require_apart(job)
-    artifact = ModelArtifact.load(job.model)
+    artifact = ModelArtifact.load(job.model, sha256=job.model_sha256)
     if job.engine != AUTO:
         engine_for(artifact, job.engine)
     if job.drift_sample:

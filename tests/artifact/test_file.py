@@ -28,9 +28,9 @@ from sparkq.config import QuantizationConfig
 from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError, ArtifactProtocolError, InputError
 from tests import HANG_SECONDS, ROOT
 from tests.local_s3 import BUCKET, LocalS3, local_s3
-from tests.sample_artifacts import sample_artifact
+from tests.sample_artifacts import sample_artifact, sample_payload
 
-ARTIFACT = sample_artifact(bytes(range(256)) * 8)
+ARTIFACT = sample_artifact(sample_payload(bytes(range(256)) * 8))
 DATA = ARTIFACT.dumps()
 ENTROPY_CODING = QuantizationConfig(entropy_coding=True)
 CODED_ARTIFACT = sample_artifact(ARTIFACT.payload, quantization=ENTROPY_CODING)
@@ -117,7 +117,7 @@ def test_what_is_saved_is_loaded(kind: str, tmp_path: Path, s3: LocalS3, monkeyp
     if "environment" in kind:
         for name, value in s3.environment().items():
             monkeypatch.setenv(name, value)
-    for artifact in (sample_artifact(b"first" * 1000), ARTIFACT):
+    for artifact in (sample_artifact(sample_payload(b"first" * 1000)), ARTIFACT):
         artifact.save(place)
         assert ModelArtifact.load(place) == artifact
 

@@ -14,25 +14,33 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from sparkq.artifact.manifest import GOLDEN_BYTES, PROTOCOL, Golden, Manifest
+from sparkq.config import PreprocessConfig, ResizeConfig
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError
 from tests.sample_artifacts import sample_manifest
 
 FINITE = st.floats(-1e9, 1e9)
-GOLDENS = st.builds(
-    Golden,
-    pixels=st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3))),
-    replication=st.integers(1, 64),
-    output=st_numpy.arrays(np.float32, st.integers(1, 8), elements=st.floats(-1e9, 1e9, width=32)),
-)
-CHANGES = st.fixed_dictionaries({}, optional={
-    "name": st.text(), "labels": st.none() | st.lists(st.text(), max_size=4).map(tuple), "classes": st.integers(1, 10**6),
-    "scores": st.sampled_from(["logits", "probabilities"]), "float_layers": st.lists(st.text(), max_size=4).map(tuple),
-    "accuracy": st.dictionaries(st.text(), FINITE, max_size=3), "golden": GOLDENS,
-})
+
+
+@st.composite
+def changes_of_a_manifest(draw: st.DrawFn) -> dict[str, Any]:
+    """Values that go together: as many labels and golden outputs as classes, and a golden input of the input's size."""
+    classes, replication = draw(st.integers(1, 8)), draw(st.integers(1, 8))
+    pixels = draw(st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3))))
+    output = draw(st_numpy.arrays(np.float32, classes, elements=st.floats(-1e9, 1e9, width=32)))
+    short = draw(st.integers(0, replication - 1))
+    size = (pixels.shape[0] * replication - short, pixels.shape[1] * replication)
+    return {
+        "classes": classes, "output_length": classes, "golden": Golden(pixels, replication, output),
+        "preprocess": PreprocessConfig(resize=ResizeConfig("squash", size)), "calibration_profile": None,
+        "labels": draw(st.none() | st.lists(st.text(), min_size=classes, max_size=classes).map(tuple)),
+        "name": draw(st.text()), "scores": draw(st.sampled_from(["logits", "probabilities"])),
+        "float_layers": draw(st.lists(st.text(), max_size=4).map(tuple)),
+        "accuracy": draw(st.dictionaries(st.text(), FINITE, max_size=3)),
+    }
 
 
 @settings(max_examples=100, deadline=None)
-@given(changes=CHANGES)
+@given(changes=changes_of_a_manifest())
 def test_a_manifest_comes_back_from_its_bytes(changes: dict[str, Any]) -> None:
     """Every field, bit for bit, and the same bytes again."""
     manifest = sample_manifest(**changes)

@@ -6,7 +6,6 @@ itself is a zip of JSON and raw tensors, and all that is needed of it is read he
 """
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -19,7 +18,9 @@ from torch import Tensor, nn
 from sparkq.errors import ModelError
 from sparkq.float_models.exported.lowering import lowered
 from sparkq.float_models.exported.program import Call, Program, Ref
-from sparkq.storage import read_file, shown
+from sparkq.float_models.graph_builder import UnsupportedError
+from sparkq.float_models.size_budget import SizeBudget
+from sparkq.storage import open_stored_zip, read_file, shown
 
 __all__ = ["load_pt2"]
 
@@ -57,24 +58,26 @@ def load_pt2(path: str) -> nn.Module:
     """
     place = f"model pt2:{shown(path)}"
     data = read_file(path, what="model")
+    budget = SizeBudget(len(data))
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            program = _Reader(archive, place).program(os.path.splitext(os.path.basename(path))[0])
+        with open_stored_zip(data) as archive:
+            program = _Reader(archive, place, budget).program(os.path.splitext(os.path.basename(path))[0])
     # What is damaged may be of any shape: JSON of other types, counts that do not fit, a bad checksum.
     except (zipfile.BadZipFile, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError,
-            RecursionError, NotImplementedError) as error:
+            RecursionError, NotImplementedError, MemoryError, UnsupportedError) as error:
         raise ModelError(
             f"{place}: expected a program of torch.export.save; got {type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}.",
             hint=_HINT,
         ) from error
-    return lowered(program, place=place)
+    return lowered(program, place=place, budget=budget)
 
 
 class _Reader:
-    def __init__(self, archive: zipfile.ZipFile, place: str) -> None:
+    def __init__(self, archive: zipfile.ZipFile, place: str, budget: SizeBudget) -> None:
         self._archive = archive
         self._place = place
+        self._budget = budget
         # Every name starts with the archive's own, which the file may have been renamed from since.
         self._names = {name.partition("/")[2]: name for name in archive.namelist()}
 
@@ -122,9 +125,12 @@ class _Reader:
             )
         raw = self._archive.read(self._names[path])
         sizes, strides = [_size(size) for size in meta["sizes"]], [_size(stride) for stride in meta["strides"]]
+        dtype = _DTYPES[meta["dtype"]]
         if math.prod(sizes) == 0:
-            return torch.empty(sizes, dtype=_DTYPES[meta["dtype"]])
-        flat = torch.frombuffer(bytearray(raw), dtype=_DTYPES[meta["dtype"]])
+            return torch.empty(sizes, dtype=dtype)
+        # A stride of 0 repeats numbers as often as the sizes say.
+        self._budget.take(math.prod(sizes) * dtype.itemsize)
+        flat = torch.frombuffer(bytearray(raw), dtype=dtype)
         # as_strided checks that the numbers that it points at are there.
         return flat.as_strided(sizes, strides, _size(meta["storage_offset"])).clone()
 

@@ -12,13 +12,14 @@ from sparkq.float_models.exported.operators import CHECKS, CONSTANT_OPERATORS, F
 from sparkq.float_models.exported.program import Call, Program, Ref
 from sparkq.float_models.exported.step import AtenStep
 from sparkq.float_models.graph_builder import GraphBuilder, UnsupportedError, Value
+from sparkq.float_models.size_budget import SizeBudget, tensor_bytes
 
 __all__ = ["lowered"]
 
 _UNKNOWN = "not an operator of image classifiers that sparkq knows"
 
 
-def lowered(program: Program, *, place: str) -> fx.GraphModule:
+def lowered(program: Program, *, place: str, budget: SizeBudget | None = None) -> fx.GraphModule:
     """Rebuild `program` as a module for any batch size.
 
     Parameters
@@ -27,6 +28,8 @@ def lowered(program: Program, *, place: str) -> fx.GraphModule:
         One image input [N, C, H, W], one output.
     place : str
         Which model it is, for messages.
+    budget : SizeBudget, optional
+        What constants that are computed from its weights may take; default: as of a file of the size of its weights.
 
     Returns
     -------
@@ -52,10 +55,12 @@ def lowered(program: Program, *, place: str) -> fx.GraphModule:
     builder = GraphBuilder(shape[1:])
     environment: dict[str, Any] = {name: builder.input}
     environment.update({key: tensor for key, (_, tensor) in program.tensors.items()})
+    budget = budget or SizeBudget(tensor_bytes(tensor for _, tensor in program.tensors.values()))
     layers = {key: full for key, (full, _) in program.tensors.items()}
     for call in program.calls:
         try:
-            results = _run(AtenStep(builder, call, _resolved(call.arguments, environment), layers, {shape[0]}), call)
+            step = AtenStep(builder, call, _resolved(call.arguments, environment), layers, {shape[0]})
+            results = _run(step, call, budget)
         # An operator that gets arguments of a kind that it does not take raises whatever comes first.
         except Exception as error:
             reason = str(error) if isinstance(error, UnsupportedError) else f"{type(error).__name__}: {error}"
@@ -75,13 +80,13 @@ def lowered(program: Program, *, place: str) -> fx.GraphModule:
     return module
 
 
-def _run(step: AtenStep, call: Call) -> tuple[Any, ...]:
+def _run(step: AtenStep, call: Call, budget: SizeBudget) -> tuple[Any, ...]:
     packet = call.operator.rpartition(".")[0] if call.operator.startswith("aten.") else call.operator
     packet = packet.removesuffix("_") if packet not in OPERATORS else packet
     if packet in CHECKS:
         return (True,)
     if packet.startswith("aten.") and not _depends_on_input(list(step.arguments.values())):
-        result = _constant(packet, call.operator, step.arguments)
+        result = _constant(packet, call.operator, step.arguments, budget)
     elif packet in OPERATORS:
         result = OPERATORS[packet](step)
     elif packet in FUNCTIONS:
@@ -94,7 +99,7 @@ def _run(step: AtenStep, call: Call) -> tuple[Any, ...]:
     return tuple(result) if isinstance(result, (list, tuple)) else (result,)
 
 
-def _constant(packet: str, name: str, arguments: Mapping[str, Any]) -> Any:
+def _constant(packet: str, name: str, arguments: Mapping[str, Any], budget: SizeBudget) -> Any:
     """Compute what depends on weights alone; only operators on a list, for a file may name any."""
     if packet not in CONSTANT_OPERATORS:
         raise UnsupportedError(_UNKNOWN)
@@ -102,7 +107,18 @@ def _constant(packet: str, name: str, arguments: Mapping[str, Any]) -> Any:
     for part in name.split(".")[1:]:
         operator = getattr(operator, part)
     with torch.no_grad():
+        # On the meta device first, which computes sizes and nothing else.
+        sizes = operator(**{key: _on_meta(value) for key, value in arguments.items()})
+        budget.take(tensor_bytes(sizes if isinstance(sizes, (list, tuple)) else [sizes]))
         return operator(**arguments)
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_on_meta(item) for item in value]
+    if isinstance(value, torch.device):
+        return torch.device("meta")
+    return value.to("meta") if isinstance(value, torch.Tensor) else value
 
 
 def _depends_on_input(arguments: Any) -> bool:

@@ -102,7 +102,8 @@ class _Importer:
     def _run(self, node: OnnxNode, inputs: list[Value | Array | None]) -> list[Any]:
         if not any(isinstance(given, Value) for given in inputs) and "::" not in node.operator:
             self._refuse_batch_sized(node, inputs)
-            return compute_node(node, [None if isinstance(given, Value) else given for given in inputs], self._graph.opset)
+            return compute_node(node, [None if isinstance(given, Value) else given for given in inputs], self._graph.opset,
+                                self._graph.budget)
         if node.operator not in OPERATORS:
             raise UnsupportedError("sparkq does not know it")
         step = OnnxStep(self._builder, node, inputs, self._graph.opset, {self._shape[0]}, self._is_exclusive)

@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 
 from sparkq.errors import ModelError
+from sparkq.float_models.onnx.sizes import announced_bytes, external_bytes, inlined_bytes
+from sparkq.float_models.size_budget import SizeBudget
 from sparkq.storage import is_uri, read_file, shown
 
 __all__ = ["OnnxGraph", "OnnxNode", "compute_node", "read_graph", "read_initializers"]
@@ -63,6 +65,8 @@ class OnnxGraph:
         Weights.
     nodes : tuple of OnnxNode
         In order.
+    budget : SizeBudget
+        What constants that are computed from the weights may take.
     """
 
     name: str
@@ -71,6 +75,7 @@ class OnnxGraph:
     outputs: tuple[str, ...]
     initializers: Mapping[str, Array]
     nodes: tuple[OnnxNode, ...]
+    budget: SizeBudget
 
 
 def read_graph(path: str) -> OnnxGraph:
@@ -91,13 +96,17 @@ def read_graph(path: str) -> OnnxGraph:
     onnx = _import_onnx()
     place = f"model onnx:{shown(path)}"
     data = read_file(path, what="model")
+    budget = SizeBudget(len(data))
     try:
         model = onnx.load_model_from_string(data)
         if not is_uri(path):
-            importlib.import_module("onnx.external_data_helper").load_external_data_for_model(
-                model, os.path.dirname(os.path.abspath(path)),
-            )
+            folder = os.path.dirname(os.path.abspath(path))
+            stored, announced = external_bytes(model, folder)
+            budget = SizeBudget(len(data) + stored)
+            budget.take(announced)
+            importlib.import_module("onnx.external_data_helper").load_external_data_for_model(model, folder)
         if model.functions:
+            budget.take(inlined_bytes(model))
             model = importlib.import_module("onnx.inliner").inline_local_functions(model)
         graph = model.graph
         initializers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -115,7 +124,7 @@ def read_graph(path: str) -> OnnxGraph:
     return OnnxGraph(
         os.path.splitext(os.path.basename(path))[0], opset,
         {value.name: _shape(value) for value in graph.input if value.name not in initializers},
-        tuple(value.name for value in graph.output), initializers, nodes,
+        tuple(value.name for value in graph.output), initializers, nodes, budget,
     )
 
 
@@ -130,7 +139,7 @@ def read_initializers(path: str) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.array(array)) for name, array in read_graph(path).initializers.items()}
 
 
-def compute_node(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> list[Array]:
+def compute_node(node: OnnxNode, inputs: Sequence[Array | None], opset: int, budget: SizeBudget) -> list[Array]:
     """What an operator makes of constants, computed by onnx's reference implementation."""
     onnx = _import_onnx()
     given = {name: array for name, array in zip(node.inputs, inputs, strict=True) if name and array is not None}
@@ -139,6 +148,7 @@ def compute_node(node: OnnxNode, inputs: Sequence[Array | None], opset: int) -> 
     results = [onnx.helper.make_empty_tensor_value_info(name) for name in outputs]
     graph = onnx.helper.make_graph([node.proto], "constant", infos, results)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    budget.take(announced_bytes(onnx, model, given))
     evaluator = importlib.import_module("onnx.reference").ReferenceEvaluator(model)
     return [np.asarray(output) for output in evaluator.run(None, given)]
 

@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +14,7 @@ from typing import Generic, TypeVar
 
 from pyspark import SparkContext
 
+from sparkq.engines.private_directory import hold_lock, private_temporary_directory
 from sparkq.planning.cluster import asked_executors, attainable_slots
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
@@ -129,15 +128,16 @@ def _executor_name() -> str:
 @contextlib.contextmanager
 def _first_of(name: str) -> Iterator[bool]:
     """Whether this process is the first on its machine to take `name`; it keeps it until the end."""
-    path = os.path.join(tempfile.gettempdir(), f"sparkq-{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock")
-    with open(path, "w", encoding="utf-8") as lock:
+    directory = private_temporary_directory()
+    if directory is None:
+        # Every process answers then, and the driver keeps one answer an executor.
+        yield True
+        return
+    lock = f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+    with hold_lock(directory, lock, wait=False) as is_first:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        try:
-            yield True
+            yield is_first
         finally:
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+            if is_first:
+                with contextlib.suppress(OSError):
+                    os.unlink(directory / lock)

@@ -88,7 +88,7 @@ def measure_worker(artifact: ModelArtifact, config: InferenceConfig, *, threads:
     versions = installed_versions(("torch", *engine_packages(), "pyspark", "pyarrow"))
     key = (__version__, cpu_features(), versions, engine, config.batch_size, threads)
     described = hashlib.sha256(artifact.dumps() + repr(key).encode()).hexdigest()
-    cache = BlobCache(f"{artifact.digest[:16]}-{described[:16]}.worker")
+    cache = BlobCache(f"{artifact.digest}-{described}.worker")
     try:
         return WorkerMeasurement(**json.loads(cache.read() or b""))
     except (ValueError, TypeError):

@@ -18,6 +18,7 @@ from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader
 
 from sparkq.artifact.file import ModelArtifact, sha256_digest
+from sparkq.artifact.torchscript.archive import check_torchscript
 from sparkq.errors import ArtifactDigestError, InputError
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import shown
@@ -103,4 +104,6 @@ class StageReader(MLReader[Any]):
                 f"{place}: expected the artifact that was saved with the stage, sha256 {digest}; got {sha256_digest(data)}.",
                 hint="it was changed or replaced; save the stage again.",
             )
-        return ModelArtifact.loads(data, place=place)
+        artifact = ModelArtifact.loads(data, place=place)
+        check_torchscript(artifact.payload, place=place)
+        return artifact
