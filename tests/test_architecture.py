@@ -17,10 +17,10 @@ from tests import HANG_SECONDS, ROOT
 
 FACADE = "sparkq"
 
-FORMATS_AND_WORKER = ("artifact", "runs", "images", "model_tasks", "metrics", "engines", "worker")
+FORMATS_AND_WORKER = ("artifact", "torchscript", "runs", "images", "model_tasks", "metrics", "engines", "worker")
 """The file formats, and all that runs in a Python worker."""
 DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli")
-WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
+WITHOUT_TORCH = ("artifact", "torchscript", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
 """Files, configs and pixels: what a driver checks before it starts anything."""
 
 
@@ -186,6 +186,7 @@ ALSO_OTHER_WORDS = ("x86", "float32", "bfloat16")
 ENGINES_SPELLED = {
     "sparkq.quantization": "writes INT8 graphs for torch's backends of these names, and argues with what their kernels compute",
     "sparkq.config.quantization": "two settings are about depthwise kernels of one engine",
+    "sparkq.torchscript": "lists operators that payloads may have, some of which are named after a backend",
     "sparkq.planning.partitions": "says in which engine its assumption was measured",
 }
 """Packages and modules outside of ``sparkq.engines`` that spell names of engines, and why."""

@@ -14,10 +14,10 @@ from functools import cached_property
 
 from sparkq.artifact.manifest import PROTOCOL, Manifest
 from sparkq.artifact.payload_coding import decode_payload, encode_payload
-from sparkq.artifact.torchscript.archive import check_torchscript
 from sparkq.config import check_sha256
 from sparkq.errors import ArtifactDigestError, ArtifactFormatError
 from sparkq.storage import open_stored_zip, read_file, shown, write_file
+from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["PROTOCOL", "ModelArtifact", "sha256_digest"]
 

@@ -154,7 +154,7 @@ class Manifest:
         if type(protocol) is not int or protocol != PROTOCOL:
             raise ArtifactProtocolError(
                 f"{place}: expected protocol {PROTOCOL}; got {reprlib.repr(protocol)}.",
-                hint="read it with the sparkq that wrote it, or write it again with this one.",
+                hint="make it anew: sparkq quantize --model MODEL --weights WEIGHTS --calibration-input IMAGES --output NAME.sparkq.",
             )
         try:
             return cls._from_mapping(mapping, place)
@@ -165,6 +165,8 @@ class Manifest:
 
     @classmethod
     def _from_mapping(cls, mapping: dict[str, Any], place: str) -> Manifest:
+        # Of tasks before detection: the key was added to this protocol, not known to its first writers.
+        mapping.setdefault("detection", None)
         known = {key: mapping[key] for key in cls.__dataclass_fields__}
         # Refuses a task that there is none of.
         ModelTaskConfig(text(known["task"], "task"), known["embedding_layer"])

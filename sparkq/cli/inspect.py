@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.artifact.torchscript.archive import check_torchscript
 from sparkq.cli.command import Command
 from sparkq.config.parsing import path_field
 from sparkq.storage import read_file, shown
+from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["COMMAND", "InspectOptions"]
 

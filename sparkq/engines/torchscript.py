@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sparkq.artifact.torchscript.archive import checked_torchscript
+from sparkq.torchscript.archive import checked_torchscript
 
 __all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for"]
 

@@ -14,7 +14,7 @@ from sparkq.engines.base import LoadOptions
 from sparkq.engines.load import load_engine
 from sparkq.engines.node import describe_node
 from sparkq.engines.registry import fitting_engines
-from sparkq.errors import EngineError, SparkqError
+from sparkq.errors import ArtifactFormatError, EngineError, SparkqError
 from sparkq.quantization import quantize
 from sparkq.worker.fitting import engine_for
 from sparkq.worker.predictor import Predictor
@@ -146,7 +146,7 @@ class TestProcessWideSetting:
 
     def test_after_a_payload_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ArtifactFormatError):
             load_engine(b"no archive", "fbgemm", OPTIONS)
         assert torch.backends.quantized.engine == "qnnpack"
 

@@ -72,7 +72,7 @@ rows = pa.Table.from_batches(predict_partition(
     iter([pa.record_batch({"content": contents})]), predictor=lambda: predictor, image_column="content", config=config,
 ))
 BenchmarkOptions("m.sparkq", engine="qnnpack", engines="qnnpack,fbgemm")
-DoctorOptions("m.sparkq", engine="qnnpack")
+DoctorOptions(model="m.sparkq", engine="qnnpack")
 choice = choose_engine(int8, batch_size=4)
 measured = measure_engines(
     Subject("digits", int8.manifest.preprocess, int8=int8, floating=floating), pixels, batch_sizes=(4,), engines=None, rounds=1,

@@ -34,8 +34,8 @@ def test_rows_and_resume(spark: SparkSession, output: str) -> None:
     rows = sparkq.read_predictions(spark, output)
     assert rows.count() == 34 and rows.where("status = 'ok'").count() == 32
     job = sparkq.PredictionJob(
-        model=str(ARTIFACTS / "classification_protocol3.sparkq"), input=str(GOLDEN / "images.parquet"), output=output, resume=True,
-        run_id="again",
+        model=str(ARTIFACTS / "classification_protocol3.sparkq"), input=str(GOLDEN / "images.parquet"), output=output,
+        resume=True, run_id="again",
     )
     again = sparkq.run_prediction_job(spark, job)
     assert (again["rows"], again["skipped"]) == (0, 34)

@@ -18,10 +18,10 @@ from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader
 
 from sparkq.artifact.file import ModelArtifact, sha256_digest
-from sparkq.artifact.torchscript.archive import check_torchscript
 from sparkq.errors import ArtifactDigestError, InputError
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import shown
+from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["StageReader", "StageWriter"]
 

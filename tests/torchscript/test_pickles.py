@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sparkq.artifact.torchscript.pickles import PickleError, check_pickle
+from sparkq.torchscript.pickles import PickleError, check_pickle
 
 CLASSES = frozenset({"__torch__.a.Net"})
 FILES = {"0": 64, "1": 24}

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.artifact.torchscript.archive import check_torchscript, checked_torchscript
 from sparkq.config import QuantizationConfig
 from sparkq.errors import ArtifactFormatError
 from sparkq.quantization import quantize
+from sparkq.torchscript.archive import check_torchscript, checked_torchscript
 from tests import ROOT
 from tests.hostile_payloads import BYTES, HOSTILE, hostile_payload, with_changed_files, with_payload
 from tests.models import SMALL, SmallNet, digits_artifact, noise
@@ -148,7 +148,7 @@ def test_it_needs_no_torch(tmp_path: Path) -> None:
     """A laptop without torch refuses a payload as well."""
     (tmp_path / "payload.pt").write_bytes(hostile_payload("saves when it is run", tmp_path / "touched"))
     code = (
-        "import sys\nfrom pathlib import Path\nfrom sparkq.artifact.torchscript.archive import check_torchscript\ntry:\n"
+        "import sys\nfrom pathlib import Path\nfrom sparkq.torchscript.archive import check_torchscript\ntry:\n"
         "    check_torchscript(Path(sys.argv[1]).read_bytes(), place='x')\nexcept Exception as error:\n"
         "    print(type(error).__name__, 'torch' in sys.modules)"
     )

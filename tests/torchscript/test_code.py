@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sparkq.artifact.torchscript.code import CodeError, check_code
-from sparkq.artifact.torchscript.operators import _ATEN, _OTHERS, LOADING, is_operator
+from sparkq.torchscript.code import CodeError, check_code
+from sparkq.torchscript.operators import _ATEN, _OTHERS, LOADING, is_operator
 
 MODULE = "__torch__.torch.fx.graph_module"
 HEAD = f'''class GraphModule(Module):

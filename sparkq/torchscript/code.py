@@ -10,7 +10,7 @@ import keyword
 import re
 from collections.abc import Iterator, Mapping
 
-from sparkq.artifact.torchscript.operators import FUNCTIONS, LOADING, METHODS, PACKED_CLASSES, is_operator
+from sparkq.torchscript.operators import FUNCTIONS, LOADING, METHODS, PACKED_CLASSES, is_operator
 
 __all__ = ["CodeError", "check_code"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sparkq.artifact.torchscript.operators import PACKED_CLASSES
 from sparkq.errors import one_line
+from sparkq.torchscript.operators import PACKED_CLASSES
 
 __all__ = ["PickleError", "check_pickle"]
 
