@@ -18,8 +18,8 @@ import pyarrow.fs
 from sparkq.errors import InputError
 
 __all__ = [
-    "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path", "open_stored_zip",
-    "read_file", "resolve_place", "resolve_uri", "shown", "split_uri", "write_file",
+    "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path",
+    "open_stored_zip", "read_file", "resolve_place", "resolve_uri", "shown", "split_uri", "write_file",
 ]
 
 _LOCAL = re.compile(r"file:(?://(?:localhost)?(?=/)|(?!//))(/.*)", re.DOTALL)

@@ -154,7 +154,7 @@ class Manifest:
         if type(protocol) is not int or protocol != PROTOCOL:
             raise ArtifactProtocolError(
                 f"{place}: expected protocol {PROTOCOL}; got {reprlib.repr(protocol)}.",
-                hint="make it anew: sparkq quantize --model MODEL --weights WEIGHTS --calibration-input IMAGES --output NAME.sparkq.",
+                hint="sparkq quantize --model MODEL --weights FILE --calibration-input IMAGES --output FILE.sparkq.",
             )
         try:
             return cls._from_mapping(mapping, place)
