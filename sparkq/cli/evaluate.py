@@ -35,7 +35,7 @@ class EvaluateOptions:
     weights : str, optional
         Weights of the float model.
     engine : str, optional
-        What runs the model; default: the first that fits it. auto: the one that is fastest on all nodes together, so that what
+        The engine; default: the first that fits the model. auto: the one that is fastest on all nodes together, so that what
         is measured is one engine's accuracy.
     batch_size : int or str
         Images a forward pass; auto: the smallest within 3 % of the fastest.

@@ -35,8 +35,8 @@ class InferenceConfig:
     Parameters
     ----------
     engine : str, optional
-        What runs the payload, a name of `sparkq.engines.registry`. Default: the first that fits. ``auto``: the fastest, which
-        each node measures.
+        The engine that runs the payload, a name of `sparkq.engines.registry`. Default: the first that fits. ``auto``: the
+        fastest, which each node measures.
     batch_size : int or str
         Images a forward pass. ``auto``: the smallest within 3 % of the fastest; with layers in float it is the default,
         because their predictions are the same at one batch size only.

@@ -46,7 +46,8 @@ class PredictionJob:
     overwrite : bool
         Once this run is committed, delete the other runs in output.
     engine : str, optional
-        What runs the model; default: the first that fits it. auto: the fastest on each node, measured when the job starts.
+        The engine that runs the model; default: the first that fits it. auto: the fastest on each node,
+        measured when the job starts.
     batch_size : int or str
         Images a forward pass; auto: the smallest within 3 % of the fastest.
     same_everywhere : bool
