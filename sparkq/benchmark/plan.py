@@ -24,7 +24,7 @@ class Plan:
     engines : tuple of str, optional
         Only these in part ``engine``.
     engine : str, optional
-        What runs the pipeline and the jobs; default: the fastest INT8 engine of part ``engine``.
+        The engine of the pipeline and the jobs; default: the fastest INT8 engine of part ``engine``.
     batch_size : int
         Images a forward pass in the pipeline and the jobs.
     images : int

@@ -55,7 +55,7 @@ class BenchmarkOptions:
     engines : str or list, optional
         Only these in part engine; with commas.
     engine : str, optional
-        What runs pipeline and jobs; default: the fastest INT8 engine that was measured.
+        The engine of pipeline and jobs; default: the fastest INT8 engine that was measured.
     batch_size : int
         Images a forward pass in pipeline and jobs.
     images : int

@@ -23,15 +23,14 @@ SMALL = ("--images", 8, "--cores", 1, "--rounds", 2, "--job-rounds", 1, "--secon
 FLOAT_MODEL = ("--float-model", "sparkq.demo.digits:DigitsNet")
 
 
-@pytest.mark.jvm
-def test_engines_cost_profile(
+def test_engines_and_cost(
     console_script: str, environment: dict[str, str], model: Path, images: Path, tmp_path: Path,
 ) -> None:
     """Structure and counts; what is fast is not this test's matter. Pipeline and scale: see the spark-submit target."""
     arguments = (
         "benchmark", "--model", model, *FLOAT_MODEL, "--input", images, *SMALL,
         "--parts", "engine,cost", "--batch-sizes", "1,8", "--engines", "fbgemm", "--prices", PRICES,
-        "--plot", tmp_path / "plot.png", "--profile", tmp_path / "profile", "--output", tmp_path / "result.json",
+        "--plot", tmp_path / "plot.png", "--output", tmp_path / "result.json",
     )
     done = run_process([console_script, *map(str, arguments)], environment, tmp_path)
     assert done.code == 0, done.err
@@ -49,13 +48,12 @@ def test_engines_cost_profile(
         assert text in done.out
     assert result["machine"]["node"] in done.out
     _check_plot(tmp_path / "plot.png")
-    _check_profile(tmp_path / "profile", result["profile"]["files"])
 
 
-def test_jobs(
+def test_jobs_and_profile(
     spark: SparkSession, sparkq: Command, model: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every variant of the job runs, one row each, and says the same of the images.
+    """Every variant of the job runs, one row each, also under profilers, and says the same of the images.
 
     The variants run in the session of this test; `tests/benchmark/test_job.py` and the spark-submit target start processes.
     """
@@ -65,14 +63,16 @@ def test_jobs(
         if request.variant == "plain_loop":
             return run_loops(request)
         times = run_job(request)
-        labels[request.variant] = _labels(Path(request.output) / "2")
+        # The last and largest job's, of which a profile has but one.
+        labels[request.variant] = _labels(Path(request.output) / str(len(request.folders) - 1))
         return times
 
     monkeypatch.setattr("sparkq.benchmark.job.run_in_process", in_session)
     save_file(digits_net().state_dict(), tmp_path / "digits.safetensors")
     done = sparkq(
         "benchmark", "--model", model, *FLOAT_MODEL, "--weights", tmp_path / "digits.safetensors", "--input", images,
-        *SMALL, "--engine", "fbgemm", "--parts", "job,cost", "--prices", PRICES, "--plot", tmp_path / "plot.png", "--json",
+        *SMALL, "--engine", "fbgemm", "--parts", "job,cost", "--prices", PRICES, "--plot", tmp_path / "plot.png",
+        "--profile", tmp_path / "profile", "--json",
     )
     assert done.code == 0, done.err
     result = _strict_json(done.out)
@@ -89,8 +89,10 @@ def test_jobs(
     ])
     assert "marginal images/s" in result["table"]
     _check_plot(tmp_path / "plot.png")
+    _check_profile(tmp_path / "profile", result["profile"]["files"])
     ours = labels["sparkq"]
     assert len(ours) == 16 and labels["sparkq_50ms_reads"] == ours
+    assert len(labels["profiled"]) == 8 and labels["profiled"].items() <= ours.items()
     for peer in ("mapInArrow", "predict_batch_udf"):
         assert labels[peer].keys() == ours.keys()
         assert sum(labels[peer][name] == label for name, label in ours.items()) >= 14
