@@ -10,6 +10,8 @@ from sparkq.errors import ConfigError
 __all__ = ["AnchorConfig", "DetectionConfig"]
 
 _PLACE = "detection.anchors"
+_MOST_CANDIDATES = 4096
+"""Each is compared with each other one of its class: 64 MB a table, of which some are needed."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class DetectionConfig:
         check_share("detection.score_threshold", self.score_threshold)
         check_share("detection.iou_threshold", self.iou_threshold)
         check_positive("detection.candidates", self.candidates)
+        if self.candidates > _MOST_CANDIDATES:
+            raise ConfigError(f"detection.candidates: expected at most {_MOST_CANDIDATES}; got {self.candidates}.")
         check_positive("detection.max_detections", self.max_detections)
 
 

@@ -9,7 +9,7 @@ from sparkq.float_models.graph_builder import UnsupportedError
 
 __all__ = ["SizeBudget", "tensor_bytes"]
 
-_TIMES, _FREE_BYTES = 16, 64 * 2**20
+_TIMES, _FREE_BYTES = 16, 16 * 2**20
 """Weights that are shared, expanded or cast take a few times the file; tables of a small file a few megabytes."""
 
 

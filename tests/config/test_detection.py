@@ -42,7 +42,7 @@ def test_wrong_anchors_are_refused(changes: dict[str, Any], shown: str) -> None:
 
 @pytest.mark.parametrize(("changes", "shown"), [
     ({"score_threshold": 1.5}, "detection.score_threshold"), ({"iou_threshold": -0.1}, "detection.iou_threshold"),
-    ({"candidates": 0}, "detection.candidates"), ({"max_detections": 2.5}, "detection.max_detections"),
+    ({"candidates": 0}, "detection.candidates"), ({"candidates": 4097}, "detection.candidates: expected at most 4096"), ({"max_detections": 2.5}, "detection.max_detections"),
 ])
 def test_wrong_thresholds_are_refused(changes: dict[str, Any], shown: str) -> None:
     """One sentence that names the key."""
@@ -55,7 +55,7 @@ def test_it_comes_back_from_json_and_from_a_manifest() -> None:
     config = DetectionConfig(ANCHORS, score_threshold=0.3, max_detections=7)
     mapping = json.loads(json.dumps(to_mapping(config)))
     assert mapping == to_mapping(config) and parse_config(DetectionConfig, mapping, place="x") == config
-    manifest = sample_manifest(task="detection", scores=None, detection=config)
+    manifest = sample_manifest(task="detection", scores=None, detection=config, output_length=7 * ANCHORS.count)
     read = Manifest.loads(manifest.dumps(), place="x")
     assert read.detection == config and read.model_task_config == ModelTaskConfig("detection", detection=config)
     assert detection_mapping(read) == mapping and detection_mapping(sample_manifest()) is None
