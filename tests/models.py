@@ -19,7 +19,9 @@ from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.demo.digits import PREPROCESS as DIGITS_PREPROCESS
 from sparkq.demo.digits import Digits, DigitsNet, load_digits, train_digits_net
 from sparkq.float_models.load import load_float_model
+from sparkq.model_tasks import Classification
 from sparkq.quantization import quantize
+from sparkq.worker.predictor import Predictor
 
 # A Python worker computes with one thread, and other test processes want the other cores.
 torch.set_num_threads(1)
@@ -102,6 +104,12 @@ def _digits_artifact(recipe: str) -> ModelArtifact:
         digits_net(), calibration=digits()[0].images[:64], preprocess=DIGITS_PREPROCESS, labels=names,
         config=QuantizationConfig(recipe=recipe),
     )
+
+
+def classified(predictor: Predictor, images: Pixels, *, top_k: int = 5) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Labels, best first, and their scores, [N, K] each, of images at the input size of a classification."""
+    assert isinstance(predictor.model_task, Classification)
+    return predictor.model_task.rank(predictor.run_rows(images, batch_size=len(images)).outputs, top_k)
 
 
 def encoded(pixels: Pixels, image_format: str = "PNG") -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparkq.config import AnchorConfig, PreprocessConfig, ResizeConfig
-from sparkq.model_tasks.detection.boxes import anchor_boxes, encode_boxes, overlaps
+from sparkq.model_tasks.detection.boxes import anchor_boxes, overlaps
 
 NAMES = ("background", "rectangle", "circle", "triangle")
 INPUT = 96
@@ -131,6 +131,13 @@ def _target(one: Scene, config: AnchorConfig) -> tuple[Tensor, Tensor]:
     nearest[found.argmax(0)] = torch.arange(len(truth))
     classes = torch.where(best > 0.5, torch.from_numpy(one.labels)[nearest], 0)
     return classes, encode_boxes(truth[nearest], anchors, config.box_weights)
+
+
+def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Offsets, float32 [B, 4], of which `decode_boxes` makes `boxes`: the targets that a network is trained on."""
+    sizes, wanted = anchors[:, 2:] - anchors[:, :2], boxes[:, 2:] - boxes[:, :2]
+    moved = ((boxes[:, :2] + boxes[:, 2:]) - (anchors[:, :2] + anchors[:, 2:])) / 2 / sizes
+    return torch.cat((moved, (wanted / sizes).log()), dim=1) * boxes.new_tensor(weights)
 
 
 def _loss(logits: Tensor, offsets: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:

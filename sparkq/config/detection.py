@@ -7,7 +7,10 @@ from typing import Any
 from sparkq.config.checks import check_positive, check_share, number, pair
 from sparkq.errors import ConfigError
 
-__all__ = ["AnchorConfig", "DetectionConfig"]
+__all__ = ["BOX_CORNERS", "AnchorConfig", "DetectionConfig"]
+
+BOX_CORNERS = ("x_min", "y_min", "x_max", "y_max")
+"""The corners of a box, by name and in order: in rows, in label files and in what is drawn, in pixels of the upright image."""
 
 _PLACE = "detection.anchors"
 _MOST_CANDIDATES = 4096

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageOps
 
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.drawing.lettering import font_of, line_height, shortened
 from sparkq.errors import InputError
 from sparkq.images.decode import open_image
@@ -20,7 +21,6 @@ __all__ = ["DrawnBox", "draw_detections", "drawn_boxes", "upright_picture", "wit
 # Okabe and Ito 2008, "Color Universal Design": told apart also by colour-blind readers. Black is left out, as edges are black.
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 _Box = tuple[float, float, float, float]
 
 
@@ -88,9 +88,9 @@ def _field(item: Mapping[str, Any], name: str) -> Any:
 
 
 def _box(item: Mapping[str, Any], scale: tuple[float, float]) -> _Box:
-    values = [_field(item, name) for name in _COORDINATES]
+    values = [_field(item, name) for name in BOX_CORNERS]
     if not all(isinstance(value, (int, float, np.number)) and math.isfinite(value) for value in values):
-        raise InputError(f"detection: expected finite {', '.join(_COORDINATES)}; got {values}.")
+        raise InputError(f"detection: expected finite {', '.join(BOX_CORNERS)}; got {values}.")
     x_min, y_min, x_max, y_max = values
     return x_min * scale[0], y_min * scale[1], x_max * scale[0], y_max * scale[1]
 

@@ -6,12 +6,12 @@ import io
 from dataclasses import dataclass
 
 from sparkq.config.checks import number
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.errors import ConfigError, InputError
 from sparkq.storage import read_file
 
 __all__ = ["TrueBox", "read_boxes_csv", "read_label_names", "read_labels_csv"]
 
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def read_boxes_csv(path: str, *, classes: int, names: tuple[str, ...] | None) ->
     """
     indices = _class_indices(names or ())
     found: dict[str, list[TrueBox]] = {}
-    for line, row in _rows(path, ("path", "label", *_COORDINATES)):
+    for line, row in _rows(path, ("path", "label", *BOX_CORNERS)):
         place = f"labels {path}, line {line}"
         if not row["path"]:
             raise InputError(f"{place}: expected a path; got none.")
         boxes = found.setdefault(row["path"], [])
-        values = [(row[name] or "").strip() for name in ("label", *_COORDINATES)]
+        values = [(row[name] or "").strip() for name in ("label", *BOX_CORNERS)]
         if any(values):
             boxes.append(TrueBox(_thing(values[0], indices, classes, place), *_corners(values[1:], place)))
     if not found:
@@ -107,7 +107,7 @@ def _thing(label: str, indices: dict[str, list[int]], classes: int, place: str) 
 
 def _corners(values: list[str], place: str) -> tuple[float, float, float, float]:
     try:
-        x_min, y_min, x_max, y_max = (number(f"{place}, {name}", value) for name, value in zip(_COORDINATES, values, strict=True))
+        x_min, y_min, x_max, y_max = (number(f"{place}, {name}", value) for name, value in zip(BOX_CORNERS, values, strict=True))
     except ConfigError as error:
         raise InputError(error.message) from error
     if not (x_min < x_max and y_min < y_max):

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, replace
 
 __all__ = [
-    "ARROW_BATCH_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
+    "ARROW_BATCH_BYTES", "FILE_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
     "row_bytes", "scan_settings",
 ]
 
@@ -19,7 +19,8 @@ _LARGEST_ARROW_BATCH_BYTES = 2**30
 _ARROW_BATCH_ROWS = 10_000
 """Spark's own default of rows a batch."""
 
-_FILE_BYTES = 128 * 2**20
+FILE_BYTES = 128 * 2**20
+"""Size of a Parquet file of an output, where there are that many rows: few large files, each a good read of its own."""
 _ROW_BYTES, _RANKED_BYTES, _NUMBER_BYTES = 50, 8, 4
 """Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10), and 7 to 9 for each
 further label (10 and 1000 classes); of an embedding's number, float32 that hardly compresses."""
@@ -121,7 +122,7 @@ def row_bytes(task: str, output_length: int, *, top_k: int = _RANKED) -> int:
 
 def expected_files(images: int, *, tasks: int, row_bytes: int = _ROW_BYTES) -> int:
     """Parquet files of about 128 MB, or one a task where that is fewer."""
-    return max(min(tasks, math.ceil(images * row_bytes / _FILE_BYTES)), 1)
+    return max(min(tasks, math.ceil(images * row_bytes / FILE_BYTES)), 1)
 
 
 def images_an_arrow_batch(*, mean_bytes: float, largest_bytes: float) -> int:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.images.preprocess import ImageGeometry
 from sparkq.metrics.detection import ImageResult, JudgedBoxes
 from sparkq.model_tasks import Detection
@@ -29,7 +30,6 @@ BOX_EVALUATION_FIELDS = pa.schema([
 """What each image contributes; ``right`` has a bit for each of ``IOU_THRESHOLDS``, the lowest first."""
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS))
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 
 def evaluate_boxes_partition(
@@ -77,7 +77,7 @@ def _boxes(predictor: Predictor, outputs: npt.NDArray[np.float32], geometry: Ima
 def _judged(boxes: Boxes, truth: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     right = true_positives(
         boxes.labels, boxes.corners, np.array([box["label"] for box in truth], np.int64),
-        np.array([[box[name] for name in _COORDINATES] for box in truth], np.float32).reshape(-1, 4),
+        np.array([[box[name] for name in BOX_CORNERS] for box in truth], np.float32).reshape(-1, 4),
     )
     return [
         {"label": label, "score": score, "right": bits}

@@ -17,34 +17,15 @@ from sparkq.engines.load import load_engine
 from sparkq.engines.node import describe_node, has_vnni
 from sparkq.errors import EngineError, last_line
 from sparkq.metrics.sqnr import sqnr_of
-from sparkq.model_tasks import Classification, model_task_of, require_model_task
+from sparkq.model_tasks import model_task_of
 from sparkq.worker.fitting import engine_for
 
-__all__ = ["BatchPrediction", "Predictor", "RowOutputs"]
+__all__ = ["Predictor", "RowOutputs"]
 
 _logger = logging.getLogger("sparkq.worker")
 
 GOLDEN_SQNR_DB = 25.0
 """Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""
-
-
-@dataclass(frozen=True)
-class BatchPrediction:
-    """What a classification says of N images.
-
-    Parameters
-    ----------
-    outputs : ndarray of float32 [N, C]
-        The payload's raw answer.
-    labels : ndarray of int64 [N, K]
-        Class indices, best first; of equal outputs the smaller index first.
-    scores : ndarray of float32 [N, K]
-        Probabilities of `labels`.
-    """
-
-    outputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -146,25 +127,6 @@ class Predictor:
                 hint="this node computes wrong results; take it out of the cluster or choose another engine.",
             )
         return sqnr
-
-    def predict(self, images: npt.NDArray[np.uint8], *, top_k: int = 5) -> BatchPrediction:
-        """Classify a batch.
-
-        Parameters
-        ----------
-        images : ndarray of uint8 [N, H, W, 3]
-            RGB at the manifest's input size.
-        top_k : int
-            Length K of the ranking, at most the number of classes.
-
-        Raises
-        ------
-        InputError
-            If the artifact is of another task; ``engine.run`` gives any artifact's raw outputs.
-        """
-        require_model_task(self.manifest, "classification", what="predict")
-        outputs = self.engine.run(images)
-        return BatchPrediction(outputs, *Classification.of(self.manifest).rank(outputs, top_k))
 
     def run_rows(self, images: npt.NDArray[np.uint8], *, batch_size: int) -> RowOutputs:
         """Run a batch so that an image on which the model fails spoils no other: a batch that fails is halved.

@@ -70,7 +70,7 @@ def test_an_onnx_file_beside_the_config_becomes_a_float_artifact(
     normalized = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - torch.tensor(preprocess.channel_mean).view(3, 1, 1))
     normalized /= torch.tensor(preprocess.channel_std).view(3, 1, 1)
     expected = outputs_of(config.parent / "nets" / "resnet20.onnx", normalized)
-    assert np.abs(Predictor(artifact).predict(images).outputs - expected).max() < 1e-4
+    assert np.abs(Predictor(artifact).engine.run(images) - expected).max() < 1e-4
     assert run(capsys, "--config", str(config))[0] == 0
     again = ModelArtifact.load(result["output"])
     assert again.manifest.golden == artifact.manifest.golden

@@ -129,7 +129,7 @@ def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
 
 def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:
     images = [preprocess_content(path.read_bytes(), artifact.manifest.preprocess) for path in sorted((job / "photos").iterdir())]
-    return Predictor(artifact).predict(np.stack(images)).outputs
+    return Predictor(artifact).engine.run(np.stack(images))
 
 
 def test_same_as_the_library(spark: SparkSession, sparkq: Command, job: Path) -> None:

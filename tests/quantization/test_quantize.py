@@ -28,6 +28,7 @@ from tests.models import (
     FailsOnWhite,
     NotFiniteOnBlack,
     SmallNet,
+    classified,
     digits,
     digits_artifact,
     digits_net,
@@ -69,7 +70,7 @@ def _accuracy(artifact: ModelArtifact) -> float:
     """Top-1 in percent on the held-out digits."""
     held_out = digits()[1]
     pixels = np.stack([preprocess_array(image, DIGITS_PREPROCESS) for image in held_out.images])
-    return 100 * float((Predictor(artifact).predict(pixels).labels[:, 0] == held_out.labels).mean())
+    return 100 * float((classified(Predictor(artifact), pixels)[0][:, 0] == held_out.labels).mean())
 
 
 class TestFloatArtifact:
@@ -87,12 +88,12 @@ class TestFloatArtifact:
         preprocess = artifact.manifest.preprocess
         # As arrays, so that no JPEG is decoded at reduced scale.
         decoded = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
-        prediction = Predictor(artifact).predict(np.stack([preprocess_array(image, preprocess) for image in decoded]), top_k=1)
+        outputs = Predictor(artifact).engine.run(np.stack([preprocess_array(image, preprocess) for image in decoded]))
         # What is cropped may be a level off here and there.
         tolerance = 1e-4 if preprocess.crop is None else 2e-3
         assert len(files) > 3
-        np.testing.assert_allclose(prediction.outputs, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
-        assert np.array_equal(prediction.labels[:, 0], expected.argmax(1))
+        np.testing.assert_allclose(outputs, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+        assert np.array_equal(outputs.argmax(1), expected.argmax(1))
 
     def test_manifest(self) -> None:
         artifact = quantize(SmallNet(), calibration=noise(3), preprocess=SMALL, config=FLOAT)
@@ -186,11 +187,12 @@ class TestEveryRecipe:
         artifact = quantize(SmallNet(classes, softmax), calibration=noise(8), preprocess=SMALL, config=config)
         assert artifact.manifest.scores == "probabilities"
         images = np.stack(noise(5, seed=3))
-        prediction = Predictor(artifact).predict(images, top_k=classes)
-        assert np.array_equal(prediction.scores, np.take_along_axis(prediction.outputs, prediction.labels, axis=1))
+        predictor = Predictor(artifact)
+        labels, scores = classified(predictor, images, top_k=classes)
+        assert np.array_equal(scores, np.take_along_axis(predictor.engine.run(images), labels, axis=1))
         logits = Predictor(quantize(SmallNet(classes), calibration=noise(8), preprocess=SMALL, config=config))
         assert logits.manifest.scores == "logits"
-        np.testing.assert_allclose(prediction.scores, logits.predict(images, top_k=classes).scores, rtol=1e-5)
+        np.testing.assert_allclose(scores, classified(logits, images, top_k=classes)[1], rtol=1e-5)
 
     def test_name(self, recipe: str) -> None:
         config = QuantizationConfig(recipe=recipe)

@@ -17,7 +17,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.errors import SparkqError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.worker.predictor import Predictor
-from tests.models import encoded, noise
+from tests.models import classified, encoded, noise
 
 COLUMNS = ("status", "error_code", "error_message", "label", "label_name", "score", "top_k", "model_digest", "engine")
 
@@ -26,11 +26,11 @@ def local_row(artifact: ModelArtifact, content: bytes, *, top_k: int = 5) -> dic
     """The columns that a readable image must get."""
     predictor = Predictor(artifact)
     pixels = preprocess_content(content, artifact.manifest.preprocess)
-    prediction = predictor.predict(np.stack([pixels]), top_k=top_k)
+    labels, scores = classified(predictor, np.stack([pixels]), top_k=top_k)
     names = artifact.manifest.labels
     ranking = [
         {"label": int(label), "label_name": None if names is None else names[int(label)], "score": float(score)}
-        for label, score in zip(prediction.labels[0], prediction.scores[0], strict=True)
+        for label, score in zip(labels[0], scores[0], strict=True)
     ]
     return {
         "status": "ok", "error_code": None, "error_message": None, **ranking[0], "top_k": ranking,

@@ -16,7 +16,7 @@ from sparkq.metrics.drift import DriftSums
 from sparkq.quantization import quantize
 from sparkq.worker.observe_drift import DRIFT_FIELDS, observe_partition, sums_of
 from sparkq.worker.predictor import Predictor
-from tests.models import SMALL, FailsOnWhite, digit_files, digits, digits_artifact, encoded, noise
+from tests.models import SMALL, FailsOnWhite, classified, digit_files, digits, digits_artifact, encoded, noise
 
 
 def _rows(artifact: ModelArtifact, *parts: list[bytes | None], batch_size: int = 16) -> list[DriftSums]:
@@ -35,11 +35,11 @@ def test_counts_are_those_of_the_predictions() -> None:
     files = digit_files(50)
     [sums] = _rows(artifact, list(files))
     pixels = np.stack([preprocess_content(file, artifact.manifest.preprocess) for file in files])
-    prediction = Predictor(artifact).predict(pixels, top_k=1)
+    labels, scores = classified(Predictor(artifact), pixels, top_k=1)
     profile = artifact.manifest.calibration_profile
     assert profile is not None and sums.images == 50
-    assert np.array_equal(sums.label_counts, np.bincount(prediction.labels[:, 0], minlength=10))
-    assert np.array_equal(sums.score_counts, profile.score_histogram(prediction.scores[:, 0]))
+    assert np.array_equal(sums.label_counts, np.bincount(labels[:, 0], minlength=10))
+    assert np.array_equal(sums.score_counts, profile.score_histogram(scores[:, 0]))
     assert len(sums.saturated) == len(profile.activations) > 0
 
 

@@ -24,7 +24,7 @@ from sparkq.worker.decode_batches import DecodedBatch, decoded_batches
 from sparkq.worker.predict import predict_partition
 from sparkq.worker.predictor import Predictor
 from sparkq.worker.rebatch import rebatch
-from tests.models import digit_files, digits, digits_artifact, encoded, reference_artifact
+from tests.models import classified, digit_files, digits, digits_artifact, encoded, reference_artifact
 
 FILES = 20
 
@@ -81,13 +81,14 @@ class TestRows:
     def test_predictions_are_those_of_the_predictor(self, batch: pa.RecordBatch, predictor: Predictor) -> None:
         result = _predict([batch], predictor, top_k=3)
         preprocess = predictor.manifest.preprocess
-        expected = predictor.predict(np.stack([preprocess_content(file, preprocess) for file in digit_files(FILES)]), top_k=3)
+        pixels = np.stack([preprocess_content(file, preprocess) for file in digit_files(FILES)])
+        labels, scores = classified(predictor, pixels, top_k=3)
         assert result.column("status").to_pylist() == ["ok"] * FILES
-        assert result.column("label").to_pylist() == expected.labels[:, 0].tolist()
-        assert result.column("score").to_pylist() == expected.scores[:, 0].tolist()
+        assert result.column("label").to_pylist() == labels[:, 0].tolist()
+        assert result.column("score").to_pylist() == scores[:, 0].tolist()
         ranked = result.column("top_k").to_pylist()
-        assert [[item["label"] for item in row] for row in ranked] == expected.labels.tolist()
-        assert [[item["score"] for item in row] for row in ranked] == expected.scores.tolist()
+        assert [[item["label"] for item in row] for row in ranked] == labels.tolist()
+        assert [[item["score"] for item in row] for row in ranked] == scores.tolist()
         assert set(result.column("engine").to_pylist()) == {"fbgemm"}
         assert set(result.column("model_digest").to_pylist()) == {digits_artifact().digest}
 

@@ -22,6 +22,7 @@ from tests.models import (
     SMALL,
     NotFiniteOnBlack,
     SmallNet,
+    classified,
     digit_files,
     digits_artifact,
     float_artifact,
@@ -37,32 +38,29 @@ class TestPredict:
     """Outputs, labels, scores."""
 
     def test_of_logits(self) -> None:
-        prediction = Predictor(digits_artifact()).predict(_pixels(digits_artifact(), digit_files(20)), top_k=3)
-        assert prediction.outputs.shape == (20, 10) and prediction.labels.shape == prediction.scores.shape == (20, 3)
-        assert np.array_equal(prediction.labels, ranked(prediction.outputs, 3))
-        expected = torch.from_numpy(prediction.outputs).softmax(1).numpy()
-        np.testing.assert_allclose(prediction.scores, np.take_along_axis(expected, prediction.labels, axis=1), rtol=1e-5)
-        assert (np.diff(prediction.scores, axis=1) <= 0).all()
-
-    def test_default_is_five(self) -> None:
-        predictor = Predictor(digits_artifact())
-        assert predictor.predict(_pixels(digits_artifact(), digit_files(2))).labels.shape == (2, 5)
+        predictor, pixels = Predictor(digits_artifact()), _pixels(digits_artifact(), digit_files(20))
+        outputs, (labels, scores) = predictor.engine.run(pixels), classified(predictor, pixels, top_k=3)
+        assert outputs.shape == (20, 10) and labels.shape == scores.shape == (20, 3)
+        assert np.array_equal(labels, ranked(outputs, 3))
+        expected = torch.from_numpy(outputs).softmax(1).numpy()
+        np.testing.assert_allclose(scores, np.take_along_axis(expected, labels, axis=1), rtol=1e-5)
+        assert (np.diff(scores, axis=1) <= 0).all()
 
     def test_more_than_there_are_classes(self) -> None:
-        predictor = Predictor(digits_artifact())
-        prediction = predictor.predict(_pixels(digits_artifact(), digit_files(2)), top_k=50)
-        assert np.array_equal(np.sort(prediction.labels, axis=1), [list(range(10))] * 2)
-        np.testing.assert_allclose(prediction.scores.sum(1), 1, rtol=1e-6)
+        labels, scores = classified(Predictor(digits_artifact()), _pixels(digits_artifact(), digit_files(2)), top_k=50)
+        assert np.array_equal(np.sort(labels, axis=1), [list(range(10))] * 2)
+        np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
 
     @pytest.mark.parametrize("infinite", [False, True])
     def test_output_that_is_no_number_harms_no_other_row(self, infinite: bool) -> None:
         predictor = Predictor(float_artifact(NotFiniteOnBlack(infinite=infinite)))
         images = np.stack(noise(3))
-        expected = predictor.predict(images)
-        prediction = predictor.predict(np.concatenate([images[:1], np.zeros_like(images[:1]), images[1:]]))
-        assert not np.isfinite(prediction.outputs[1]).all()
-        for name in ("outputs", "labels", "scores"):
-            assert np.array_equal(np.delete(getattr(prediction, name), 1, axis=0), getattr(expected, name)), name
+        among = np.concatenate([images[:1], np.zeros_like(images[:1]), images[1:]])
+        expected, outputs = (predictor.run_rows(batch, batch_size=len(batch)).outputs for batch in (images, among))
+        assert not np.isfinite(outputs[1]).all()
+        assert np.array_equal(np.delete(outputs, 1, axis=0), expected)
+        for found, alone in zip(classified(predictor, among), classified(predictor, images), strict=True):
+            assert np.array_equal(np.delete(found, 1, axis=0), alone)
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_threads(self, threads: int) -> None:
@@ -132,15 +130,15 @@ def alone(request: pytest.FixtureRequest) -> Alone:
 def test_an_int8_prediction_depends_only_on_its_image(alone: Alone, data: st.DataObject) -> None:
     """Bit for bit, whatever the batch mates, the batch's size, the position in it, and the predictor that computes it."""
     predictor = alone.predictor()
-    expected = alone.predictor().predict(alone.images, top_k=10)
+    expected = classified(alone.predictor(), alone.images, top_k=10)
     largest = 20 if len(alone.images) > 8 else 5
     for _ in range(3):  # TorchScript optimizes the graph after its first runs
         indices = st.lists(st.integers(0, len(alone.images) - 1), min_size=1, max_size=largest)
         chosen = data.draw(indices, label="images of a batch")
-        prediction = predictor.predict(alone.images[chosen], top_k=10)
-        assert prediction.outputs.tobytes() == alone.outputs[chosen].tobytes()
-        assert np.array_equal(prediction.labels, expected.labels[chosen])
-        assert prediction.scores.tobytes() == expected.scores[chosen].tobytes()
+        outputs = predictor.run_rows(alone.images[chosen], batch_size=len(chosen)).outputs
+        assert outputs.tobytes() == alone.outputs[chosen].tobytes()
+        for found, each_alone in zip(classified(predictor, alone.images[chosen], top_k=10), expected, strict=True):
+            assert found.tobytes() == each_alone[chosen].tobytes()
 
 
 def test_different_images_get_different_outputs(alone: Alone) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sparkq.config import AnchorConfig
 from sparkq.errors import ModelError
 
-__all__ = ["OUTPUT_FORMS", "anchor_boxes", "class_count", "decode_boxes", "encode_boxes", "overlaps"]
+__all__ = ["OUTPUT_FORMS", "anchor_boxes", "class_count", "decode_boxes", "overlaps"]
 
 OUTPUT_FORMS = (
     "expected class logits [N, anchors, classes] and box offsets [N, anchors, 4], or a list of maps of each, "
@@ -86,20 +86,17 @@ def decode_boxes(offsets: Tensor, anchors: Tensor, weights: tuple[float, ...]) -
     return torch.cat((middles - halves, middles + halves), dim=1)
 
 
-def encode_boxes(boxes: Tensor, anchors: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """The offsets, float32 [B, 4], with which `decode_boxes` gives `boxes`: what a network is trained to answer."""
-    sizes, wanted = anchors[:, 2:] - anchors[:, :2], boxes[:, 2:] - boxes[:, :2]
-    moved = ((boxes[:, :2] + boxes[:, 2:]) - (anchors[:, :2] + anchors[:, 2:])) / 2 / sizes
-    return torch.cat((moved, (wanted / sizes).log()), dim=1) * boxes.new_tensor(weights)
-
-
 def overlaps(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union of each of `one` (float32 [N, 4]) and each of `other` ([M, 4]), [N, M]; NaN of two empty boxes."""
+    """Intersection over union of each box of `one` ([N, 4]) with each of `other` ([M, 4]), [N, M]; 0 of two empty boxes.
+
+    Computed in the type of the corners.
+    """
     low = torch.maximum(one[:, None, :2], other[None, :, :2])
     high = torch.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=2)
     areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (one, other)]
-    return shared / (areas[0][:, None] + areas[1][None, :] - shared)
+    union = areas[0][:, None] + areas[1][None, :] - shared
+    return shared / torch.where(union > 0, union, 1)
 
 
 def class_count(anchors: AnchorConfig, outputs: int) -> int:

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from sparkq.model_tasks.detection.boxes import overlaps
 
 __all__ = ["IOU_THRESHOLDS", "iou_matrix", "true_positives"]
 
@@ -11,13 +14,8 @@ IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 
 
 def iou_matrix(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Intersection over union of each of `one` ([N, 4]) and each of `other` ([M, 4]), float64 [N, M]; 0 where both are empty."""
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    low, high = np.maximum(one[:, None, :2], other[None, :, :2]), np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - shared
-    found: npt.NDArray[np.float64] = shared / np.where(union > 0, union, 1)
+    """Intersection over union, computed in float64, of boxes as arrays: [N, 4] and [M, 4] to [N, M]; 0 of two empty boxes."""
+    found: npt.NDArray[np.float64] = overlaps(*(torch.from_numpy(boxes.astype(np.float64)) for boxes in (one, other))).numpy()
     return found
 
 
@@ -49,9 +47,9 @@ def true_positives(
     right = np.zeros((len(labels), len(iou_thresholds)), bool)
     if not len(true_labels):
         return right
-    overlaps = np.where(labels[:, None] == true_labels[None, :], iou_matrix(corners, true_corners), -1.0)
-    nearest = overlaps.argmax(axis=1)
-    enough = overlaps[np.arange(len(labels)), nearest][:, None] >= np.asarray(iou_thresholds) - 1e-9
+    shared = np.where(labels[:, None] == true_labels[None, :], iou_matrix(corners, true_corners), -1.0)
+    nearest = shared.argmax(axis=1)
+    enough = shared[np.arange(len(labels)), nearest][:, None] >= np.asarray(iou_thresholds) - 1e-9
     taken = np.zeros((len(true_labels), len(iou_thresholds)), bool)
     for box, true_box in enumerate(nearest):
         right[box] = enough[box] & ~taken[true_box]

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import AnchorConfig, DetectionConfig, ModelTaskConfig
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.errors import InputError
 from sparkq.images.preprocess import ImageGeometry
 from sparkq.model_tasks.detection.agreement import BoxAgreement
@@ -20,9 +21,8 @@ from sparkq.model_tasks.detection.detector import Boxes, Detector
 
 __all__ = ["Detection"]
 
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 _DETECTED = pa.struct([
-    ("label", pa.int32()), ("label_name", pa.string()), ("score", pa.float32()), *((name, pa.float32()) for name in _COORDINATES),
+    ("label", pa.int32()), ("label_name", pa.string()), ("score", pa.float32()), *((name, pa.float32()) for name in BOX_CORNERS),
 ])
 
 
@@ -95,7 +95,7 @@ class Detection:
         return [
             {
                 "label": label, "label_name": None if self.labels is None else self.labels[label], "score": score,
-                **dict(zip(_COORDINATES, corner, strict=True)),
+                **dict(zip(BOX_CORNERS, corner, strict=True)),
             }
             for label, score, corner in zip(boxes.labels.tolist(), boxes.scores.tolist(), corners.tolist(), strict=True)
         ]

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from sparkq.config import DecodeLimits
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.drawing import draw_detections
 from sparkq.errors import ImageError, InputError
 from sparkq.images.decode import open_image
@@ -99,4 +100,4 @@ def _thumbnail(content: bytes, row: PickedRow, limits: DecodeLimits) -> Thumbnai
 
 
 def _scaled(box: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    return {key: value * scale if key in ("x_min", "y_min", "x_max", "y_max") else value for key, value in box.items()}
+    return {key: value * scale if key in BOX_CORNERS else value for key, value in box.items()}

@@ -13,6 +13,7 @@ from pyspark.sql.types import ArrayType, FloatType, IntegerType, StructField, St
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
+from sparkq.config.detection import BOX_CORNERS
 from sparkq.errors import InputError
 from sparkq.metrics.detection import DetectionEvaluation, summarize
 from sparkq.model_tasks import require_model_task
@@ -29,7 +30,7 @@ from sparkq.worker.evaluate_boxes import BOX_EVALUATION_FIELDS, evaluate_boxes_p
 __all__ = ["evaluate_detections"]
 
 _TRUE_BOXES = ArrayType(StructType([
-    StructField("label", IntegerType()), *(StructField(name, FloatType()) for name in ("x_min", "y_min", "x_max", "y_max")),
+    StructField("label", IntegerType()), *(StructField(name, FloatType()) for name in BOX_CORNERS),
 ]))
 
 

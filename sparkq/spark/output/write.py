@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
 from sparkq.errors import InputError, SparkqError
+from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
 from sparkq.spark.input.paths import escaped_path
@@ -41,7 +42,6 @@ from sparkq.version import __version__
 
 __all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
 
-_FILE_BYTES = 128 * 2**20
 _PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
 _COUNTED = ("status", "error_code", "engine", "model_digest")
 
@@ -236,7 +236,7 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
     tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
     _write(predictions, folder.at(tasks), description=_described(attempt))
     files = folder.files(tasks)
-    wanted = max(math.ceil(sum(entry.bytes for entry in files) / _FILE_BYTES), 1)
+    wanted = max(math.ceil(sum(entry.bytes for entry in files) / FILE_BYTES), 1)
     if len(files) <= wanted and not partition_by:
         return "tasks", files
     rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))

@@ -10,14 +10,14 @@ Box = Sequence[np.float32]
 
 
 def overlap(one: Box, other: Box) -> np.float32:
-    """Intersection over union, every step rounded to float32 as tensors are; NaN of two empty boxes."""
+    """Intersection over union, every step rounded to float32 as tensors are; 0 of two empty boxes."""
     zero = np.float32(0)
     width = max(np.float32(min(one[2], other[2]) - max(one[0], other[0])), zero)
     height = max(np.float32(min(one[3], other[3]) - max(one[1], other[1])), zero)
     shared = np.float32(width * height)
     areas = [np.float32(np.float32(box[2] - box[0]) * np.float32(box[3] - box[1])) for box in (one, other)]
-    with np.errstate(invalid="ignore"):
-        return np.float32(shared / np.float32(np.float32(areas[0] + areas[1]) - shared))
+    union = np.float32(np.float32(areas[0] + areas[1]) - shared)
+    return np.float32(shared / union) if union > 0 else zero
 
 
 def suppressed(boxes: Sequence[Box], iou_threshold: float) -> list[bool]:

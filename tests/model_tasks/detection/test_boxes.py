@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from sparkq.config import AnchorConfig
 from sparkq.float_models.load import load_float_model
-from sparkq.model_tasks.detection.boxes import anchor_boxes, decode_boxes, encode_boxes
+from sparkq.model_tasks.detection.boxes import anchor_boxes, decode_boxes
 from tests.model_tasks.detection import reference
+from tests.shapes import encode_boxes
 
 SSD300 = AnchorConfig(
     feature_maps=((38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)), scales=(0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05),
@@ -68,8 +69,8 @@ def test_no_finite_offset_gives_nan(offsets: list[tuple[float, ...]]) -> None:
     assert not decode_boxes(torch.tensor(offsets), anchors, SSD300.box_weights).isnan().any()
 
 
-def test_encoding_is_the_inverse_of_decoding() -> None:
-    """What a network is trained on."""
+def test_decoding_is_the_inverse_of_what_networks_are_trained_on() -> None:
+    """The targets of training give back the true boxes."""
     anchors = anchor_boxes(SSD300, (300, 300))[::97]
     corners = torch.rand(len(anchors), 4, generator=torch.Generator().manual_seed(1)) * 100
     boxes = torch.cat((corners[:, :2], corners[:, :2] + corners[:, 2:] + 5), dim=1)

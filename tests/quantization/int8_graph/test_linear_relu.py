@@ -33,8 +33,8 @@ def test_equal_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     fused = quantize(_vgg(), calibration=images, preprocess=PREPROCESS, config=QuantizationConfig())
     assert dropped
     assert b"linear_relu" in fused.payload and b"linear_relu" not in artifact.payload
-    expected = Predictor(fused).predict(images).outputs
-    assert np.array_equal(Predictor(artifact).predict(images).outputs, expected)
+    expected = Predictor(fused).engine.run(images)
+    assert np.array_equal(Predictor(artifact).engine.run(images), expected)
     assert np.ptp(expected) > 0
 
 
@@ -43,5 +43,5 @@ def test_openvino_runs_it() -> None:
     pytest.importorskip("openvino", reason="openvino is an optional extra")
     images = np.stack(noise(24))
     artifact = quantize(_vgg(), calibration=images, preprocess=PREPROCESS, config=QuantizationConfig())
-    expected = Predictor(artifact).predict(images).outputs
-    np.testing.assert_allclose(Predictor(artifact, engine="openvino").predict(images).outputs, expected, atol=1e-4)
+    expected = Predictor(artifact).engine.run(images)
+    np.testing.assert_allclose(Predictor(artifact, engine="openvino").engine.run(images), expected, atol=1e-4)

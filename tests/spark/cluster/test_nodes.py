@@ -17,6 +17,7 @@ from sparkq.spark.cluster.nodes import NodeChoice, choose_for_all, measure_nodes
 from sparkq.worker.engine_choice import EngineChoice
 from sparkq.worker.engine_measuring import Measurement
 from sparkq.worker.predictor import Predictor
+from tests.models import classified
 from tests.spark.local import assert_clear, by_path
 
 
@@ -70,8 +71,8 @@ def test_rows_say_what_ran(
     assert rows.keys() == files.keys()
     for name, content in files.items():
         pixels = preprocess_content(content, artifact.manifest.preprocess)
-        prediction = predictor.predict(pixels[None], top_k=1)
-        assert (rows[name]["label"], rows[name]["score"]) == (prediction.labels[0, 0], prediction.scores[0, 0])
+        labels, scores = classified(predictor, pixels[None], top_k=1)
+        assert (rows[name]["label"], rows[name]["score"]) == (labels[0, 0], scores[0, 0])
 
 
 def test_choice_for_all_is_settled(spark: SparkSession, artifact: ModelArtifact) -> None:

@@ -50,7 +50,7 @@ def _outputs(artifact: ModelArtifact, files: dict[str, bytes]) -> Outputs:
     """What the model says of each image, float64 [N, C]."""
     preprocess = artifact.manifest.preprocess
     images = np.stack([preprocess_content(content, preprocess) for content in files.values()])
-    return Predictor(artifact).predict(images).outputs.astype(np.float64)
+    return Predictor(artifact).engine.run(images).astype(np.float64)
 
 
 def _accuracy(outputs: Outputs, truth: npt.NDArray[np.int64], top: int) -> float:

@@ -96,7 +96,7 @@ def test_columns_become_folders(
     predictions: DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_bytes: int,
 ) -> None:
     """One file a value, also where several tasks write them; nulls have a folder, too."""
-    monkeypatch.setattr(sinks, "_FILE_BYTES", file_bytes)
+    monkeypatch.setattr(sinks, "FILE_BYTES", file_bytes)
     write_predictions(predictions, str(tmp_path / "out"), run_id="r", partition_by=["status", "label_name"])
     files = sorted((tmp_path / "out" / "run_id=r").rglob("*.parquet"))
     folders = {file.parent.relative_to(tmp_path / "out" / "run_id=r") for file in files}

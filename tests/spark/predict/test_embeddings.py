@@ -103,5 +103,3 @@ def test_what_has_no_meaning_is_refused(
     with pytest.raises(InputError, match="partition_by: expected a column of strings.*got 'label_name'"):
         predictions = sparkq.predict(images_df, embedders["static"])
         sparkq.write_predictions(predictions, str(tmp_path / "out"), partition_by=("label_name",))
-    with pytest.raises(InputError, match="predict: expected an artifact of task classification"):
-        Predictor(embedders["static"]).predict(np.zeros((1, 32, 32, 3), np.uint8))
