@@ -99,7 +99,7 @@ class ModelFacts:
 
     @property
     def in_int8(self) -> bool:
-        """Whether it is quantized at all."""
+        """Tell whether the model is quantized at all."""
         return self.recipe != "none"
 
     def recipe_line(self) -> str:

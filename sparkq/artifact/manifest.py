@@ -197,7 +197,7 @@ class Manifest:
 
 
 def _preprocess(mapping: dict[str, Any], place: str) -> PreprocessConfig:
-    """Of sizes that an image can be brought to."""
+    """Parse the preprocessing, whose sizes an image must be able to have."""
     found = parse_config(PreprocessConfig, mapping["preprocess"], place=f"{place}: preprocess")
     height, width = found.input_size
     size = found.resize.size

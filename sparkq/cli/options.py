@@ -37,7 +37,7 @@ class _Leaf:
 
     @property
     def flag(self) -> str:
-        """Its name on the command line; argparse takes a name without a dash for a positional argument."""
+        """The option's name on the command line; argparse takes a name without a dash for a positional argument."""
         name = "-".join(self.keys).replace("_", "-")
         return name.upper() if self.positional else f"--{name}"
 

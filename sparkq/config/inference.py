@@ -17,7 +17,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Which engine runs an artifact.
+    """The engine that runs an artifact, and whether it may saturate.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class ExecutionConfig(EngineConfig, DecodeLimits):
 
     @property
     def limits(self) -> DecodeLimits:
-        """Its decode limits alone."""
+        """The decode limits alone."""
         return part_of(DecodeLimits, self)
 
 

@@ -76,7 +76,7 @@ def upright_picture(image: Any, enough: tuple[int, int] | None = None) -> tuple[
 
 
 def drawn_boxes(detections: Sequence[Any] | None, scale: tuple[float, float], minimum_score: float) -> list[DrawnBox]:
-    """What is drawn, in this order: the best score last."""
+    """Choose the boxes to draw, in the order of drawing: the best score last."""
     chosen = [item for item in detections or () if _field(item, "score") is None or item["score"] >= minimum_score]
     chosen.sort(key=lambda item: math.inf if _field(item, "score") is None else item["score"])
     return [DrawnBox(_box(item, scale), _text(item), _colour(item)) for item in chosen]
@@ -146,7 +146,7 @@ def _inside(box: _Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _place(one: DrawnBox, size: tuple[float, float], picture: tuple[int, int], taken: Sequence[_Box]) -> _Box | None:
-    """Where a name of that size stands: above its box, else inside or below it, where no other is. None on tiny pictures."""
+    """Find the place of a name of that size: above its box, else inside or below it, where no other is. None on tiny pictures."""
     (width, height), (x_min, y_min, _, y_max) = size, _inside(one.box, picture)
     left = max(0.0, min(x_min - 1, picture[0] - width))
     tops = [y_min - height, y_min, y_max + 1, y_max - height]

@@ -56,7 +56,7 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """With the pending permutation applied; dimension 0 of an unpermuted value is the batch."""
+        """The value's shape with the pending permutation applied; dimension 0 of an unpermuted value is the batch."""
         shape = tuple(self.example.shape)
         return shape if self.order is None else tuple(shape[axis] for axis in self.order)
 

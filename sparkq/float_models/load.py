@@ -1,4 +1,4 @@
-"""Where a float model comes from: a factory of the user's, timm, torchvision, an ONNX file or a ``.pt2`` program."""
+"""Float models by name: a factory of the user's, timm, torchvision, an ONNX file or a ``.pt2`` program."""
 from __future__ import annotations
 
 import contextlib
@@ -82,7 +82,7 @@ def load_float_model(spec: str, weights: str | None = None) -> nn.Module:
 
 
 def _without_boxes(model: nn.Module) -> nn.Module:
-    """Of an SSD of torchvision's what can be traced; sparkq makes the boxes itself. Other models as they are."""
+    """Keep of torchvision's SSDs the part that can be traced; sparkq makes the boxes itself. Other models stay as they are."""
     if any(kind.__module__ == "torchvision.models.detection.ssd" and kind.__name__ == "SSD" for kind in type(model).__mro__):
         transform: Any = model.transform
         width, height = transform.fixed_size

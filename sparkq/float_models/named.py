@@ -68,7 +68,7 @@ def _built(source: str, name: str, **arguments: Any) -> nn.Module:
 
 
 def _describe_input(model: nn.Module, name: str, library: ModuleType) -> None:
-    """What timm says of a model's input, for one of torchvision's that classifies images."""
+    """Describe, as timm does, the input of a model of torchvision's that classifies images."""
     preset = getattr(library.models.get_model_weights(name), "DEFAULT").transforms()
     if hasattr(preset, "crop_size"):
         crop, resize = preset.crop_size[0], preset.resize_size[0]

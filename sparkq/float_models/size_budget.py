@@ -39,5 +39,5 @@ class SizeBudget:
 
 
 def tensor_bytes(tensors: Iterable[object]) -> int:
-    """What tensors, also on the meta device, take in memory; anything else counts nothing."""
+    """Count the bytes that tensors take in memory, those on the meta device included; anything else counts nothing."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors if isinstance(tensor, Tensor))

@@ -1,4 +1,4 @@
-"""What decoding an image will take in memory, known from its header: Pillow itself has no limit in bytes.
+"""The memory that decoding an image will take, known from its header: Pillow itself has no limit in bytes.
 
 Bytes a pixel as Pillow 12 was seen to take them; in `tests/test_decode_memory.py` they are compared with a process's peak.
 """

@@ -33,7 +33,7 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """Which part of the upright original the model's input shows, and at which scale.
+    """The part of the upright original that the model's input shows, and its scale.
 
     The point (x, y) of the input, in pixels from its left and upper edge, is the point ``(x + left) * width / resized_width,
     (y + top) * height / resized_height`` of the original.
@@ -63,7 +63,7 @@ class ImageGeometry:
 
 
 def image_geometry(height: int, width: int, preprocess: PreprocessConfig) -> ImageGeometry:
-    """Where an image of this size (in pixels, upright) lies in the model's input."""
+    """Compute the part of an image of this size (in pixels, upright) that the model's input shows."""
     resized_height, resized_width = _resized_size(height, width, preprocess)
     crop_height, crop_width = preprocess.input_size
     # torchvision's CenterCrop; Python's round goes to the even number at .5, as there.
@@ -161,7 +161,7 @@ def _longest_once_reduced(columns: _Source, width: int, rows: _Source, height: i
 
 @dataclass(frozen=True)
 class _Source:
-    """Where resized pixels lie in the source, and between which whole pixels lies what they depend on."""
+    """The place of resized pixels in the source, and the whole pixels that they depend on."""
 
     first: int
     last: int

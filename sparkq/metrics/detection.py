@@ -36,7 +36,7 @@ class JudgedBoxes:
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
-    """What one image contributes.
+    """The result of one image, which an evaluation sums up.
 
     Parameters
     ----------

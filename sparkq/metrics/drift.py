@@ -111,7 +111,7 @@ def required_profile(manifest: Manifest) -> CalibrationProfile:
 
 @dataclass(frozen=True, eq=False)
 class DriftSums:
-    """What images did to a model, summed up; the sum of two is that of both sets of images.
+    """The effect of images on a model, summed up; the sum of two is that of both sets of images.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class DriftSums:
 
     @classmethod
     def zeros(cls, manifest: Manifest) -> DriftSums:
-        """Of no image."""
+        """Make the sums over no images."""
         profile = required_profile(manifest)
         nothing = np.zeros(len(profile.activations))
         return cls(0, np.zeros(len(profile.score_counts), np.int64), np.zeros(manifest.classes, np.int64), nothing, nothing)

@@ -1,4 +1,4 @@
-"""What is made of a payload's raw outputs: one module a task, and how the manifest's task becomes one."""
+"""The model tasks: one module each turns a payload's raw outputs into rows, and the manifest names the one to take."""
 from __future__ import annotations
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ def model_task_fields(name: str) -> pa.Schema:
 
 
 def model_task_of(manifest: Manifest) -> ModelTask:
-    """That of an artifact."""
+    """Make the model task of an artifact."""
     return _MODEL_TASKS[manifest.task].of(manifest)
 
 

@@ -16,7 +16,7 @@ __all__ = ["ModelTask"]
 
 
 class ModelTask(Protocol):
-    """What is made of a payload's raw outputs, float32 [N, C]. All values are finite; no row depends on another."""
+    """The step from a payload's raw outputs, float32 [N, C], to rows. All values are finite; no row depends on another."""
 
     fields: ClassVar[pa.Schema]
     """The columns that it adds to a row."""
@@ -27,18 +27,18 @@ class ModelTask(Protocol):
 
     @property
     def scores(self) -> str | None:
-        """What outputs are, as in the manifest."""
+        """The kind of the outputs, as in the manifest."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> ModelTask:
-        """That of an artifact."""
+        """Make the model task of an artifact."""
 
     @classmethod
     def of_outputs(
         cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: ModelTaskConfig,
         input_size: tuple[int, int],
     ) -> ModelTask:
-        """That of a model with such outputs on calibration images of `input_size` (height, width).
+        """Make the task of a model with such outputs on calibration images of `input_size` (height, width).
 
         Raises
         ------
@@ -67,7 +67,7 @@ class ModelTask(Protocol):
         """
 
     def golden_parts(self, output: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-        """What the check at load compares of one image's raw `output` (float32 [C]): parts that do not share a scale."""
+        """Split one image's raw `output` (float32 [C]) into parts of one scale each, which the check at load compares."""
 
     def best(self, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
         """Class and score (0 to 1) of each image's best answer, [N] each, for measuring drift; None where there are none."""

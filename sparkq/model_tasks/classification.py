@@ -40,7 +40,7 @@ class Classification:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Classification:
-        """That of an artifact."""
+        """Make the model task of an artifact."""
         return cls(manifest.labels, manifest.scores or "logits")
 
     @classmethod
@@ -48,7 +48,7 @@ class Classification:
         cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: ModelTaskConfig,
         input_size: tuple[int, int],
     ) -> Classification:
-        """That of a model with such outputs on calibration images."""
+        """Make the task of a model with such outputs on calibration images."""
         if labels is not None and len(labels) != outputs.shape[1]:
             raise InputError(f"labels: expected {outputs.shape[1]} names, one a class of the model; got {len(labels)}.")
         # A softmax applied twice looks like a prediction, with every score wrong.
@@ -56,7 +56,7 @@ class Classification:
         return cls(None if labels is None else tuple(labels), "probabilities" if sums_to_one else "logits")
 
     def classes(self, outputs: int) -> int:
-        """As many as outputs."""
+        """The number of classes: as many as outputs."""
         return outputs
 
     def rank(self, outputs: npt.NDArray[np.float32], top_k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -23,7 +23,7 @@ def prediction_fields(model_task: str) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one row: values of its task's columns by name, or an error code and a sentence."""
+    """The outcome of one row: values of its task's columns by name, or an error code and a sentence."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     error_code: str | None = None

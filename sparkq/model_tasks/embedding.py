@@ -27,7 +27,7 @@ class Embedding:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Embedding:
-        """That of an artifact."""
+        """Make the model task of an artifact."""
         return cls()
 
     @classmethod
@@ -35,7 +35,7 @@ class Embedding:
         cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: ModelTaskConfig,
         input_size: tuple[int, int],
     ) -> Embedding:
-        """That of a model with such outputs on calibration images."""
+        """Make the task of a model with such outputs on calibration images."""
         if labels is not None:
             raise InputError(f"labels: expected none with task embedding, which names no classes; got {len(labels)}.")
         return cls()

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass, replace
 
 __all__ = [
-    "ARROW_BATCH_BYTES", "FILE_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
-    "row_bytes", "scan_settings",
+    "ARROW_BATCH_BYTES", "FILE_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch",
+    "planned_tasks", "row_bytes", "scan_settings",
 ]
 
 _TASK_SECONDS, _SHORTEST_TASK_SECONDS = 40.0, 20.0

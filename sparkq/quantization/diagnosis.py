@@ -1,4 +1,4 @@
-"""What a report shows of each layer: its sensitivity, its weights, its inputs and the range that INT8 gives them."""
+"""A diagnosis of each layer for a report: its sensitivity, its weights, its inputs and the range that INT8 gives them."""
 from __future__ import annotations
 
 import copy
@@ -48,7 +48,7 @@ class Distribution:
 
     @classmethod
     def of_weights(cls, weight: Tensor) -> Distribution:
-        """In 64 bins between the extremes."""
+        """Count weights in 64 bins between the extremes."""
         counts, edges = np.histogram(weight.double().numpy(), bins=_SHOWN_BINS)
         return cls(counts.astype(np.int64), edges)
 
@@ -187,7 +187,9 @@ def _observer(config: QuantizationConfig) -> str:
 
 
 def _measured_images(graph: fx.GraphModule) -> int:
-    """As many as fit into memory with all their activations, which `layer_sensitivity` holds; large networks are slow, too."""
+    """Take as many images as fit into memory with all their activations, which `layer_sensitivity` holds; large networks are
+    slow, too.
+    """
     values = sum(torch.Size(shape_of(node) or ()).numel() for node in graph.graph.nodes if shape_of(node))
     return min(_SENSITIVITY_IMAGES, max(1, _SENSITIVITY_BYTES // (4 * max(values, 1))))
 
@@ -215,7 +217,7 @@ def _observe(graph: fx.GraphModule, batches: list[Tensor], config: QuantizationC
 
 
 def _named_layers(graph: fx.GraphModule) -> list[tuple[str, nn.Module]]:
-    """In the order of their first call."""
+    """List the layers in the order of their first call."""
     calls = dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "call_module" and input_node(node))
     return [(name, module) for name in calls if isinstance(module := graph.get_submodule(name), LAYER_KINDS)]
 

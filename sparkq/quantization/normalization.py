@@ -56,6 +56,6 @@ def normalize(images: Tensor, preprocess: PreprocessConfig) -> Tensor:
 
 
 def pixel_values(preprocess: PreprocessConfig) -> Tensor:
-    """What the 256 values of a pixel are after normalization, float32 [256, 3, 1, 1]."""
+    """Compute the 256 values of a pixel after normalization, float32 [256, 3, 1, 1]."""
     grays = torch.arange(256, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 1, 3)
     return normalize(grays, preprocess)

@@ -210,7 +210,7 @@ def _require_finite(outputs: npt.NDArray[np.float32]) -> None:
 
 
 def _profile(engine: Engine, calibration: CalibrationSet, task: ModelTask, config: QuantizationConfig) -> CalibrationProfile:
-    """What the finished payload does on calibration images from all over the set, for comparison with the job's."""
+    """Profile the finished payload on calibration images from all over the set, for comparison with the job's."""
     images = calibration.images
     chosen = np.linspace(0, len(images) - 1, min(len(images), _PROFILED_IMAGES)).astype(np.int64)
     # Where ranges are taken at run time every image reaches the ends of its own.

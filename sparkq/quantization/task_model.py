@@ -83,7 +83,9 @@ def task_model(model: nn.Module, task: ModelTaskConfig, preprocess: PreprocessCo
 
 
 def _layers(graph: fx.GraphModule) -> dict[str, fx.Node]:
-    """What has a name and gives one tensor, modules first: in the graph's order, the last call where there are several."""
+    """List whatever has a name and gives one tensor, modules first: in the graph's order, the last call where there are
+    several.
+    """
     modules: dict[str, fx.Node] = {}
     nodes: dict[str, fx.Node] = {}
     for node in graph.graph.nodes:
@@ -129,7 +131,7 @@ def _multiplies(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _is_head(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether it is a linear layer or a 1 x 1 convolution, as a module or as a function of weights."""
+    """Tell whether a node is a linear layer or a 1 x 1 convolution, as a module or as a function of weights."""
     if node.op == "call_module":
         layer = graph.get_submodule(str(node.target))
         pointwise = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.groups == 1

@@ -38,7 +38,7 @@ _OWN_STATE = "__torch__.torch.ao.nn."
 
 
 class CodeError(Exception):
-    """What a payload's source text holds that none of ours does; the message is a noun."""
+    """Source text in a payload that none of ours has; the message is a noun."""
 
 
 def check_code(sources: Mapping[str, str]) -> frozenset[str]:

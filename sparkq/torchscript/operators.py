@@ -1,4 +1,4 @@
-"""What the code of a payload may call: operators that compute with tensors, and nothing that reads or writes a file.
+"""The operators that the code of a payload may call: they compute with tensors, and none reads or writes a file.
 
 Collected from payloads of every recipe and task, of the architectures of torchvision and timm, completed by PyTorch's Core ATen
 operators that compute a tensor from tensors and numbers, and their kin. Gradients, random numbers, views of raw memory, and

@@ -28,7 +28,7 @@ _NAMES = frozenset({
 
 
 class PickleError(Exception):
-    """What a pickle holds that none of ours does; the message is a noun."""
+    """Content of a pickle that none of ours has; the message is a noun."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def evaluate_boxes_partition(
 
 
 def _boxes(predictor: Predictor, outputs: npt.NDArray[np.float32], geometry: ImageGeometry) -> Boxes:
-    """In pixels of the original."""
+    """Turn rows of boxes into arrays, in pixels of the original."""
     assert isinstance(predictor.model_task, Detection)
     boxes = predictor.model_task.detector.detect(outputs)
     return Boxes(boxes.labels, boxes.scores, geometry.to_original(boxes.corners))
@@ -86,7 +86,7 @@ def _judged(boxes: Boxes, truth: Sequence[Mapping[str, Any]]) -> list[dict[str, 
 
 
 def image_result(row: Mapping[str, Any]) -> ImageResult:
-    """What a compared row of `evaluate_boxes_partition` says."""
+    """Read a compared row of `evaluate_boxes_partition`."""
     expected = None if row["expected"] is None else _of_list(row["expected"])
     return ImageResult(tuple(row["truth"]), _of_list(row["found"]), expected, row["matched"] or 0)
 

@@ -1,4 +1,4 @@
-"""What the images of a partition do to a model, as one row of sums: the worker's part of measuring drift. No Spark here."""
+"""The worker's part of measuring drift: a partition's images and their effect on a model, as one row of sums. No Spark here."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

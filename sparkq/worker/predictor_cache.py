@@ -32,7 +32,7 @@ _logger = logging.getLogger("sparkq.worker")
 
 @dataclass(frozen=True)
 class PredictorKey:
-    """What makes two predictors the same.
+    """The key of a cached predictor; two with the same key are the same.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class _Ahead(Generic[Item]):
         self._changed = threading.Condition()
 
     def fill(self) -> None:
-        """In the thread."""
+        """Fill the queue, in a thread of its own."""
         error: BaseException | None = None
         try:
             for item in self._source:
@@ -76,7 +76,7 @@ class _Ahead(Generic[Item]):
             return not self._stopped
 
     def items(self) -> Iterator[Item]:
-        """In the caller's thread."""
+        """Take items from the queue, in the caller's thread."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._ended)

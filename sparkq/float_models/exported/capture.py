@@ -57,7 +57,7 @@ def traceable(model: nn.Module, example: Tensor) -> nn.Module:
 
 
 def program_of(exported: torch.export.ExportedProgram, name: str, image_shape: tuple[int, ...]) -> Program:
-    """What `exported` holds, by value."""
+    """Read the program that `exported` holds, by value."""
     signature = exported.graph_signature
     names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
     values: dict[str, Any] = {**exported.constants, **exported.state_dict}

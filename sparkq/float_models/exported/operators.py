@@ -1,4 +1,4 @@
-"""What each aten operator of an image classifier becomes."""
+"""The translation of aten operators of image classifiers, one function an operator."""
 from __future__ import annotations
 
 import math

@@ -43,7 +43,7 @@ class AtenStep:
 
     @property
     def input(self) -> Value:
-        """What the layer is applied to."""
+        """The value that the layer is applied to."""
         value = self.get("input", self.get("self"))
         if not isinstance(value, Value):
             raise UnsupportedError("its first argument is a constant")

@@ -1,4 +1,4 @@
-"""What each ONNX operator without weights becomes: activations, pooling, shapes, layout."""
+"""The translation of ONNX operators without weights: activations, pooling, shapes, layout."""
 from __future__ import annotations
 
 import operator

@@ -49,7 +49,7 @@ class OnnxNode:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """What a file holds.
+    """The content of an ONNX file.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def read_initializers(path: str) -> dict[str, torch.Tensor]:
 
 
 def compute_node(node: OnnxNode, inputs: Sequence[Array | None], opset: int, budget: SizeBudget) -> list[Array]:
-    """What an operator makes of constants, computed by onnx's reference implementation."""
+    """Compute an operator of constants by onnx's reference implementation."""
     onnx = _import_onnx()
     given = {name: array for name, array in zip(node.inputs, inputs, strict=True) if name and array is not None}
     infos = [onnx.helper.make_tensor_value_info(name, _onnx_type(onnx, array), array.shape) for name, array in given.items()]

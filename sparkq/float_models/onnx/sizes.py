@@ -1,4 +1,4 @@
-"""What an ONNX file announces: bytes of what is not there yet, told before it is made."""
+"""The sizes that an ONNX file announces: bytes of tensors that are not there yet, told before they are made."""
 from __future__ import annotations
 
 import importlib

@@ -96,7 +96,7 @@ class OnnxStep:
 
     @property
     def layer_name(self) -> str:
-        """What torch called the layer, where the exporter kept the name of its weight; else the node's name."""
+        """Find torch's name of the layer, where the exporter kept the name of its weight; else take the node's name."""
         weight = self.node.inputs[1] if len(self.node.inputs) > 1 else ""
         if re.fullmatch(r"[\w.]+\.weight", weight):
             return weight.removesuffix(".weight")

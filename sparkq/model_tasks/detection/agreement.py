@@ -49,7 +49,9 @@ class BoxAgreement:
 
     @property
     def standard_error(self) -> float | None:
-        """Of `f1`, as a ratio of two sums over images (Cochran 1977, "Sampling Techniques", section 2.11)."""
+        """Estimate the standard error of `f1`, a ratio of two sums over images (Cochran 1977, "Sampling Techniques", section
+        2.11).
+        """
         images, f1 = len(self.boxes), self.f1
         if f1 is None or images < 2:
             return None

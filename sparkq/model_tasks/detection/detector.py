@@ -41,7 +41,7 @@ class Boxes:
 
 
 class Detector:
-    """What makes boxes of raw outputs: softmax, decoding, the best of each class, non-maximum suppression (Liu et al. 2016).
+    """The maker of boxes from raw outputs: softmax, decoding, the best of each class, non-maximum suppression (Liu et al. 2016).
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class Detector:
         return int(label) + 1, float(score)
 
     def samples(self, outputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-        """Of one image's logits, and of its offsets, up to 512 from each feature map."""
+        """Take of one image's logits, and of its offsets, up to 512 from each feature map."""
         return [
             np.concatenate([_spread(part.ravel()) for part in np.split(numbers.numpy(), self._map_ends[:-1])])
             for numbers in self.split(outputs)

@@ -1,4 +1,4 @@
-"""Which boxes of one set are those of another."""
+"""Matching: pairs of boxes from two sets that show the same thing."""
 from __future__ import annotations
 
 import numpy as np
@@ -23,7 +23,7 @@ def true_positives(
     labels: npt.NDArray[np.int64], corners: npt.NDArray[np.float32], true_labels: npt.NDArray[np.int64],
     true_corners: npt.NDArray[np.float32], iou_thresholds: tuple[float, ...] = IOU_THRESHOLDS,
 ) -> npt.NDArray[np.bool_]:
-    """Which boxes of one image are right.
+    """Tell which boxes of one image are right.
 
     A box, the best score first, is right if the true box of its class that it overlaps most does so by at least the
     threshold, and no better box was found right on that one (Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC)

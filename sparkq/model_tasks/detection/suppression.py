@@ -44,7 +44,7 @@ def best_candidates(scores: Tensor, *, score_threshold: float, candidates: int) 
 
 
 def suppressed(boxes: Tensor, iou_threshold: float) -> Tensor:
-    """Which of `boxes` (float32 [B, 4], best first) overlap a better one, that stays, by more than `iou_threshold`; bool [B].
+    """Tell which of `boxes` (float32 [B, 4], best first) overlap a better one that stays by more than `iou_threshold`; bool [B].
 
     What the greedy algorithm gives, without its loop over boxes (Zheng et al. 2020, "Enhancing Geometric Factors in Model
     Learning and Inference for Object Detection and Instance Segmentation", section III-C: Cluster-NMS): all that a box that

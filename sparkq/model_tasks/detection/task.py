@@ -48,7 +48,7 @@ class Detection:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Detection:
-        """That of an artifact."""
+        """Make the model task of an artifact."""
         return cls(manifest.detection or DetectionConfig(), manifest.input_size, manifest.labels)
 
     @classmethod
@@ -56,7 +56,7 @@ class Detection:
         cls, outputs: npt.NDArray[np.float32], *, labels: Sequence[str] | None, config: ModelTaskConfig,
         input_size: tuple[int, int],
     ) -> Detection:
-        """That of a model with such outputs on calibration images."""
+        """Make the task of a model with such outputs on calibration images."""
         model_task = cls(config.detection, input_size, None if labels is None else tuple(labels))
         classes = model_task.classes(outputs.shape[1])
         if labels is not None and len(labels) != classes:
@@ -74,11 +74,11 @@ class Detection:
 
     @cached_property
     def detector(self) -> Detector:
-        """What makes boxes."""
+        """The detector, which makes boxes of raw outputs."""
         return Detector(self.config, self.anchors, self.input_size)
 
     def classes(self, outputs: int) -> int:
-        """With the background."""
+        """The number of classes, the background included."""
         return class_count(self.anchors, outputs)
 
     def rows(

@@ -41,7 +41,7 @@ def warn_once(calibration: CalibrationSet, outputs: object) -> None:
 
 
 def image_complaints(sample: npt.NDArray[np.uint8], count: int) -> list[str]:
-    """What is odd about a set of `count` images of which `sample` (uint8 [N, H, W, 3]) is a fair sample."""
+    """Find what is odd about a set of `count` images of which `sample` (uint8 [N, H, W, 3]) is a fair sample."""
     complaints = []
     if count < _LEAST_IMAGES:
         complaints.append(
@@ -69,7 +69,7 @@ def image_complaints(sample: npt.NDArray[np.uint8], count: int) -> list[str]:
 
 
 def label_complaints(outputs: npt.NDArray[np.float32]) -> list[str]:
-    """What is odd about a float model's answers [M, C] to a fair sample."""
+    """Find what is odd about a float model's answers [M, C] to a fair sample."""
     if outputs.ndim != 2 or len(outputs) < _LEAST_LABELLED or outputs.shape[1] < _MANY_CLASSES:
         return []
     label, images = max(enumerate(np.bincount(outputs.argmax(1))), key=lambda pair: pair[1])

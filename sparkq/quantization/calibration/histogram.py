@@ -61,7 +61,7 @@ def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class Histogram:
-    """What an observer has seen.
+    """Counts of the values that an observer has seen.
 
     Parameters
     ----------

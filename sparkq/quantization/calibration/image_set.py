@@ -68,7 +68,7 @@ class CalibrationSet:
         self, graph: fx.GraphModule, nodes: Sequence[fx.Node], kind: type[CountsOf], *, preprocess: PreprocessConfig,
         batch_size: int,
     ) -> Observations:
-        """What all images show of `nodes` of a float graph.
+        """Observe `nodes` of a float graph over all images.
 
         The same to the bit wherever the images are, however they are partitioned, and in whatever order: each forward
         pass takes `batch_size` images, or all of a smaller set.

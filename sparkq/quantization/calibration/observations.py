@@ -1,4 +1,4 @@
-"""What a pass over calibration images brings back: small states that merge exactly, in any order and any grouping."""
+"""Observations of a pass over calibration images: small states that merge exactly, in any order and any grouping."""
 from __future__ import annotations
 
 import io
@@ -36,7 +36,7 @@ class ChannelExtremes:
 
 @dataclass
 class Observations:
-    """What was seen of the tensors that an `ObservedModel` observes, in its order; one list is empty.
+    """The states of the tensors that an `ObservedModel` observes, in its order; one list is empty.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Observations:
 
     @classmethod
     def of(cls, found: Iterable[tuple[Tensor, Tensor]]) -> Observations:
-        """What one forward pass of an `ObservedModel` gave."""
+        """Take the states that one forward pass of an `ObservedModel` gave."""
         observations = cls()
         for first, second in found:
             if first.dtype == torch.int64:
@@ -103,7 +103,7 @@ class Observations:
 
     @classmethod
     def loads(cls, data: bytes) -> Observations:
-        """What `dumps` wrote."""
+        """Read the bytes of `dumps`."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             ends = np.cumsum(arrays["channels"])[:-1]
             channels = zip(np.split(arrays["lowest"], ends), np.split(arrays["highest"], ends), strict=True)

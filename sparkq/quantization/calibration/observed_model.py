@@ -116,7 +116,7 @@ class ObservedModel(nn.Module):
 
 
 def load_observed(archive: bytes) -> Run:
-    """What `ObservedModel.dumps` wrote, ready to run. On a Python worker."""
+    """Load the bytes of `ObservedModel.dumps`, ready to run. On a Python worker."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         loaded: Run = torch.jit.load(io.BytesIO(archive), map_location="cpu").eval()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What was measured of an artifact, and how well it is known."""
+"""Measured accuracy of an artifact, with its standard error."""
 from __future__ import annotations
 
 import math

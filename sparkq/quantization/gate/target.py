@@ -1,4 +1,4 @@
-"""What the gate asks for, and what it tried."""
+"""The gate's target, and its attempts to reach it."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["GateAttempt", "GateTarget"]
 
 @dataclass(frozen=True)
 class GateTarget:
-    """What an artifact must reach.
+    """The least that an artifact must reach.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class GateTarget:
             raise ConfigError(f"min_cosine: expected a cosine from -1 to 1; got {self.min_cosine}.")
 
     def holds(self, measured: Measured) -> bool:
-        """Whether it is reached."""
+        """Tell whether the target is reached."""
         # Shares of counts: the tenth digit is binary noise.
         return self.margin(measured) >= -1e-9
 

@@ -25,7 +25,9 @@ _SPEED_RUNS = 5
 
 
 def techniques(config: QuantizationConfig) -> Iterator[tuple[str, QuantizationConfig]]:
-    """What is tried before any layer is given up: what was asked for, then what may do better with all of it in INT8."""
+    """List the attempts before any layer is given up: the one that was asked for, then those that may do better with all of
+    it in INT8.
+    """
     yield config.recipe, config
     if config.recipe == "static":
         automatic = dataclasses.replace(config, observer="auto")
@@ -152,7 +154,7 @@ def _hint(measured: Measured) -> str:
 
 
 def _warn_of_few_images(measured: Measured, target: GateTarget) -> None:
-    """So few images that another set of them could well say the contrary."""
+    """Warn of so few images that another set of them could well say the contrary."""
     error = measured.standard_error
     if error is not None and target.margin(measured) < error:
         what, known = _known(measured, error)

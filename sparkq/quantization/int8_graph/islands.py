@@ -1,4 +1,6 @@
-"""What stands only between float layers stays in float as well: rounded to 8 bits in between, they would gain nothing."""
+"""Islands: nodes that stand only between float layers stay in float as well; rounded to 8 bits in between, they would gain
+nothing.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
@@ -15,7 +17,7 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a tensor stands among the arguments of a call."""
+    """The place of a tensor among the arguments of a call."""
 
     index: int
 

@@ -1,4 +1,4 @@
-"""What each layer costs: the signal-to-noise ratio of the model's output with only that layer in INT8."""
+"""Sensitivity: the signal-to-noise ratio of the model's output with only one layer in INT8, for each layer."""
 from __future__ import annotations
 
 import copy

@@ -215,7 +215,7 @@ def quietly() -> Iterator[None]:
 
 
 def _few(batches: list[Tensor], graph: fx.GraphModule) -> list[Tensor]:
-    """As many batches as fit into memory when a layer's inputs are held for all of them."""
+    """Take as many batches as fit into memory when a layer's inputs are held for all of them."""
     largest = max((torch.Size(shape_of(node) or ()).numel() for node in graph.graph.nodes), default=1)
     images = min(_FITTED_IMAGES, max(1, _FITTED_BYTES // (4 * max(largest, 1))))
     return batches[:max(1, images // len(batches[0]))]

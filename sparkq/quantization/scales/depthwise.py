@@ -1,4 +1,4 @@
-"""What fbgemm's depthwise kernels can and cannot do.
+"""The limits of fbgemm's depthwise kernels, and how layers are kept within them.
 
 They add products in pairs in 16 bits on every CPU, with VNNI too: ``255 * (a + b)`` for the weights a, b of a pair
 saturates beyond 32767, so that INT8 weights at full range are wrong by up to a fifth of the output's range (measured on

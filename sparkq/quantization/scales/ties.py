@@ -39,7 +39,7 @@ _MOVE_MODULES = (nn.MaxPool2d, nn.Identity, nn.Dropout, nn.Flatten, nn.ReLU)
 
 
 def scale_grid(input_scale: float, output_scale: float, bias: Tensor) -> Tensor:
-    """What the weight scales of a layer are multiples of; float64 [O] as `bias`."""
+    """Compute the number of which each weight scale of a layer is a multiple; float64 [O] as `bias`."""
     reach = (bias.double().abs() / output_scale / _LEVELS).clamp_min(1).log2().ceil().exp2()
     return _GRID * output_scale / input_scale * reach
 
@@ -88,7 +88,7 @@ def settle_scales(quantized: fx.GraphModule, pixels: Tensor) -> None:
 
 
 class _Scale:
-    """Where a converted graph keeps the scale of a node's output."""
+    """The place where a converted graph keeps the scale of a node's output."""
 
     def __init__(self, module: nn.Module, name: str) -> None:
         self._module, self._name = module, name
@@ -116,7 +116,7 @@ class _Scale:
 
 
 def _origin(graph: fx.GraphModule, node: object) -> fx.Node | None:
-    """What computed the integers that `node` hands on, if it only hands them on."""
+    """Find the node that computed the integers which `node` hands on, if it only hands them on."""
     while isinstance(node, fx.Node) and _moves(graph, node):
         node = node.args[0]
     return node if isinstance(node, fx.Node) else None

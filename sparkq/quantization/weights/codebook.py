@@ -24,7 +24,7 @@ _SPARED_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Compression:
-    """What is asked of a layer's weights.
+    """The compression that is asked of a layer's weights.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Compression:
 
     @classmethod
     def of(cls, config: QuantizationConfig) -> Compression:
-        """What a config asks for."""
+        """Take the compression that a config asks for."""
         return cls(config.pruning, config.shared_weight_bits)
 
     def __bool__(self) -> bool:
@@ -160,7 +160,7 @@ def _largest(weight: Tensor, pruning: float) -> Tensor:
 
 
 def _shared_integers(places: Tensor, cost: Tensor, count: int) -> Tensor:
-    """What each of the 256 integers becomes so that only `count` are left: k-means on their histogram."""
+    """Map the 256 integers to `count` that are left: k-means on their histogram."""
     values = torch.arange(_LOWEST, _HIGHEST + 1, dtype=torch.float64)
     mass = torch.zeros(len(values), dtype=torch.float64).index_add_(0, places.flatten(), cost.flatten().double())
     used = torch.cat([values[mass > 0], torch.zeros(1, dtype=torch.float64)])
@@ -178,5 +178,5 @@ def _shared_integers(places: Tensor, cost: Tensor, count: int) -> Tensor:
 
 
 def _places(steps: Tensor) -> Tensor:
-    """Where the integers nearest to `steps` stand in a table of all 256."""
+    """Find the places of the integers nearest to `steps` in a table of all 256."""
     return (steps.round().clamp(_LOWEST, _HIGHEST) - _LOWEST).long()

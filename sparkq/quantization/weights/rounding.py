@@ -39,7 +39,7 @@ class _Options:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Of a layer's inputs in groups, float64: of the float model (`x`) and of the INT8 model (`q`).
+    """Second moments of a layer's inputs in groups, float64: of the float model (`x`) and of the INT8 model (`q`).
 
     Means are [G, K], `cross` (x q') and `gram` (q q') are central second moments [G, K, K].
     """
@@ -270,7 +270,7 @@ def _positions(layer: _Layer, x: Tensor, images: int, generator: torch.Generator
 
 
 def _patches(layer: _Layer, x: Tensor, positions: tuple[Tensor, Tensor] | None) -> Tensor:
-    """What the kernel reads, float32 [G, P, K] with K in the order of the flattened weight."""
+    """Gather the inputs that the kernel reads, float32 [G, P, K] with K in the order of the flattened weight."""
     if positions is None or isinstance(layer, nnq.Linear):
         return x.reshape(1, -1, x.shape[-1])
     padded = F.pad(x, (layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0]))

@@ -106,7 +106,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """What matplotlib writes, without what only a file of its own needs; ids that nothing refers to would clash in the page."""
+    """Draw by matplotlib, without what only a file of its own needs; ids that nothing refers to would clash in the page."""
     figure.patch.set_visible(False)
     stream = io.StringIO()
     figure.savefig(stream, format="svg")

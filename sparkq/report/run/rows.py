@@ -1,4 +1,4 @@
-"""What the rows of a run say, summed up in one pass over the columns that are needed; memory does not grow with them."""
+"""The rows of a run, summed up in one pass over the columns that are needed; memory does not grow with their number."""
 from __future__ import annotations
 
 from collections import Counter

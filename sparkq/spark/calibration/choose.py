@@ -1,4 +1,4 @@
-"""Which images of a DataFrame serve for calibration: the same ones every time, and of files only these are opened."""
+"""The choice of calibration images from a DataFrame: the same ones every time, and of files only these are opened."""
 from __future__ import annotations
 
 from dataclasses import dataclass

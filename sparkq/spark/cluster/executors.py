@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Answer(Generic[Result]):
-    """What one executor answered."""
+    """The answer of one executor."""
 
     executor: str
     result: Result

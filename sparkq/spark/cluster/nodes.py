@@ -1,4 +1,4 @@
-"""What the nodes of a cluster measure: engines and batch sizes, one row a host, and one choice for all of them."""
+"""Measurements of a cluster's nodes: engines and batch sizes, one row a host, and one choice for all of them."""
 from __future__ import annotations
 
 import logging
@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NodeChoice:
-    """What one host measured.
+    """The measurements of one host, and its choice.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def _measure(model: ShippedModel) -> NodeChoice:
 def settle(
     context: SparkContext, artifact: ModelArtifact, config: InferenceConfig,
 ) -> tuple[InferenceConfig, tuple[NodeChoice, ...]]:
-    """What a command does about ``auto`` before its job: measure all nodes, log the table, and choose if one is to serve all.
+    """Settle ``auto`` before a job: measure all nodes, log the table, and choose if one engine is to serve all.
 
     Returns
     -------

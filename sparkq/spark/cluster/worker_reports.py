@@ -1,4 +1,4 @@
-"""What Python workers say of themselves: how often each loaded a model, and its peak memory.
+"""Reports of Python workers about themselves: how often each loaded a model, and its peak memory.
 
 It comes through an accumulator, which no row is ever counted by: Spark adds a task's update again when the task runs again, or
 loses it with the task. Here an update is "at least so much, of this process", and adding is taking the larger, so that
@@ -38,7 +38,7 @@ class _Largest(AccumulatorParam[_Reports]):
 
 @dataclass(frozen=True)
 class WorkerSummary:
-    """What the Python workers of a job reported.
+    """A summary of the reports of a job's Python workers.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class WorkerReports:
         self._reports.add({(socket.gethostname(), os.getpid()): (models_loaded(), peak_memory_bytes())})
 
     def summary(self) -> WorkerSummary:
-        """Of all that was told. On the driver."""
+        """Sum up all reports so far. On the driver."""
         told: _Reports = self._reports.value
         return WorkerSummary(
             len(told), sum(loads for loads, _ in told.values()), max((peak for _, peak in told.values()), default=0),

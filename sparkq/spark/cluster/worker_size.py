@@ -1,4 +1,4 @@
-"""What one Python worker needs: memory, and seconds an image, measured in a process of its own.
+"""The size of one Python worker: memory, and seconds an image, measured in a process of its own.
 
 Run as ``python -m sparkq.spark.cluster.worker_size REQUEST.json``, it prints one JSON document.
 """

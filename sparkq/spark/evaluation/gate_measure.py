@@ -1,4 +1,4 @@
-"""What the gate measures on Spark: accuracy on labelled images."""
+"""The gate's measurement on Spark: accuracy on labelled images."""
 from __future__ import annotations
 
 from collections.abc import Callable

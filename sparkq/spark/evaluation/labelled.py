@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """What a label file says of images.
+    """The labels of a file, to be joined with images.
 
     Parameters
     ----------

@@ -46,11 +46,11 @@ class Inventory:
 
     @property
     def mean_bytes(self) -> float | None:
-        """Of an image."""
+        """The mean length of an image in bytes."""
         return None if self.bytes is None else self.bytes / max(self.images, 1)
 
     def part(self, images: int) -> Inventory:
-        """Of so many of its images, whichever they are."""
+        """Estimate the inventory of so many of its images, whichever they are."""
         mean = self.mean_bytes
         return replace(self, images=images, bytes=None if mean is None else round(mean * images))
 

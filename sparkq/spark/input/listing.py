@@ -66,7 +66,7 @@ def content_at(path: Column) -> Column:
 
 
 def _contents(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
-    """In small batches, however many paths Spark sends at once."""
+    """Read the bytes at paths, in small batches however many paths Spark sends at once."""
     for paths in batches:
         waiting: list[bytes | None] = []
         size = 0

@@ -1,4 +1,4 @@
-"""Where images come from: folders of files, Parquet with bytes, and lists of uris."""
+"""Sources of images: folders of files, Parquet with bytes, and lists of uris."""
 from __future__ import annotations
 
 import logging

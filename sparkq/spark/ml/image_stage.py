@@ -1,4 +1,4 @@
-"""What the pipeline stages of `sparkq.ml` have in common."""
+"""The part that the pipeline stages of `sparkq.ml` have in common."""
 from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
@@ -26,7 +26,7 @@ Stage = TypeVar("Stage", bound="ImageStage")
 
 
 class ImageStage(ImageStageParams, Transformer, MLWritable, MLReadable[Any]):
-    """What the stages have in common: an artifact, which is saved with the stage, and how it is run.
+    """The base of the stages: an artifact, which is saved with the stage, and how it is run.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class ImageStage(ImageStageParams, Transformer, MLWritable, MLReadable[Any]):
         return InferenceConfig.top_k
 
     def _vector_fields(self) -> list[StructField]:
-        """What the stage adds to the row contract for other stages."""
+        """List the columns that the stage adds to the row contract for other stages."""
         return []
 
     def _with_vectors(self, predictions: DataFrame) -> DataFrame:

@@ -83,7 +83,7 @@ class Attempt:
 
     @property
     def staging(self) -> str:
-        """Its own folder, relative to the output."""
+        """The attempt's own folder, relative to the output."""
         return staging_folder(self.run_id, self.name)
 
 
@@ -129,7 +129,7 @@ def _is_ours(name: str, *, is_folder: bool) -> bool:
 
 
 def _require_listed(folder: HadoopFolder, run_id: str) -> None:
-    """Where only whole runs are moved into place, files that no manifest lists are of unknown origin."""
+    """Refuse files that no manifest lists, where only whole runs are moved into place: their origin is unknown."""
     if not folder.renames_atomically or not folder.entries(run_folder(run_id)):
         return
     _list_moved(folder, run_id)
@@ -194,7 +194,7 @@ def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
 
 
 def run_taken(attempt: Attempt) -> RunTakenError:
-    """What an attempt that came too late raises."""
+    """Make the error of an attempt that came too late."""
     return RunTakenError(
         f"run {attempt.run_id}: expected to commit it to {attempt.folder.location}; another attempt of the same run id was "
         "first, and its result stands.",

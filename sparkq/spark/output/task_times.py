@@ -1,4 +1,4 @@
-"""What Spark's status store knows of the tasks of one job. On the driver, after the job.
+"""Times of a job's tasks, from Spark's status store. On the driver, after the job.
 
 Accumulators and ``observe()`` count a repeated task twice; the store knows which attempt of each task succeeded. It is there
 without the user interface, too. The only public way to it is over HTTP, and only with the user interface: so this goes through

@@ -48,7 +48,7 @@ _COUNTED = ("status", "error_code", "engine", "model_digest")
 
 @dataclass(frozen=True)
 class WrittenPredictions:
-    """What a run wrote, counted from its committed files.
+    """The rows and files that a run wrote, counted from its committed files.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]
 
 
 def _described(attempt: Attempt) -> str:
-    """By which its job is told from all others, of this attempt and of the session."""
+    """Describe an attempt's Spark job, by which it is told from all other jobs of the session."""
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 
 

@@ -90,7 +90,8 @@ def image_cost(
     artifact: ModelArtifact, config: InferenceConfig, nodes: Sequence[NodeChoice], inventory: Inventory, *, slots: int,
     threads: int, jvm_reads: bool = False,
 ) -> ImageCost:
-    """What an image costs: as the nodes measured it, else one worker on the driver, unless there is too little to do for that.
+    """Estimate the cost of an image: as the nodes measured it, else by one worker on the driver, unless there is too little
+    to do for that.
 
     Parameters
     ----------

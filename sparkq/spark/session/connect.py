@@ -29,7 +29,7 @@ class SessionFile:
 
     @property
     def value(self) -> bytes:
-        """Its bytes. On a Python worker of the session."""
+        """The bytes that were sent. On a Python worker of the session."""
         return Path(SparkFiles.get(self.name)).read_bytes()
 
 

@@ -101,7 +101,7 @@ class HadoopFolder:
             return bool(self._filesystem.exists(self._path(path)))
 
     def entries(self, path: str = "") -> list[FolderEntry]:
-        """What is in a folder; nothing where there is none."""
+        """List the content of a folder; nothing where there is no folder."""
         with self._told(path, "a folder that can be listed"):
             folder = self._path(path)
             return [self._entry(status) for status in self._filesystem.listStatus(folder)] if self.exists(path) else []

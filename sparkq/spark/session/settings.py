@@ -34,7 +34,7 @@ def session_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterat
 
 
 def arrow_settings(*, mean_bytes: float, largest_bytes: float) -> dict[str, str]:
-    """So that an Arrow batch of images holds about 64 MiB; Spark's default is 10 000 rows of whatever size."""
+    """Return settings by which an Arrow batch of images holds about 64 MiB; Spark's default is 10 000 rows of whatever size."""
     return {
         "spark.sql.execution.arrow.maxRecordsPerBatch":
             str(images_an_arrow_batch(mean_bytes=mean_bytes, largest_bytes=largest_bytes)),
