@@ -10,8 +10,11 @@ PACKAGES ?=
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 	--constraint conf/constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
+# Files of tests in the order of tests/conftest.py, which ends with the short ones: neither process waits long for the other.
+TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
-.PHONY: help airflow demo test lint package clean java
+.PHONY: help airflow demo test smoke lint package clean java
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/'
@@ -20,7 +23,10 @@ demo: java $(VENV)/demo ## train, quantize, run the Spark job on real scans, pri
 	$(VENV)/bin/sparkq demo
 
 test: java airflow $(VENV)/test lint ## the whole test suite
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile
+	$(VENV)/bin/python -m pytest $(TWO_PROCESSES)
+
+smoke: java $(VENV)/test ## the demo and all tests without a JVM; of another Python: make smoke PYTHON=python3.10 VENV=.venv-3.10
+	$(VENV)/bin/python -m pytest $(TWO_PROCESSES) -m smoke
 
 lint: $(VENV)/test ## flake8 and mypy
 	$(VENV)/bin/python -m flake8
@@ -40,7 +46,7 @@ package: $(VENV)/bin/python ## what EMR takes, in dist: wheel, environment.tar.g
 airflow: .venv-airflow/ready ## Airflow, in an environment of its own, for jobs/airflow
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-airflow airflow-home build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
+	rm -rf $(VENV) .venv-3.* .venv-airflow airflow-home build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
 
 java:
 	@conf/check_java.sh

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sparkq.error_codes import ErrorCode
+
 __all__ = [
     "ArtifactDigestError",
     "ArtifactError",
@@ -36,6 +38,7 @@ __all__ = [
     "ModelError",
     "RunTakenError",
     "SparkqError",
+    "last_line",
     "one_line",
 ]
 
@@ -149,18 +152,24 @@ class ImageError(SparkqError):
 
     Parameters
     ----------
-    code : str
-        Stable ``error_code`` of the row: one of the codes listed in `sparkq.images.decode`.
+    code : ErrorCode
+        Why. The attribute ``code`` is its value, the row's ``error_code``.
     message : str
         The row's ``error_message``.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.code = code
+        self.code: str = code.value
+        self._entry = code
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImageError, (self.code, self.message)
+        return ImageError, (self._entry, self.message)
+
+
+def last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, which in tracebacks of other libraries says what happened; its kind if empty."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
 def one_line(error: BaseException) -> str:

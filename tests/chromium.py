@@ -12,13 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests import HANG_SECONDS
+
 _FLAGS = (
     "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--remote-debugging-pipe",
     # Chromium refuses to be root's within its sandbox, and what it is shown here is a file of our own.
     "--no-sandbox",
 )
-_SECONDS = 60
 
 
 def chromium_command() -> str | None:
@@ -77,7 +78,7 @@ class Page:
         """Navigate, and wait until all of the page is there; what was seen before is forgotten."""
         self.events.clear()
         self.call("Page.navigate", url=address)
-        until = time.monotonic() + _SECONDS
+        until = time.monotonic() + HANG_SECONDS
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             assert time.monotonic() < until, "the page was not loaded"
             self._next()
@@ -117,7 +118,7 @@ class Page:
         """End the browser."""
         self._session = None
         os.write(self._out, json.dumps({"id": self._number + 1, "method": "Browser.close"}).encode() + b"\0")
-        self._process.wait(timeout=_SECONDS)
+        self._process.wait(timeout=HANG_SECONDS)
         os.close(self._out)
         os.close(self._in)
 

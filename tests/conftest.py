@@ -21,6 +21,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 SHARED_DATA = ROOT.parent / "shared" / "data"
+HAD_JVM = pytest.StashKey[bool]()
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -32,15 +33,39 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests without a JVM first: they fail within seconds. Then those with one of their own, the longest."""
     def place(item: pytest.Item) -> int:
-        return 1 if item.get_closest_marker("jvm") is not None else 2 * ("spark" in getattr(item, "fixturenames", ()))
+        return 1 if {"jvm", "registry"} & marks(item) else 2 * ("spark" in marks(item))
 
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "spark" in fixtures:
+            item.add_marker("spark")
+        if "shared_data" not in fixtures and not marks(item) & {"jvm", "spark", "s3a", "airflow", "registry"}:
+            item.add_marker("smoke")
+        if torch.version.cuda is not None and "memory" in marks(item):
+            item.add_marker(pytest.mark.skip(reason="torch's builds for CUDA alone take more memory than is allowed here"))
     items.sort(key=place)
+
+
+def marks(item: pytest.Item) -> set[str]:
+    """Names of its markers, its module's too."""
+    return {mark.name for mark in item.iter_markers()}
+
+
+def _has_jvm() -> bool:
+    pyspark = sys.modules.get("pyspark")
+    return pyspark is not None and pyspark.SparkContext._gateway is not None
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Models that a test or its fixtures make have the same random weights in every run."""
     torch.manual_seed(0)
+    item.stash[HAD_JVM] = _has_jvm()
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A test with a JVM says so, or those without one would be slow, and would not run where there is no Java."""
+    assert item.stash[HAD_JVM] or not _has_jvm() or marks(item) & {"jvm", "spark"}, "This test starts a JVM. Hint: mark it."
 
 
 @pytest.fixture(scope="session", autouse=True)

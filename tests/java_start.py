@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyspark
 
+from tests import HANG_SECONDS
+
 # Compiled once, and lightly: a JVM of a test ends before better code would pay. Nothing of its own on standard output.
 _LIGHT = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xlog:disable"
 
@@ -61,7 +63,8 @@ def _write_archive(archive: Path) -> None:
     environment = clean_environment() | {
         "SPARK_SUBMIT_OPTS": f"{_LIGHT} -XX:ArchiveClassesAtExit={unfinished}", "PYSPARK_PYTHON": sys.executable,
     }
-    subprocess.run([sys.executable, "-c", _WARM_UP, output], env=environment, capture_output=True, check=False, timeout=300)
+    command = [sys.executable, "-c", _WARM_UP, output]
+    subprocess.run(command, env=environment, capture_output=True, check=False, timeout=HANG_SECONDS)
     shutil.rmtree(output, ignore_errors=True)
     if unfinished.exists():
         unfinished.rename(archive)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +12,15 @@ from pathlib import Path
 import pytest
 
 import sparkq
-from tests import ROOT
+from sparkq.engines.registry import ENGINE_NAMES
+from tests import HANG_SECONDS, ROOT
 
 FACADE = "sparkq"
 
 FORMATS_AND_WORKER = ("artifact", "runs", "images", "model_tasks", "metrics", "engines", "worker")
 """The file formats, and all that runs in a Python worker."""
 DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli")
-WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "errors", "storage", "version")
+WITHOUT_TORCH = ("artifact", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
 """Files, configs and pixels: what a driver checks before it starts anything."""
 
 
@@ -139,7 +141,7 @@ def test_quantization_and_engines_meet_only_in_the_artifact() -> None:
         }
 
     assert meetings("sparkq.engines", "sparkq.quantization") == set()
-    assert meetings("sparkq.quantization", "sparkq.engines") == {("sparkq.quantization.quantize", "sparkq.engines")}
+    assert {module for module, _ in meetings("sparkq.quantization", "sparkq.engines")} == {"sparkq.quantization.quantize"}
 
 
 def test_the_facade_is_lazy_and_nobody_leans_on_it() -> None:
@@ -177,6 +179,30 @@ def test_what_torch_deprecates_stays_in_two_rooms(package: str) -> None:
         if any(f"{used}.".startswith(f"torch.{name}.") for used in attributes | imported):
             users.add(module)
     assert users and {module for module in users if not module.startswith(("sparkq.quantization.", "sparkq.engines."))} == set()
+
+
+ALSO_OTHER_WORDS = ("x86", "float32", "bfloat16")
+"""An architecture and two dtypes: as an engine's name such a word stands alone in a string."""
+ENGINES_SPELLED = {
+    "sparkq.quantization": "writes INT8 graphs for torch's backends of these names, and argues with what their kernels compute",
+    "sparkq.config.quantization": "two settings are about depthwise kernels of one engine",
+    "sparkq.planning.partitions": "says in which engine its assumption was measured",
+}
+"""Packages and modules outside of ``sparkq.engines`` that spell names of engines, and why."""
+
+
+def test_names_of_engines_stand_in_their_package() -> None:
+    """Neither code nor texts nor comments elsewhere spell one: they take it from the registry, or say what is true of all."""
+    plain = "|".join(name for name in ENGINE_NAMES if name not in ALSO_OTHER_WORDS)
+    places = {}
+    for module, path in MODULES.items():
+        strings = {node.value for node in ast.walk(parsed(module)) if isinstance(node, ast.Constant)}
+        text = path.read_text(encoding="utf-8")
+        if re.search(rf"(?<![A-Za-z])({plain})(?![A-Za-z])", text, re.IGNORECASE) or strings & set(ALSO_OTHER_WORDS):
+            known = ("sparkq.engines", *ENGINES_SPELLED)
+            places[module] = next((place for place in known if f"{module}.".startswith(f"{place}.")), None)
+    assert [module for module, place in places.items() if place is None] == []
+    assert set(places.values()) == {"sparkq.engines", *ENGINES_SPELLED}
 
 
 def test_no_module_is_named_utils() -> None:
@@ -227,15 +253,16 @@ def test_the_jobs_are_there() -> None:
 def loaded_by(code: str) -> set[str]:
     """Which heavy packages a fresh Python has loaded after `code`."""
     script = f"{code}\nimport sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS, check=True)
     return set(done.stdout.split()) & {"torch", "pyspark", "pandas", "pyarrow", "numpy"}
 
 
 @pytest.mark.parametrize(("code", "heavy"), [
     ("import sparkq; dir(sparkq); sparkq.__version__", set()),
     ("from sparkq import SparkqError, PreprocessConfig, InferenceConfig", set()),
+    ("import sparkq.engines.registry", set()),
     ("from sparkq import decode_image", {"numpy"}),
-], ids=["sparkq", "configs", "images"])
+], ids=["sparkq", "configs", "engines", "images"])
 def test_importing_sparkq_is_light(code: str, heavy: set[str]) -> None:
     """Neither torch nor pyspark nor pandas, until a name that needs it is used."""
     assert loaded_by(code) == heavy

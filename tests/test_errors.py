@@ -1,14 +1,18 @@
 """The exception tree: as drawn, readable, and able to cross process borders."""
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
 import re
+from collections.abc import Iterator
 
 import pytest
 
 import sparkq.errors
+from sparkq.error_codes import ErrorCode
 from sparkq.errors import ConfigError, ImageError, InputError, SparkqError
+from tests import ROOT
 
 KINDS = [getattr(sparkq.errors, name) for name in sparkq.errors.__all__ if name.endswith("Error")]
 
@@ -46,7 +50,7 @@ def test_an_error_survives_pickle_and_copy(kind: type[SparkqError], hint: str | 
 
 def test_an_image_error_survives_pickle_and_copy() -> None:
     """Its code, too."""
-    error = ImageError("truncated_image", "the file ends too early")
+    error = ImageError(ErrorCode.TRUNCATED_IMAGE, "the file ends too early")
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(other) is ImageError
         assert (other.code, str(other)) == ("truncated_image", "the file ends too early")
@@ -58,3 +62,51 @@ def test_the_hint_follows_the_message() -> None:
         "input /x: expected a file; got nothing there. Hint: check the path."
     )
     assert str(ConfigError("top_k: expected a number.")) == "top_k: expected a number."
+
+
+WITHOUT_HINT = {
+    "sparkq.model_tasks.labels": "the message names the file, its line and what must stand there",
+    "sparkq.drawing.boxes": "the message names an argument and all that it takes",
+    "sparkq.drawing.sheet": "the message names an argument and all that it takes",
+    "sparkq.storage": "the message names the path and quotes why the file system refuses it",
+    "sparkq.spark.session.hadoop": "the message names the path and quotes why the file system refuses it",
+    "sparkq.benchmark.plot": "the message names the path and quotes why the file system refuses it",
+}
+"""Where errors need no hint: the sentence itself says all that there is to do."""
+
+HINTS_TO_COME = {
+    "sparkq.artifact.manifest", "sparkq.benchmark.cold_start", "sparkq.benchmark.job", "sparkq.float_models.detection_heads",
+    "sparkq.float_models.exported.loading", "sparkq.float_models.load", "sparkq.model_tasks.classification",
+    "sparkq.model_tasks.detection.task", "sparkq.model_tasks.embedding", "sparkq.quantization.calibration.image_set",
+    "sparkq.runs.committed", "sparkq.spark.benchmark.job_process", "sparkq.spark.cluster.worker_size",
+    "sparkq.spark.evaluation.evaluate", "sparkq.spark.evaluation.evaluate_boxes", "sparkq.spark.evaluation.labelled",
+    "sparkq.spark.input.columns", "sparkq.spark.input.sources", "sparkq.spark.input.worker_reads",
+    "sparkq.spark.ml.stage_storage", "sparkq.spark.predict.inference", "sparkq.worker.engine_measuring",
+    "sparkq.worker.predictor", "sparkq.workflows.quantize",
+}
+"""Modules with errors that leave the user without a next action."""
+
+
+def errors_without_hint() -> Iterator[tuple[str, int, str]]:
+    """Module, line and source of every error that is made without a hint.
+
+    A `ConfigError` says which setting must take which values: to set it is the next action. An `ImageError` becomes a row,
+    whose code's meaning and advice stand in the table of codes.
+    """
+    names = {kind.__name__ for kind in KINDS} - {"ImageError"}
+    for path in sorted((ROOT / "sparkq").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] not in names:
+                continue
+            hint = next((keyword.value for keyword in node.keywords if keyword.arg == "hint"), None)
+            has_hint = hint is not None and ast.unparse(hint) not in ("None", "''")
+            is_setting = ast.unparse(node.func) == "ConfigError" and re.search(r": expected .*; got ", ast.unparse(node))
+            if not has_hint and not is_setting:
+                yield ".".join(path.relative_to(ROOT).with_suffix("").parts), node.lineno, ast.unparse(node)
+
+
+def test_every_error_says_what_to_do_next() -> None:
+    """Or stands in a module whose errors say it in the sentence itself; a module that no longer needs the excuse has none."""
+    found = list(errors_without_hint())
+    assert [(module, line, text) for module, line, text in found if module not in WITHOUT_HINT.keys() | HINTS_TO_COME] == []
+    assert WITHOUT_HINT.keys() | HINTS_TO_COME == {module for module, _, _ in found}

@@ -13,6 +13,7 @@ import pytest
 
 from sparkq.errors import InputError
 from sparkq.storage import is_uri, read_file, shown, write_file
+from tests import HANG_SECONDS
 from tests.local_s3 import BUCKET, LocalS3, local_s3
 
 
@@ -123,7 +124,8 @@ def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, uri: bool, bef
     if before is not None:
         target.write_bytes(before)
     path = target.as_uri() if uri else str(target)
-    done = subprocess.run([sys.executable, "-c", WRITE_WITH_LITTLE_SPACE, path], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", WRITE_WITH_LITTLE_SPACE, path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.stdout.startswith(f"artifact {path}: expected a writable place; got "), done.stderr
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({} if before is None else {"model.sparkq": before})
 

@@ -1,4 +1,4 @@
-"""What a quantized model did on its calibration images: what later inputs are compared with."""
+"""The calibration profile: a record of what a quantized model did on its calibration images, to compare later inputs with."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class CalibrationProfile:
 
     @classmethod
     def of_activations(cls, images: int, activations: Sequence[ActivationProfile]) -> CalibrationProfile:
-        """Of a task without labels and scores."""
+        """Make the profile of a model task without labels and scores."""
         return cls(images, tuple(activations), (), (), ())
 
     def score_histogram(self, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What a run manifest says of its model, so that a report needs no artifact: how INT8 stands against float."""
+"""Facts about the model in a run manifest, such as how INT8 stands against float, so that a report needs no artifact."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ class ModelFacts:
 
     @classmethod
     def of(cls, manifest: Manifest, artifact_bytes: int) -> ModelFacts:
-        """Of a manifest, and the size of the file that it stands in."""
+        """Take the facts from a manifest and the size of the file that it stands in."""
         config = manifest.quantization
         return cls(
             name=manifest.name, task=manifest.task, digest=manifest.payload_sha256, recipe=config.recipe,
@@ -90,7 +90,7 @@ class ModelFacts:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> ModelFacts:
-        """What `to_mapping` gave, perhaps by way of JSON."""
+        """Rebuild the object from the mapping of `to_mapping`, perhaps by way of JSON."""
         known: dict[str, Any] = {
             field.name: tuple(mapping[field.name]) if isinstance(mapping[field.name], list) else mapping[field.name]
             for field in fields(cls)
@@ -103,7 +103,7 @@ class ModelFacts:
         return self.recipe != "none"
 
     def recipe_line(self) -> str:
-        """How it was quantized, in a line."""
+        """Describe in one line how the model was quantized."""
         if not self.in_int8:
             return "in float (recipe none)"
         if self.recipe == "dynamic":
@@ -151,7 +151,7 @@ class ModelFacts:
         return rows
 
     def layers_in_float(self) -> str:
-        """Their names, or how many more there are."""
+        """Name the layers in float, or say how many more there are."""
         more = self.float_layer_count - len(self.float_layers)
         return (", ".join(self.float_layers) + (f" and {more} more" if more else "")) or "none"
 

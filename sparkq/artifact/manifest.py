@@ -1,4 +1,4 @@
-"""What an artifact says of itself: plain JSON, read and checked before torch sees a byte."""
+"""The artifact's manifest: plain JSON that describes the artifact, read and checked before torch sees a byte."""
 from __future__ import annotations
 
 import base64
@@ -154,7 +154,7 @@ class Manifest:
 
     @property
     def model_task_config(self) -> ModelTaskConfig:
-        """What the model is used for."""
+        """The model task with its settings."""
         return ModelTaskConfig(self.task, self.embedding_layer, self.detection or DetectionConfig())
 
     def to_mapping(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ class Manifest:
 
 
 def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
-    """Of a detection, with anchors; None of other tasks."""
+    """Parse the settings of a detector, anchors included; None for other model tasks."""
     if mapping["task"] != "detection":
         return None
     found = parse_config(DetectionConfig, mapping["detection"], place=f"{place}: detection")
@@ -239,5 +239,5 @@ def _detection(mapping: dict[str, Any], place: str) -> DetectionConfig | None:
 
 
 def detection_mapping(manifest: Manifest) -> dict[str, Any] | None:
-    """What turns outputs into boxes, in plain JSON types; None of other tasks."""
+    """Return the settings that turn outputs into boxes, in plain JSON types; None for other model tasks."""
     return None if manifest.detection is None else to_mapping(manifest.detection)

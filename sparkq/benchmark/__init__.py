@@ -1,1 +1,1 @@
-"""``sparkq benchmark``: every figure a median of rounds with its spread, every comparison a ratio within one round."""
+"""``sparkq benchmark`` gives every figure as a median of rounds with its spread, every comparison as a ratio within a round."""

@@ -1,4 +1,4 @@
-"""What a worker pays before its first image, and what it holds: each engine in a process of its own.
+"""The cold start of a worker is measured for each engine in a process of its own: seconds and memory until images are predicted.
 
 Run as ``python -m sparkq.benchmark.cold_start ARTIFACT ENGINE BATCH_SIZE``, it prints one JSON document.
 """
@@ -24,20 +24,21 @@ _TIMEOUT_SECONDS = 600
 
 @dataclass(frozen=True)
 class ColdStart:
-    """One process, one thread.
+    """The cost of starting one engine in a process with one thread.
 
     Parameters
     ----------
     engine : str
-        Its name.
+        The engine's name.
     import_seconds : float
-        Until torch and what predicts are imported.
+        Time until torch and the modules that predict are imported.
     load_seconds : float
-        Until the artifact is read, checked, loaded and has answered its golden input; an engine that compiles does so here.
+        Time until the artifact is read, checked, loaded and has answered its golden input; an engine that compiles does so
+        here.
     warm_load_seconds : float
-        The same in the next process of the node, which finds what the first one compiled.
+        The same in the next process of the node, which finds the compiled model of the first one.
     first_batch_seconds : float
-        The first full batch.
+        Time of the first full batch.
     resident_mb : float
         Resident memory after three batches, in millions of bytes.
     """
@@ -51,7 +52,7 @@ class ColdStart:
 
 
 def measure_cold_start(artifact: str, engine: str, *, batch_size: int) -> ColdStart:
-    """Start two processes, one after the other, on a node cache of their own.
+    """Measure an engine's cold start in two processes, one after the other, on a node cache of their own.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def _resident_bytes() -> int:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure in this process and print it."""
+    """Measure the cold start of this process and print it."""
     artifact, engine, batch_size = arguments
     print(json.dumps(asdict(_measure(artifact, engine, int(batch_size)))))
 

@@ -1,4 +1,4 @@
-"""Every engine on one core: images per second and latency, interleaved, against the float model as torch runs it eagerly."""
+"""Every engine is measured on one core, interleaved with the float model as torch runs it eagerly."""
 from __future__ import annotations
 
 import statistics
@@ -15,9 +15,10 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.benchmark.subject import Subject
 from sparkq.benchmark.timing import Latency, Passes, Spread, interleaved, latency_of, passes, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
-from sparkq.engines import fitting_engines
-from sparkq.errors import EngineError
+from sparkq.engines.registry import int8_engines
+from sparkq.errors import EngineError, last_line
 from sparkq.quantization.normalization import normalize
+from sparkq.worker.fitting import engines_for
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["EAGER", "EngineRow", "fastest_int8", "measure_engines"]
@@ -32,24 +33,24 @@ Images = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class EngineRow:
-    """One engine at one batch size, on one thread.
+    """The speed of one engine at one batch size, on one thread.
 
     Parameters
     ----------
     engine : str
-        Its name, or `EAGER`.
+        The engine's name, or `EAGER`.
     batch_size : int
         Images a forward pass.
     error : str, optional
         Why it did not run; all figures are None then.
     images_per_second : Spread, optional
-        Of one core, one value a round: over the seconds that the process had the core, not over those that it waited for it.
+        Speed of one core, one value a round: over the seconds that the process had the core, not those that it waited.
     ratio : Spread, optional
-        To the baseline's images per second in the same round.
+        Images per second over the baseline's in the same round.
     baseline : str, optional
-        What `ratio` is against.
+        The engine that `ratio` compares with.
     latency : Latency, optional
-        Of a forward pass, by the clock.
+        Time of a forward pass, by the clock.
     """
 
     engine: str
@@ -71,20 +72,20 @@ def measure_engines(
     subject : Subject
         The model.
     images : ndarray of uint8 [N, H, W, 3]
-        At the model's input size; repeated to fill a batch.
+        Images of the model's input size, repeated to fill a batch.
     batch_sizes : sequence of int
-        Each is measured by itself, its engines interleaved.
+        Each size is measured by itself, its engines interleaved.
     engines : sequence of str, optional
-        Only these (the eager model is always measured, where there is one).
+        The engines to measure; the eager model is always measured, where there is one. Default: all that fit.
     rounds : int
         How often each is measured.
     seconds : float
-        How long in a round, on a core.
+        How long an engine runs in a round, on a core.
 
     Returns
     -------
     list of EngineRow
-        Also of those that cannot run here.
+        One row an engine and batch size, also where the engine cannot run here.
     """
     torch.set_num_threads(1)
     rows: list[EngineRow] = []
@@ -95,10 +96,10 @@ def measure_engines(
 
 
 def fastest_int8(rows: Sequence[EngineRow], batch_size: int) -> str | None:
-    """The INT8 engine with the most images per second at `batch_size`; None if none ran."""
+    """Return the INT8 engine with the most images per second at `batch_size`; None if none ran."""
     ran = [
         (row.images_per_second.median, row.engine) for row in rows
-        if row.images_per_second is not None and row.batch_size == batch_size and row.engine in fitting_engines("static")
+        if row.images_per_second is not None and row.batch_size == batch_size and row.engine in int8_engines()
     ]
     return max(ran)[1] if ran else None
 
@@ -112,7 +113,7 @@ def _loaders(
     for artifact in (subject.floating, subject.int8):
         if artifact is None:
             continue
-        for engine in fitting_engines(artifact.manifest.quantization.recipe):
+        for engine in engines_for(artifact):
             if engines is None or engine in engines:
                 loaders[engine] = partial(_predictor, artifact, engine, batch_size)
     return loaders
@@ -145,9 +146,9 @@ def _measure_batch(
             for _ in range(_WARM_PASSES):
                 run(batch)
             ready[name] = run
-        # An engine inside torch that meets an operator which it lacks raises RuntimeError in its first pass.
+        # An engine that meets an operator which it lacks raises RuntimeError in its first pass.
         except (EngineError, RuntimeError) as error:
-            errors[name] = str(error).splitlines()[-1]
+            errors[name] = last_line(error)
     times = interleaved({name: partial(_passes, run, batch, seconds) for name, run in ready.items()}, rounds=rounds)
     speeds = {name: [len(batch) / statistics.fmean(one.core) for one in found] for name, found in times.items()}
     baseline = next(iter(speeds), None)

@@ -1,4 +1,4 @@
-"""Whole jobs, from image files to Parquet: each variant in processes of its own, round after round."""
+"""Whole jobs, from image files to Parquet, are measured round after round, each variant in processes of its own."""
 from __future__ import annotations
 
 import dataclasses
@@ -15,17 +15,18 @@ from pathlib import Path
 
 from sparkq.benchmark.photos import linked_folder
 from sparkq.benchmark.timing import Spread, interleaved, linear_fit, ratio_of, spread_of
+from sparkq.config.parsing import parse_config
 from sparkq.errors import EngineError, SparkqError
 from sparkq.spark.benchmark.job_process import JobRequest, JobTimes
 
-__all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs"]
+__all__ = ["DELAYED", "PEERS", "PLAIN", "SPARKQ", "JobRow", "Jobs", "marginal_speed", "measure_jobs", "run_in_process"]
 
 SPARKQ = "sparkq"
 PEERS = ("mapInArrow", "predict_batch_udf")
 PLAIN = "plain_loop"
-"""No Spark: what the same decoder and engine reach in as many processes."""
+"""The same decoder and engine in as many processes, without Spark."""
 DELAYED = "sparkq_50ms_reads"
-"""sparkq, with so much latency before every read."""
+"""The same job as `SPARKQ`, with so much latency before every read."""
 
 _MODULES = {PLAIN: "sparkq.benchmark.plain_loop"}
 _SPARK_MODULE = "sparkq.spark.benchmark.job_process"
@@ -35,23 +36,23 @@ _TIMEOUT_SECONDS = 3600
 
 @dataclass(frozen=True)
 class JobRow:
-    """One variant of the job on ``local[cores]``.
+    """The speed of one variant of the job on ``local[cores]``.
 
     Parameters
     ----------
     variant : str
         ``sparkq``, `DELAYED`, `PLAIN` or a peer.
     runs : str
-        What it runs the model with.
+        The engine that it runs the model with.
     error : str, optional
         Why it did not run; all figures are None then.
     images_per_second : Spread, optional
-        Marginal: 1 over the slope of seconds over images, least squares, once the workers are warm.
+        Marginal speed: 1 over the slope of seconds over images, least squares, once the workers are warm.
     ratio : Spread, optional
-        sparkq's marginal images per second over this variant's, round by round.
+        Marginal images per second of sparkq over this variant's, round by round.
     start_seconds, cold_seconds, job_seconds : Spread, optional
-        Fixed: until there is a session; what the first job took longer than the same job later (workers start, the model is
-        loaded); what a job of hardly any images takes in warm workers.
+        Fixed times: until there is a session; by which the first job took longer than the same job later (workers start, the
+        model is loaded); of a job of hardly any images in warm workers.
     """
 
     variant: str
@@ -65,18 +66,18 @@ class JobRow:
 
 
 class Jobs:
-    """Runs variants in fresh processes; parts of the benchmark that need the same run share it.
+    """A runner of variants in fresh processes; parts of the benchmark that need the same run share it.
 
     Parameters
     ----------
     files : sequence of Path
-        Images; used again and again where a job needs more.
+        Images, used again and again where a job needs more.
     request : JobRequest
-        What is common to all: artifact, engine, batch size, float model. Its folders, cores, output are filled in here.
+        The settings common to all: artifact, engine, batch size, float model. Folders, cores and output are filled in here.
     images : int
-        1x.
+        Images of a job of size 1x.
     multiples : tuple of int
-        How large the measured jobs are, in units of `images`.
+        Sizes of the measured jobs, in units of `images`.
     work : Path
         A folder for links, outputs and logs.
     """
@@ -91,7 +92,7 @@ class Jobs:
         self._folders = tuple(str(linked_folder(list(files), size, work / f"images-{size}")) for size in sizes)
 
     def times(self, variant: str, cores: int, number: int) -> JobTimes:
-        """Of round `number`; the first folder is 1x, the second hardly any images, the others the larger ones.
+        """Return the times of a variant in round `number`: of a job of size 1x, of hardly any images, and of the larger ones.
 
         Raises
         ------
@@ -104,7 +105,7 @@ class Jobs:
         return self._times[key]
 
     def profile(self, folder: str, cores: int) -> list[str]:
-        """Run sparkq under profilers; names of the files that its workers wrote into `folder`.
+        """Run sparkq under profilers, and return the names of the files that its workers wrote into `folder`.
 
         Raises
         ------
@@ -122,17 +123,29 @@ class Jobs:
         request = dataclasses.replace(
             self._request, variant=variant, cores=cores, folders=folders, output=str(place / "output"), started=time.time(),
         )
-        module = _MODULES.get(variant, _SPARK_MODULE)
-        (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
-        command = [sys.executable, "-m", module, str(place / "request.json"), str(place / "result.json")]
-        # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
-        with (place / "log").open("w") as log:
-            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
-        if done.returncode:
-            raise EngineError(f"job {variant} on local[{cores}]: expected it to finish; got {_cause(place / 'log')}.")
-        result = json.loads((place / "result.json").read_text())
-        return JobTimes(result["start_seconds"], result["cold_seconds"], tuple(result["images"]), tuple(result["seconds"]))
+        return run_in_process(request, place)
+
+
+def run_in_process(request: JobRequest, place: Path) -> JobTimes:
+    """Run a job in a fresh process; `place` is a folder for its request, its times and its log.
+
+    Raises
+    ------
+    EngineError
+        If the process failed.
+    """
+    module = _MODULES.get(request.variant, _SPARK_MODULE)
+    (place / "request.json").write_text(json.dumps(dataclasses.asdict(request)))
+    command = [sys.executable, "-m", module, str(place / "request.json"), str(place / "result.json")]
+    # The process starts a JVM of its own also where spark-submit gave this one a JVM to talk to.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYSPARK_GATEWAY_")}
+    with (place / "log").open("w") as log:
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=_TIMEOUT_SECONDS)
+    if done.returncode:
+        raise EngineError(
+            f"job {request.variant} on local[{request.cores}]: expected it to finish; got {_cause(place / 'log')}.",
+        )
+    return parse_config(JobTimes, json.loads((place / "result.json").read_text()), place=f"job {request.variant}")
 
 
 def _cause(log: Path) -> str:
@@ -142,16 +155,16 @@ def _cause(log: Path) -> str:
 
 
 def measure_jobs(jobs: Jobs, variants: dict[str, str], *, cores: int, rounds: int) -> list[JobRow]:
-    """sparkq against its peers.
+    """Measure sparkq against its peers.
 
     Parameters
     ----------
     jobs : Jobs
-        Runs them.
+        The runner of the variants.
     variants : dict of str to str
-        Variant to what it runs the model with.
+        Each variant, and the engine that it runs the model with.
     cores, rounds : int
-        N of ``local[N]``; how often each is started.
+        N of ``local[N]``; how often each variant is started.
     """
     errors: dict[str, str] = {}
 
@@ -176,7 +189,7 @@ def measure_jobs(jobs: Jobs, variants: dict[str, str], *, cores: int, rounds: in
 
 
 def marginal_speed(times: JobTimes) -> float:
-    """Images per second that each further image is done at; NaN where larger jobs took no longer: they were too small."""
+    """Return the images per second of each further image; NaN where larger jobs took no longer, so that they were too small."""
     marginal = linear_fit(times.images, times.seconds).marginal
     return 1 / marginal if marginal > 0 else math.nan
 

@@ -1,4 +1,4 @@
-"""What a benchmark reads: the user's images, or photographs made of the two that ship inside scikit-learn."""
+"""The images of a benchmark: the user's, or photographs made of the two that ship inside scikit-learn."""
 from __future__ import annotations
 
 import os
@@ -19,7 +19,7 @@ _SEED = 0
 
 
 def image_files(folder: str) -> list[Path]:
-    """Image files under a local folder, by name.
+    """Return the image files under a local folder, by name.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def write_photos(folder: Path, *, count: int = _PHOTOS) -> None:
 
 
 def linked_folder(files: list[Path], count: int, folder: Path) -> Path:
-    """A folder with `count` images: links to `files`, again and again if there are fewer."""
+    """Make a folder with `count` images: links to `files`, again and again if there are fewer."""
     folder.mkdir(parents=True)
     for number in range(count):
         source = files[number % len(files)]

@@ -1,4 +1,4 @@
-"""Where the time of one image goes: decode, preprocess, inference, and what Spark adds."""
+"""The time of one image is measured by step: decode, preprocess, inference, and the rest, which Spark adds."""
 from __future__ import annotations
 
 import time
@@ -23,18 +23,18 @@ STAGES = ("decode", "preprocess", "inference", "spark")
 
 @dataclass(frozen=True)
 class Stage:
-    """What one step costs on one core.
+    """The cost of one step on one core.
 
     Parameters
     ----------
     stage : str
         One of `STAGES`.
     milliseconds : Spread
-        An image, in time on a core. ``spark`` is what an image costs more in a job on ``local[1]``, by the clock, than in the
-        other three together: reading files, Arrow, rows, Parquet, and waiting for a busy machine. It is negative where Spark's
-        JVM, on another core, does more at once than it adds.
+        Time of an image on a core. ``spark`` is the time that an image takes longer in a job on ``local[1]``, by the clock, than
+        in the other three together: reading files, Arrow, rows, Parquet, and waiting for a busy machine. It is negative where
+        Spark's JVM, on another core, does more at once than it adds.
     share : Spread
-        Of an image's whole time in the job.
+        Share of an image's whole time in the job.
     """
 
     stage: str
@@ -43,7 +43,7 @@ class Stage:
 
 
 def preprocessed(contents: Sequence[bytes], preprocess: PreprocessConfig) -> npt.NDArray[np.uint8]:
-    """Decoded, resized and cropped: uint8 [N, H, W, 3]."""
+    """Decode, resize and crop encoded images: uint8 [N, H, W, 3]."""
     return np.stack([preprocess_content(content, preprocess) for content in contents])
 
 
@@ -59,11 +59,11 @@ def measure_pipeline(
     contents : sequence of bytes
         Encoded images.
     jobs : Jobs
-        Runs the job.
+        The runner of the job.
     engine : str
-        What runs the model.
+        The engine that runs the model.
     batch_size, rounds : int
-        Images a forward pass; how often.
+        Images a forward pass; how often each step is measured.
 
     Raises
     ------

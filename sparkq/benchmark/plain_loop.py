@@ -1,26 +1,21 @@
-"""Decode plus inference in plain Python loops, as many processes as the job has workers: the most that a job can reach.
+"""Plain Python loops decode and predict in as many processes as the job has workers: no job can be faster.
 
-Run as ``python -m sparkq.benchmark.plain_loop REQUEST.json RESULT.json``, as
-`sparkq.spark.benchmark.job_process` is. It reads the same
-files with the same decoder and engine, and neither keeps nor writes anything.
+Run as ``python -m sparkq.benchmark.plain_loop REQUEST.json RESULT.json``, as `sparkq.spark.benchmark.job_process` is. It reads
+the same files with the same decoder and engine, and neither keeps nor writes anything.
 """
 from __future__ import annotations
 
-import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config.parsing import parse_config
 from sparkq.images.preprocess import preprocess_content
-from sparkq.spark.benchmark.job_process import JobRequest, JobTimes
+from sparkq.spark.benchmark.job_process import JobRequest, JobTimes, answer_request
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["run_loops"]
@@ -65,12 +60,5 @@ def _loop(paths: list[str]) -> int:
     return images
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Read the request, run it, write the result."""
-    request_path, result_path = arguments
-    request = parse_config(JobRequest, json.loads(Path(request_path).read_text()), place=request_path)
-    Path(result_path).write_text(json.dumps(asdict(run_loops(request))))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    answer_request(sys.argv[1:], run_loops)

@@ -1,4 +1,4 @@
-"""A benchmark's result as one picture: bars an engine, and the time of an image by step."""
+"""A benchmark's result is drawn as one picture: bars an engine, and the time of an image by step."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ _STAGE_COLOURS = {"decode": "#e8a33d", "preprocess": "#f2d091", "inference": "#2
 
 
 def require_matplotlib() -> None:
-    """Raise `InputError` where it is not installed: before anything is measured."""
+    """Raise `InputError` where matplotlib is not installed, before anything is measured."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -26,14 +26,14 @@ def require_matplotlib() -> None:
 
 
 def plot_benchmark(result: dict[str, Any], path: str) -> None:
-    """Draw what was measured of engines, pipeline and jobs, and write a PNG.
+    """Draw the measured engines, pipeline and jobs, and write a PNG.
 
     Parameters
     ----------
     result : dict
-        Of `sparkq.benchmark.run.run_benchmark`, with at least one of these.
+        The result of `sparkq.benchmark.run.run_benchmark`, with at least one of these parts.
     path : str
-        Local file.
+        Local file to write.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def _draw_engines(axes: Axes, result: dict[str, Any]) -> None:
 
 
 def _draw_pipeline(axes: Axes, result: dict[str, Any]) -> None:
-    """One bar for the engine of the jobs, and one for each other that was measured at the same batch size."""
+    """Draw one bar for the engine of the jobs, and one for each other that was measured at the same batch size."""
     medians = {row["stage"]: row["milliseconds"]["median"] if row["milliseconds"] else 0.0 for row in result["pipeline"]}
     bars = {result["engine"]: medians}
     for row in result.get("engines", []):

@@ -1,4 +1,4 @@
-"""From images per second and a price list to the cost of a million images."""
+"""The cost of a million images follows from images per second and a list of prices."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from sparkq.config.parsing import parse_config
-from sparkq.errors import ConfigError
+from sparkq.errors import ConfigError, one_line
 from sparkq.storage import read_file
 
 __all__ = ["CostRow", "InstancePrice", "PriceList", "cost_per_million", "cost_rows", "read_prices"]
@@ -17,14 +17,14 @@ _SECONDS_PER_HOUR = 3600
 
 @dataclass(frozen=True)
 class InstancePrice:
-    """One kind of machine.
+    """The price of one kind of machine.
 
     Parameters
     ----------
     vcpus : int
         Cores that Spark is given on it.
     price_per_hour : float
-        In the list's currency.
+        Price in the list's currency.
     images_per_second : float, optional
         Marginal images per second of the whole machine, from this benchmark run on it; without it the cost assumes that each
         of its vCPUs is as fast as a core of this machine.
@@ -43,16 +43,16 @@ class InstancePrice:
 
 @dataclass(frozen=True)
 class PriceList:
-    """A file of prices.
+    """A list of prices of instances.
 
     Parameters
     ----------
     currency : str
-        Of all of them.
+        Currency of all prices.
     source : str
-        Where and when they were read.
+        Where and when the prices were read.
     instances : dict of str to InstancePrice
-        By name.
+        Instances by name.
     """
 
     currency: str
@@ -62,14 +62,14 @@ class PriceList:
 
 @dataclass(frozen=True)
 class CostRow:
-    """What a million images cost.
+    """The cost of a million images on one instance.
 
     Parameters
     ----------
     instance, runs : str
-        Where, and what: a variant of the job, or an engine.
+        The instance, and what it runs: a variant of the job, or an engine.
     cost : float
-        In the list's currency, marginal: without the start of a cluster or a job.
+        Marginal cost in the list's currency, without the start of a cluster or a job.
     measured : bool
         Whether the speed is this instance's own; otherwise this machine's, core for vCPU.
     """
@@ -81,17 +81,17 @@ class CostRow:
 
 
 def read_prices(path: str) -> PriceList:
-    """Read a list.
+    """Read a list of prices from a YAML file.
 
     Raises
     ------
     ConfigError
-        If it is not what `PriceList` says.
+        If the file does not hold a `PriceList`.
     """
     try:
         loaded = yaml.safe_load(read_file(path, what="prices"))
     except yaml.YAMLError as error:
-        raise ConfigError(f"prices {path}: expected YAML; got {' '.join(str(error).split())}.") from error
+        raise ConfigError(f"prices {path}: expected YAML; got {one_line(error)}.") from error
     if not isinstance(loaded, Mapping) or set(loaded) != {"currency", "source", "instances"}:
         raise ConfigError(f"prices {path}: expected the keys currency, source and instances.", hint="see conf/prices.yaml.")
     if not isinstance(loaded["instances"], Mapping) or not loaded["instances"]:
@@ -104,21 +104,21 @@ def read_prices(path: str) -> PriceList:
 
 
 def cost_per_million(price_per_hour: float, images_per_second: float) -> float:
-    """``price / 3600 * 1 000 000 / images_per_second``, in the currency of the price."""
+    """Return ``price / 3600 * 1 000 000 / images_per_second``, in the currency of the price."""
     return price_per_hour / _SECONDS_PER_HOUR * 1e6 / images_per_second
 
 
 def cost_rows(prices: PriceList, speeds: Mapping[str, float], *, own: str | None) -> list[CostRow]:
-    """Every instance with everything that was measured.
+    """Combine every instance with everything that was measured.
 
     Parameters
     ----------
     prices : PriceList
-        What they cost.
+        Prices of the instances.
     speeds : mapping of str to float
-        What ran to its images per second and core of this machine.
+        Images per second and core of this machine, by what ran.
     own : str, optional
-        The one of `speeds` that the list's own ``images_per_second`` stand for.
+        The key of `speeds` that the list's own ``images_per_second`` stand for.
     """
     rows = []
     for name, price in prices.instances.items():

@@ -1,10 +1,9 @@
-"""All parts in their order, into one mapping of plain JSON values."""
+"""A benchmark runs its parts in their order and collects them in one mapping of plain JSON values."""
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,62 +16,19 @@ from sparkq.benchmark.engines import EAGER, EngineRow, fastest_int8, measure_eng
 from sparkq.benchmark.job import DELAYED, PEERS, PLAIN, SPARKQ, JobRow, Jobs, measure_jobs
 from sparkq.benchmark.machine import describe_machine
 from sparkq.benchmark.pipeline import measure_pipeline, preprocessed
-from sparkq.benchmark.prices import PriceList, cost_rows
+from sparkq.benchmark.plan import Plan
+from sparkq.benchmark.prices import cost_rows
 from sparkq.benchmark.scaling import measure_scale, steps_of_cores
 from sparkq.benchmark.subject import Subject
-from sparkq.engines import engine_for, fitting_engines
+from sparkq.engines.load import absent_engines
+from sparkq.engines.registry import spec_of
 from sparkq.spark.benchmark.job_process import JobRequest
+from sparkq.worker.fitting import engine_for, engines_for
 
-__all__ = ["PARTS", "Plan", "run_benchmark"]
-
-PARTS = ("engine", "pipeline", "job", "scale", "cost")
+__all__ = ["run_benchmark"]
 
 _logger = logging.getLogger(__name__)
 _SAMPLE = 64
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is measured, and how often.
-
-    Parameters
-    ----------
-    parts : tuple of str
-        Of `PARTS`.
-    batch_sizes : tuple of int
-        Of part ``engine``.
-    engines : tuple of str, optional
-        Only these in part ``engine``.
-    engine : str, optional
-        What runs the pipeline and the jobs; default: the fastest INT8 engine of part ``engine``.
-    batch_size : int
-        Images a forward pass in the pipeline and the jobs.
-    images : int
-        1x: images of the smallest measured job.
-    cores : int
-        N of ``local[N]``.
-    rounds, job_rounds : int
-        Of parts ``engine``; of the others, each round of which starts a process a variant.
-    seconds : float
-        How long an engine runs in a round.
-    prices : PriceList, optional
-        For part ``cost``.
-    profile : str, optional
-        Folder for traces.
-    """
-
-    parts: tuple[str, ...]
-    batch_sizes: tuple[int, ...]
-    engines: tuple[str, ...] | None
-    engine: str | None
-    batch_size: int
-    images: int
-    cores: int
-    rounds: int
-    job_rounds: int
-    seconds: float
-    prices: PriceList | None = None
-    profile: str | None = None
 
 
 def run_benchmark(plan: Plan, subject: Subject, files: Sequence[Path], work: Path) -> dict[str, Any]:
@@ -81,7 +37,7 @@ def run_benchmark(plan: Plan, subject: Subject, files: Sequence[Path], work: Pat
     Parameters
     ----------
     plan : Plan
-        What.
+        The parts to measure, and how often.
     subject : Subject
         The model.
     files : sequence of Path
@@ -121,7 +77,7 @@ def _engine_rows(plan: Plan, subject: Subject, images: npt.NDArray[np.uint8]) ->
         batch_sizes, engines = tuple(dict.fromkeys((*plan.batch_sizes, plan.batch_size))), plan.engines
     elif plan.engine is None and subject.int8 is not None:
         # Only to choose one.
-        batch_sizes, engines = (plan.batch_size,), fitting_engines(subject.int8.manifest.quantization.recipe)
+        batch_sizes, engines = (plan.batch_size,), engines_for(subject.int8)
     else:
         return []
     _logger.info("benchmark: engines at batch %s, %d rounds", ", ".join(map(str, batch_sizes)), plan.rounds)
@@ -136,7 +92,7 @@ def _cold_starts(plan: Plan, subject: Subject, rows: list[EngineRow], work: Path
         if artifact is None:
             continue
         path = _saved(artifact, work)
-        for engine in fitting_engines(artifact.manifest.quantization.recipe):
+        for engine in engines_for(artifact):
             if any(row.engine == engine and row.error is None and row.batch_size == plan.batch_size for row in rows):
                 _logger.info("benchmark: cold start of %s", engine)
                 found.append(asdict(measure_cold_start(path, engine, batch_size=plan.batch_size)))
@@ -168,7 +124,7 @@ def _job_parts(
         _logger.info("benchmark: jobs of %s, %d rounds", ", ".join(variants), plan.job_rounds)
         rows = measure_jobs(jobs, variants, cores=plan.cores, rounds=plan.job_rounds)
         if subject.spec is None:
-            rows.append(JobRow(PEERS[1], "float32", "the float model is not known: give --float-model"))
+            rows.append(JobRow(PEERS[1], EAGER, "the float model is not known: give --float-model"))
         result["jobs"] = [asdict(row) for row in rows]
     if "pipeline" in plan.parts:
         _logger.info("benchmark: pipeline")
@@ -192,9 +148,10 @@ def _variants(subject: Subject, artifact: ModelArtifact, engine: str) -> dict[st
 
 
 def _peer_engine(artifact: ModelArtifact, engine: str) -> str:
-    """OpenVINO, which who writes such a job by hand would take, where it is installed; else what sparkq runs."""
-    fits = "openvino" in fitting_engines(artifact.manifest.quantization.recipe)
-    return "openvino" if fits and importlib.util.find_spec("openvino") is not None else engine
+    """Return the engine of a job written by hand: one with a package of its own that is installed, else sparkq's."""
+    absent = absent_engines()
+    packaged = (name for name in engines_for(artifact) if spec_of(name).package is not None and name not in absent)
+    return next(packaged, engine)
 
 
 def _model(subject: Subject) -> dict[str, Any]:

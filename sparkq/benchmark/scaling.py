@@ -1,4 +1,4 @@
-"""How cost grows with images, and speed with cores."""
+"""Growth of a job's cost with its images, and of its speed with cores."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["ScaleRow", "measure_scale", "steps_of_cores"]
 
 @dataclass(frozen=True)
 class ScaleRow:
-    """sparkq on ``local[cores]``.
+    """The speed of sparkq on ``local[cores]``.
 
     Parameters
     ----------
@@ -22,13 +22,13 @@ class ScaleRow:
     images : tuple of int
         Sizes of the jobs, smallest first.
     seconds : tuple of Spread
-        What they took in warm workers.
+        Times of the jobs in warm workers.
     images_per_second : Spread
-        Marginal.
+        Marginal speed.
     speedup : Spread
-        To one core's, round by round.
+        Speed over that of one core, round by round.
     exponent : Spread
-        Of ``seconds - fixed ~ images ** exponent``, with the smallest job as the fixed cost: 1 is linear. None, as the
+        Exponent of ``seconds - fixed ~ images ** exponent``, with the smallest job as the fixed cost: 1 is linear. None, as the
         other figures, where larger jobs took no longer: they were too small.
     """
 
@@ -41,7 +41,7 @@ class ScaleRow:
 
 
 def steps_of_cores(cores: int) -> list[int]:
-    """1, 2, 4 ... and `cores` itself."""
+    """Return 1, 2, 4 ... and `cores` itself."""
     steps = []
     step = 1
     while step < cores:

@@ -22,22 +22,22 @@ __all__ = ["Subject", "load_subject", "settle_batch_norms"]
 
 @dataclass(frozen=True)
 class Subject:
-    """One model.
+    """One model, as artifacts and as itself.
 
     Parameters
     ----------
     name : str
-        For people.
+        The model's name, for people.
     preprocess : PreprocessConfig
-        From an image to its input.
+        The way from an image to the model's input.
     int8, floating : ModelArtifact, optional
-        What INT8 and float engines run; None where only the other one was given.
+        The artifacts that INT8 and float engines run; None where only the other one was given.
     model : nn.Module, optional
         The float model itself.
     spec, weights : str, optional
         Where `model` came from, if it is all of that: peers load it on their workers.
     notes : tuple of str
-        What a reader of the figures must know.
+        Sentences that a reader of the figures must know.
     """
 
     name: str
@@ -60,9 +60,9 @@ def load_subject(
     spec : str
         ``FILE.sparkq``, or a float model as for `sparkq.float_models.load.load_float_model`, which is quantized here, ungated.
     weights : str, optional
-        Of the float model.
+        Weights of the float model.
     float_model : str, optional
-        The float model of a ``FILE.sparkq``.
+        The float model that a ``FILE.sparkq`` was made of.
     preprocess : PreprocessConfig
         For a float model; an artifact has its own.
     calibration : list of bytes
@@ -121,7 +121,7 @@ def settle_batch_norms(model: nn.Module, calibration: list[bytes], preprocess: P
 
 
 def _quick_static() -> QuantizationConfig:
-    """Recipe static without the minutes that its accuracy costs: they change the numbers in its graph, not the graph."""
+    """Return recipe static without the minutes that its accuracy costs: they change the numbers in its graph, not the graph."""
     return QuantizationConfig(
         target="vnni" if has_vnni() else "avx2", observer="min_max", weight_scales="max", rounding="nearest", equalization=False,
         bias_correction=False,

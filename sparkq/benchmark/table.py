@@ -1,4 +1,4 @@
-"""A benchmark's result as text for people."""
+"""A benchmark's result is written as text for people."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ _TOO_SMALL = "too few images to tell"
 
 
 def benchmark_table(result: dict[str, Any]) -> str:
-    """The mapping of `sparkq.benchmark.run.run_benchmark` as tables; a figure is ``median (lowest to highest)``."""
+    """Return the mapping of `sparkq.benchmark.run.run_benchmark` as tables; a figure is ``median (lowest to highest)``."""
     parts = [_header(result)]
     for key, table in (
         ("engines", _engines), ("cold_starts", _cold_starts), ("pipeline", _pipeline), ("jobs", _jobs), ("scale", _scale),

@@ -1,4 +1,4 @@
-"""How figures are made of times that a shared machine disturbs: interleaved rounds, medians with spread, fits."""
+"""Interleaved rounds, medians with spread, and fits make figures of times that a shared machine disturbs."""
 from __future__ import annotations
 
 import math
@@ -22,14 +22,14 @@ _LEAST_PASSES = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure of several rounds.
+    """The median of several rounds and how far they spread.
 
     Parameters
     ----------
     median, low, high : float
-        Over the rounds; low and high are the smallest and the largest.
+        Median, smallest and largest value of the rounds.
     rounds : int
-        How many gave a value.
+        How many rounds gave a value.
     """
 
     median: float
@@ -40,14 +40,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one forward pass.
+    """Percentiles of the seconds of a forward pass.
 
     Parameters
     ----------
     p50, p90, p99 : float
         Percentiles in seconds, over all rounds.
     passes : int
-        How many passes that is: of fewer than a hundred, p99 is the largest.
+        How many passes there were: of fewer than a hundred, p99 is the largest.
     """
 
     p50: float
@@ -58,48 +58,48 @@ class Latency:
 
 @dataclass(frozen=True)
 class LinearFit:
-    """``seconds = fixed + marginal * images``.
+    """A line ``seconds = fixed + marginal * images``.
 
     Parameters
     ----------
     fixed : float
-        Seconds.
+        Seconds of a job without images.
     marginal : float
-        Seconds an image.
+        Seconds of each image.
     """
 
     fixed: float
     marginal: float
 
 
-def interleaved(tasks: Mapping[Key, Callable[[int], Result]], *, rounds: int) -> dict[Key, list[Result]]:
-    """Run every task with the round's number once a round, one after the other, so that the machine's drift meets all alike.
+def interleaved(runs: Mapping[Key, Callable[[int], Result]], *, rounds: int) -> dict[Key, list[Result]]:
+    """Call every one of `runs` with the round's number once a round, so that the machine's drift meets all alike.
 
-    Every second round goes backwards: what comes after a task that heats the CPU, or fills its caches, is not always the same.
+    Every second round goes backwards: the one that comes after a run that heats the CPU, or fills its caches, changes.
 
     Returns
     -------
     dict
-        Task to its results, one a round, in order.
+        The results of each run, one a round, in order.
     """
-    results: dict[Key, list[Result]] = {key: [] for key in tasks}
+    results: dict[Key, list[Result]] = {key: [] for key in runs}
     for number in range(rounds):
-        order = list(tasks) if number % 2 == 0 else list(tasks)[::-1]
+        order = list(runs) if number % 2 == 0 else list(runs)[::-1]
         for key in order:
-            results[key].append(tasks[key](number))
+            results[key].append(runs[key](number))
     return results
 
 
 @dataclass(frozen=True)
 class Passes:
-    """Times of single calls, in seconds.
+    """The seconds of single calls.
 
     Parameters
     ----------
     wall : list of float
-        As a clock shows: what a caller waits for, other processes' turns included.
+        Times by the clock, for which a caller waits, other processes' turns included.
     core : list of float
-        Of all this process's threads on a core: what a call costs, whoever else wants the core.
+        Times of all this process's threads on a core: the cost of a call, whoever else wants the core.
     """
 
     wall: list[float]
@@ -107,7 +107,7 @@ class Passes:
 
 
 def passes(run: Callable[[], object], *, seconds: float) -> Passes:
-    """Call it as often as fits into `seconds` on a core, at least three times."""
+    """Time calls of `run`, as many as fit into `seconds` on a core, at least three times."""
     wall: list[float] = []
     core: list[float] = []
     while len(core) < _LEAST_PASSES or sum(core) < seconds:
@@ -119,30 +119,30 @@ def passes(run: Callable[[], object], *, seconds: float) -> Passes:
 
 
 def latency_of(seconds: Sequence[float]) -> Latency:
-    """Percentiles of the times of single passes."""
+    """Return percentiles of the times of single passes."""
     p50, p90, p99 = np.percentile(seconds, (50, 90, 99), method="higher")
     return Latency(float(p50), float(p90), float(p99), len(seconds))
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
-    """Of one value a round; NaN is a round that found none, and None is the spread of nothing."""
+    """Return the spread of one value a round; NaN is a round that found none, and None is the spread of nothing."""
     found = [value for value in values if math.isfinite(value)]
     return Spread(statistics.median(found), min(found), max(found), len(found)) if found else None
 
 
 def ratio_of(values: Sequence[float], baseline: Sequence[float]) -> Spread | None:
-    """Of what each round found for two that ran in it: ``values[i] / baseline[i]``."""
+    """Return the spread of the ratios of two that ran in the same rounds, ``values[i] / baseline[i]``."""
     return spread_of([value / other for value, other in zip(values, baseline, strict=True)])
 
 
 def linear_fit(images: Sequence[float], seconds: Sequence[float]) -> LinearFit:
-    """Least squares over at least two sizes."""
+    """Fit a line to at least two sizes by least squares."""
     marginal, fixed = np.polyfit(np.asarray(images, float), np.asarray(seconds, float), 1)
     return LinearFit(float(fixed), float(marginal))
 
 
 def growth_exponent(images: Sequence[int], seconds: Sequence[float]) -> float:
-    """Exponent e of ``seconds = fixed + c * images ** e``: 1 where cost grows linearly.
+    """Return the exponent e of ``seconds = fixed + c * images ** e``: 1 where cost grows linearly.
 
     The first size stands for the fixed cost and is so small that its images count little; the slope of log(seconds - fixed)
     over log(images) of the others is e. A fixed cost taken from a straight line through all sizes would hide a curve.

@@ -1,27 +1,25 @@
-"""``sparkq benchmark``: engines, pipeline, jobs, scale and cost of one model, in one command."""
+"""``sparkq benchmark`` measures engines, pipeline, jobs, scale and cost of one model in one command."""
 from __future__ import annotations
 
 import json
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sparkq.benchmark.plan import PARTS, Plan
+from sparkq.benchmark.prices import read_prices
 from sparkq.cli.command import Command
 from sparkq.config import PreprocessConfig, ResizeConfig, check_choice
 from sparkq.config.checks import check_positive
-from sparkq.config.inference import ENGINES
 from sparkq.config.parsing import path_field, spec_field
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError
 from sparkq.storage import write_file
-
-if TYPE_CHECKING:
-    from sparkq.benchmark.run import Plan
 
 __all__ = ["COMMAND", "BenchmarkOptions"]
 
 _CALIBRATION_IMAGES = 8
-_PARTS = ("engine", "pipeline", "job", "scale", "cost")
 
 
 def _imagenet() -> PreprocessConfig:
@@ -84,7 +82,7 @@ class BenchmarkOptions:
     preprocess: PreprocessConfig = field(default_factory=_imagenet)
     input: str | None = path_field(default=None)
     calibration_input: str | None = path_field(default=None)
-    parts: str | tuple[str, ...] = _PARTS
+    parts: str | tuple[str, ...] = PARTS
     batch_sizes: int | str | tuple[int, ...] = (1, 16)
     engines: str | tuple[str, ...] | None = None
     engine: str | None = None
@@ -100,13 +98,13 @@ class BenchmarkOptions:
     output: str | None = path_field(default=None)
 
     def __post_init__(self) -> None:
-        for name, choices in (("parts", _PARTS), ("engines", ENGINES)):
+        for name, choices in (("parts", PARTS), ("engines", ENGINE_NAMES)):
             for value in _listed(getattr(self, name)):
                 check_choice(name, value, choices)
         for size in _listed(self.batch_sizes):
             check_positive("batch_sizes", int(size) if str(size).isdecimal() else size)
         if self.engine is not None:
-            check_choice("engine", self.engine, ENGINES)
+            check_choice("engine", self.engine, ENGINE_NAMES)
         for name in ("batch_size", "images", "rounds", "job_rounds"):
             check_positive(name, getattr(self, name))
         if self.cores is not None:
@@ -115,13 +113,11 @@ class BenchmarkOptions:
             raise ConfigError(f"seconds: expected more than 0; got {self.seconds!r}.")
         if self.plot is not None and not {"engine", "pipeline", "job"} & set(_listed(self.parts)):
             raise ConfigError("plot: expected part engine, pipeline or job; got none of them.", hint="add one to --parts.")
-        if "cost" in _listed(self.parts) and self.prices is None and self.parts != _PARTS:
+        if "cost" in _listed(self.parts) and self.prices is None and self.parts != PARTS:
             raise ConfigError("prices: expected a file for part cost; got none.", hint="--prices conf/prices.yaml is a sample.")
 
     def plan(self) -> Plan:
-        """What is measured, checked; reads the prices."""
-        from sparkq.benchmark.prices import read_prices
-        from sparkq.benchmark.run import Plan
+        """Return the plan that these options ask for; reads the prices."""
         from sparkq.engines.node import available_cores
 
         return Plan(
@@ -134,7 +130,7 @@ class BenchmarkOptions:
 
 
 def _listed(value: Any) -> tuple[Any, ...]:
-    """Of a list, of one value, or of text with commas, which is how an option can give several."""
+    """Return several values of a list, of one value, or of text with commas, which is how an option gives several."""
     if value is None:
         return ()
     if isinstance(value, str):

@@ -125,7 +125,7 @@ def _show_warning(
 
 
 def _part_stderr_from_stdout() -> None:
-    """Under spark-submit, give this process the standard error of the JVM that started it.
+    """Give this process, under spark-submit, the standard error of the JVM that started it.
 
     Spark starts Python with both outputs in one pipe and prints what comes through on its own standard output, so that
     a log line of ours would stand beside the JSON document. Where the JVM's own cannot be opened (not Linux, a socket),

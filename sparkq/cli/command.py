@@ -1,4 +1,4 @@
-"""What a command is."""
+"""`Command`: a subcommand of ``sparkq``."""
 from __future__ import annotations
 
 from collections.abc import Callable

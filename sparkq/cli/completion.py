@@ -6,16 +6,17 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
-from sparkq.config import AUTO, ENGINES, INPUT_FORMATS, READS
+from sparkq.config import AUTO, INPUT_FORMATS, READS
 from sparkq.config.preprocess import CHANNEL_ORDERS, INTERPOLATIONS, RESIZE_MODES
 from sparkq.config.quantization import OBSERVERS, RECIPES, ROUNDINGS, TARGETS, WEIGHT_SCALES
+from sparkq.engines.registry import ENGINE_NAMES
 
 __all__ = ["CHOICES", "SHELLS", "PrintCompletion", "offer"]
 
 SHELLS = ("bash", "zsh", "tcsh")
 
 CHOICES: dict[str, Sequence[str]] = {
-    "--engine": (*ENGINES, AUTO),
+    "--engine": (*ENGINE_NAMES, AUTO),
     "--input-format": INPUT_FORMATS,
     "--preprocess-channel-order": CHANNEL_ORDERS,
     "--preprocess-interpolation": INTERPOLATIONS,

@@ -42,7 +42,7 @@ class ConvertOptions(ArtifactJob):
             )
 
     def recipe(self) -> QuantizationConfig:
-        """What is asked for, or what fits."""
+        """Return the recipe that was asked for, or the one that fits."""
         return self.quantization or QuantizationConfig(recipe="none" if self.calibration is None else "static")
 
 

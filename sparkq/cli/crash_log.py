@@ -8,12 +8,13 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from sparkq.engines.registry import engine_packages
 from sparkq.host import cpu_model, package_version
 from sparkq.version import __version__
 
 __all__ = ["write_crash_log"]
 
-_PACKAGES = ("torch", "pyspark", "pyarrow", "openvino", "numpy", "pandas", "pillow")
+_PACKAGES = ("torch", *engine_packages(), "pyspark", "pyarrow", "numpy", "pandas", "pillow")
 
 
 def write_crash_log() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import PredictionJob, QuantizationConfig
+from sparkq.config import PredictionJob, QuantizationConfig, SessionOptions
 from sparkq.config.parsing import path_field
 
 if TYPE_CHECKING:
@@ -22,20 +22,17 @@ _CALIBRATION_IMAGES = 200
 _DRIFT_SAMPLE = 0.4
 
 
-@dataclass(frozen=True)
-class DemoOptions:
+@dataclass(frozen=True, kw_only=True)
+class DemoOptions(SessionOptions):
     """Options of ``sparkq demo``.
 
     Parameters
     ----------
     output : str
         Local folder for images, artifact and predictions; those of an earlier demo are replaced.
-    master : str, optional
-        Spark master where no session exists; default local[*].
     """
 
     output: str = path_field(default="sparkq-demo")
-    master: str | None = None
 
 
 def _run(options: DemoOptions) -> dict[str, Any]:

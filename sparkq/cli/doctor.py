@@ -1,4 +1,4 @@
-"""``sparkq doctor``: what the executors are, and whether they run a model rightly."""
+"""``sparkq doctor`` prints what the executors are, and whether they run a model rightly."""
 from __future__ import annotations
 
 import dataclasses
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.cli.command import Command
-from sparkq.config import ENGINES, check_choice
+from sparkq.config import EngineConfig, SessionOptions, check_choice
 from sparkq.config.parsing import path_field
+from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import ConfigError, EngineError, SparkqError
 from sparkq.storage import shown
 
 __all__ = ["COMMAND", "DoctorOptions"]
 
 
-@dataclass(frozen=True)
-class DoctorOptions:
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions(EngineConfig, SessionOptions):
     """Options of ``sparkq doctor``.
 
     Parameters
@@ -23,21 +24,14 @@ class DoctorOptions:
     model : str, optional
         Artifact, path or uri: every executor loads it and runs its golden input.
     engine : str, optional
-        The engine that the job will run; default: fbgemm or float32.
-    allow_saturation : bool
-        Run an artifact of target vnni also on CPUs without VNNI.
-    master : str, optional
-        Spark master where no session exists; default local[*].
+        The engine that the job will run; default: the first that fits the model.
     """
 
     model: str | None = path_field(default=None)
-    engine: str | None = None
-    allow_saturation: bool = False
-    master: str | None = None
 
     def __post_init__(self) -> None:
         if self.engine is not None:
-            check_choice("engine", self.engine, ENGINES)
+            check_choice("engine", self.engine, ENGINE_NAMES)
             if self.model is None:
                 raise ConfigError("engine: expected a model to run on it; got none.", hint="--model FILE.sparkq.")
 

@@ -1,4 +1,4 @@
-"""``sparkq evaluate``: accuracy on labelled images, and INT8 against float; of an embedding, the latter alone."""
+"""``sparkq evaluate`` measures accuracy on labelled images, and INT8 against float; of an embedding the latter alone."""
 from __future__ import annotations
 
 import dataclasses
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import AUTO, InferenceConfig, QuantizationConfig
-from sparkq.config.parsing import path_field, spec_field
+from sparkq.config import AUTO, ExecutionConfig, InferenceConfig, ModelAndImages, QuantizationConfig, SessionOptions
+from sparkq.config.parsing import part_of, path_field, spec_field
 from sparkq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,69 +16,40 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND", "EvaluateOptions"]
 
 
-@dataclass(frozen=True)
-class EvaluateOptions:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ExecutionConfig, ModelAndImages, SessionOptions):
     """Options of ``sparkq evaluate``.
 
     Parameters
     ----------
-    model : str
-        Artifact, path or uri.
-    input : str
-        Directory of images (searched recursively) or Parquet with path and a binary column.
     labels : str, optional
         CSV with path (relative to the CSV) and label (index or class name); of a detection a line a box, with x_min, y_min,
-        x_max and y_max in pixels. An embedding has none, the others need it.
+        x_max and y_max in pixels. An embedding has none, the others need it; Parquet then needs the column path, too.
     float_model : str, optional
         Float model to compare with, which an embedding needs, as in sparkq quantize: module:factory, timm:NAME,
         torchvision:NAME, onnx:FILE or pt2:FILE.
     weights : str, optional
         Weights of the float model.
-    engine : str, optional
-        fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts); default: fbgemm or float32. auto: the
-        one that is fastest on all nodes together, so that what is measured is one engine's accuracy.
-    batch_size : int or str
-        Images a forward pass; auto: the smallest within 3 % of the fastest.
-    content_column : str, optional
-        Column with the images, where there are several that could be.
-    glob : str, optional
-        Only files whose name matches, e.g. *.jpg.
-    allow_saturation : bool
-        Run an artifact of target vnni also on CPUs without VNNI: predictions may be wrong.
-    master : str, optional
-        Spark master where no session exists; default local[*].
     """
 
-    model: str = path_field()
-    input: str = path_field()
     labels: str | None = path_field(default=None)
     float_model: str | None = spec_field(default=None)
     weights: str | None = path_field(default=None)
-    engine: str | None = None
-    batch_size: int | str = 16
-    content_column: str | None = None
-    glob: str | None = None
-    allow_saturation: bool = False
-    master: str | None = None
-
-    def __post_init__(self) -> None:
-        self.inference()
 
     def inference(self) -> InferenceConfig:
-        """The part that is about inference, checked."""
+        """How the artifact is run. One engine on all nodes, so that the accuracy measured is that of one."""
         return InferenceConfig(
-            engine=self.engine, batch_size=self.batch_size, content_column=self.content_column,
-            allow_saturation=self.allow_saturation, same_everywhere=AUTO in (self.engine, self.batch_size),
+            **vars(part_of(ExecutionConfig, self)), same_everywhere=AUTO in (self.engine, self.batch_size),
         )
 
 
 def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.artifact.file import ModelArtifact
-    from sparkq.engines import engine_for
     from sparkq.spark.cluster.nodes import settle
     from sparkq.spark.input.sources import count_images, read_images
     from sparkq.spark.predict.planning import with_planned_partitions
     from sparkq.spark.session.session import session_for
+    from sparkq.worker.fitting import engine_for
 
     artifact = ModelArtifact.load(options.model)
     config = options.inference()

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 import yaml
 
 from sparkq.cli.completion import offer
-from sparkq.config.parsing import FILE_SPECS, nested_type, parse_config
+from sparkq.config.parsing import FILE_SPECS, nested_type, option_fields, parse_config
+from sparkq.engines.registry import engines_in_words
 from sparkq.errors import ConfigError
 from sparkq.storage import is_uri, read_file
 
@@ -36,7 +37,7 @@ class _Leaf:
 
     @property
     def flag(self) -> str:
-        """As it is given; argparse takes what begins otherwise than with a dash for a positional argument."""
+        """Its name on the command line; argparse takes a name without a dash for a positional argument."""
         name = "-".join(self.keys).replace("_", "-")
         return name.upper() if self.positional else f"--{name}"
 
@@ -44,7 +45,7 @@ class _Leaf:
 def _leaves(kind: type, above: tuple[str, ...] = ()) -> Iterator[_Leaf]:
     hints = typing.get_type_hints(kind)
     helps = _parameter_docs(kind)
-    for field in dataclasses.fields(kind):
+    for field in option_fields(kind):
         nested = nested_type(hints[field.name])
         if nested is not None:
             yield from _leaves(nested, (*above, field.name))
@@ -69,6 +70,8 @@ def add_options(parser: argparse.ArgumentParser, kind: type) -> None:
     for leaf in _leaves(kind):
         # "%" is argparse's own format character.
         text = leaf.help.replace("%", "%%")
+        if leaf.keys[-1] in ("engine", "engines"):
+            text = f"{text} Engines: {engines_in_words()}."
         if leaf.positional:
             # Not required here: it may stand in the config file.
             offer(parser.add_argument(leaf.flag, nargs="?", default=_NOT_GIVEN, help=text), leaf.hint)

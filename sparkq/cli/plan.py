@@ -1,4 +1,4 @@
-"""``sparkq plan``: what a job will take, from metadata alone."""
+"""``sparkq plan`` prints what a job will take, from metadata alone."""
 from __future__ import annotations
 
 import dataclasses
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sparkq.cli.command import Command
-from sparkq.config import INPUT_FORMATS, READS, InferenceConfig, check_choice
+from sparkq.config import InferenceJob, SessionOptions
 from sparkq.config.checks import check_positive
-from sparkq.config.parsing import path_field
 from sparkq.errors import ConfigError
 from sparkq.storage import shown
 
@@ -18,86 +17,40 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND", "PlanOptions"]
 
 
-@dataclass(frozen=True)
-class PlanOptions:
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(InferenceJob, SessionOptions):
     """Options of ``sparkq plan``.
 
     Parameters
     ----------
-    model : str
-        Artifact, path or uri.
-    input : str
-        As for sparkq predict; its images are listed, and none is opened.
-    engine : str, optional
-        As for sparkq predict.
-    batch_size : int or str
-        Images a forward pass; auto: the smallest within 3 % of the fastest.
-    content_column : str, optional
-        Column with the images, where there are several that could be.
-    uri_column : str, optional
-        With input format uri: the column with uris, where there are several that could be.
-    input_format, read : str
-        As for sparkq predict.
-    glob : str, optional
-        Only files whose name matches, e.g. *.jpg.
-    allow_saturation : bool
-        Run an artifact of target vnni also on CPUs without VNNI.
     instance : str, optional
         Plan for nodes of this EC2 instance type (c5, m5, c6i, c7i, c7g) instead of the session's cluster.
     nodes : int, optional
         How many of them; default 1.
-    master : str, optional
-        Spark master where no session exists; default local[*].
     """
 
-    model: str = path_field()
-    input: str = path_field()
-    engine: str | None = None
-    batch_size: int | str = 16
-    content_column: str | None = None
-    uri_column: str | None = None
-    input_format: str = "auto"
-    read: str = "auto"
-    glob: str | None = None
-    allow_saturation: bool = False
     instance: str | None = None
     nodes: int | None = None
-    master: str | None = None
 
     def __post_init__(self) -> None:
-        check_choice("input_format", self.input_format, INPUT_FORMATS)
-        check_choice("read", self.read, READS)
+        super().__post_init__()
         if self.nodes is not None:
             check_positive("nodes", self.nodes)
             if self.instance is None:
                 raise ConfigError("nodes: expected an instance type for them; got none.", hint="--instance c6i.4xlarge.")
-        self.inference()
-
-    def inference(self) -> InferenceConfig:
-        """The part that is about inference, checked."""
-        return InferenceConfig(
-            engine=self.engine, batch_size=self.batch_size, content_column=self.content_column,
-            allow_saturation=self.allow_saturation,
-        )
 
 
 def _run(options: PlanOptions) -> dict[str, Any]:
     from sparkq.artifact.file import ModelArtifact
     from sparkq.planning.instances import instance_named
-    from sparkq.spark.input.columns import find_uri_column
-    from sparkq.spark.input.sources import read_images
-    from sparkq.spark.input.worker_reads import choose_reads
+    from sparkq.spark.input.job_images import read_job_images
     from sparkq.spark.predict.forecast import forecast_job
     from sparkq.spark.session.session import session_for
 
     artifact = ModelArtifact.load(options.model)
     instance = None if options.instance is None else instance_named(options.instance)
     with session_for(options.master) as spark:
-        images = read_images(spark, options.input, input_format=options.input_format, glob=options.glob)
-        config = options.inference()
-        if options.input_format == "uri":
-            config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, options.uri_column))
-        images, config = choose_reads(images, config, read=options.read)
+        images, config = read_job_images(spark, options)
         forecast = forecast_job(
             images, artifact, config=config, place=options.input, instance=instance, nodes=options.nodes or 1,
         )

@@ -6,24 +6,21 @@ from typing import Any
 
 from sparkq.cli.boundary import stdout_is_terminal
 from sparkq.cli.command import Command
-from sparkq.config import PredictionJob
+from sparkq.config import PredictionJob, SessionOptions
 
 __all__ = ["COMMAND", "PredictOptions"]
 
 
-@dataclass(frozen=True)
-class PredictOptions(PredictionJob):
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(PredictionJob, SessionOptions):
     """Options of ``sparkq predict``.
 
     Parameters
     ----------
-    master : str, optional
-        Spark master where no session exists; default local[*].
     quiet : bool
         Show no progress bar. There is one only in a terminal, and none under Airflow.
     """
 
-    master: str | None = None
     quiet: bool = False
 
 

@@ -1,4 +1,4 @@
-"""What it takes to make an artifact of a float model: the options of ``sparkq quantize`` and ``sparkq convert``."""
+"""`ArtifactJob`: how an artifact is made of a float model, the options of ``sparkq quantize`` and ``sparkq convert``."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from sparkq.config.detection import DetectionConfig
 from sparkq.config.model_task import ModelTaskConfig
 from sparkq.config.parsing import path_field, spec_field
 from sparkq.config.preprocess import PreprocessConfig
+from sparkq.config.session import SessionOptions
 from sparkq.errors import ConfigError
 
 __all__ = ["ArtifactJob"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArtifactJob:
-    """From a float model to an artifact.
+class ArtifactJob(SessionOptions):
+    """A job that makes an artifact of a float model.
 
     Parameters
     ----------
@@ -52,8 +53,6 @@ class ArtifactJob:
     report : str, optional
         FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
         sparkq[report].
-    master : str, optional
-        Spark master where no session exists; default local[*].
     """
 
     model: str = spec_field()
@@ -71,7 +70,6 @@ class ArtifactJob:
     min_agreement: float = 0.98
     min_cosine: float = 0.99
     report: str | None = path_field(default=None)
-    master: str | None = None
 
     def __post_init__(self) -> None:
         self.model_task_config()
@@ -83,5 +81,5 @@ class ArtifactJob:
             raise ConfigError("evaluation: expected evaluation and evaluation_labels together; got one of them.")
 
     def model_task_config(self) -> ModelTaskConfig:
-        """What the artifact is for, checked."""
+        """The task that the artifact is for, checked."""
         return ModelTaskConfig(self.task, self.embedding_layer, self.detection)

@@ -1,4 +1,4 @@
-"""What values must be, each with one sentence where they are not."""
+"""Checks of single values. Each raises one sentence that names the key, what was expected and what was found."""
 from __future__ import annotations
 
 import math

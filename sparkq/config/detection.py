@@ -1,4 +1,4 @@
-"""What turns the raw outputs of an SSD-style network into boxes."""
+"""Settings that turn the raw outputs of an SSD-style network into boxes."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class AnchorConfig:
 
 @dataclass(frozen=True)
 class DetectionConfig:
-    """What becomes of a network's outputs: the boxes of a row.
+    """Settings that turn a network's outputs into the boxes of a row.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a model is used for."""
+"""The purpose of a model: classification, embedding or detection."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MODEL_TASKS = ("classification", "embedding", "detection")
 
 @dataclass(frozen=True)
 class ModelTaskConfig:
-    """What is made of a model's outputs.
+    """The rows that are made of a model's outputs.
 
     Parameters
     ----------

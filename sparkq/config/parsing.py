@@ -1,4 +1,4 @@
-"""From YAML mappings to frozen dataclasses: every key known, every value of its field's type, or one sentence."""
+"""Make frozen dataclasses of YAML mappings: every key is known and every value of its field's type, or one sentence says not."""
 from __future__ import annotations
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sparkq.errors import ConfigError
 
-__all__ = ["FILE_SPECS", "nested_type", "parse_config", "path_field", "spec_field", "to_mapping"]
+__all__ = ["FILE_SPECS", "nested_type", "option_fields", "parse_config", "part_of", "path_field", "spec_field", "to_mapping"]
 
 Config = TypeVar("Config")
 
@@ -47,19 +47,30 @@ def parse_config(kind: type[Config], mapping: object, *, place: str) -> Config:
     """
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{place}: expected keys and values; got {type(mapping).__name__} {mapping!r}.")
-    fields = {entry.name: entry for entry in dataclasses.fields(kind) if entry.init}  # type: ignore[arg-type]
+    fields = {entry.name: entry for entry in option_fields(kind)}
     for key in mapping:
         if key not in fields:
             raise _unknown_key(place, str(key), list(fields))
-    required = [
-        name for name, entry in fields.items()
-        if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
-    ]
+    required = [name for name, entry in fields.items() if _is_required(entry)]
     missing = [name for name in required if mapping.get(name) is None]
     if missing:
         raise ConfigError(f"{place}: expected the key {missing[0]!r}; got none.", hint=f"required keys: {', '.join(required)}.")
     hints = typing.get_type_hints(kind)
     return kind(**{key: _parse_value(hints[key], value, f"{place}: {key}") for key, value in mapping.items()})
+
+
+def option_fields(kind: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a config that can be set, the required ones first."""
+    return sorted((entry for entry in dataclasses.fields(kind) if entry.init), key=lambda entry: not _is_required(entry))
+
+
+def _is_required(entry: dataclasses.Field[Any]) -> bool:
+    return entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
+
+
+def part_of(kind: type[Config], config: Any) -> Config:
+    """Make a `kind` of a config that has its fields among others."""
+    return kind(**{entry.name: getattr(config, entry.name) for entry in option_fields(kind)})
 
 
 def _unknown_key(place: str, key: str, known: list[str]) -> ConfigError:

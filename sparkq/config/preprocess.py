@@ -1,4 +1,4 @@
-"""From a decoded image to the model's input: sizes, filter and normalization."""
+"""Settings of preprocessing, from a decoded image to the model's input: sizes, filter and normalization."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 
 @dataclass(frozen=True)
 class ResizeConfig:
-    """How an image of any size comes to the size that `PreprocessConfig.crop` cuts from.
+    """Settings of the resize that brings an image of any size to the size that `PreprocessConfig.crop` cuts from.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ResizeConfig:
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """From a decoded image to the model's input.
+    """Settings of preprocessing, from a decoded image to the model's input.
 
     Geometry (resize, crop) happens on 8-bit pixels with Pillow; the arithmetic,
     ``(pixel * rescale - mean) / std`` a channel, is part of the model's graph.

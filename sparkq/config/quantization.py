@@ -1,4 +1,4 @@
-"""How a float model becomes INT8, and what the ranges are measured on."""
+"""Settings of quantization, and of the images that the ranges are measured on."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ROUNDINGS = ("least_squares", "nearest")
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """How a float model becomes INT8.
+    """Settings of quantization.
 
     Parameters
     ----------

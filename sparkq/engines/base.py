@@ -1,4 +1,4 @@
-"""The protocol of an engine, and what a loader is told beside the payload."""
+"""The protocol that every engine keeps, and the options that its loader takes beside the payload."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ DEFAULT_BATCH_SIZE = 16
 
 
 class Engine(Protocol):
-    """A loaded payload."""
+    """A loaded payload that predicts.
+
+    Attributes
+    ----------
+    name : str
+        Its name in `sparkq.engines.registry`, for the rows.
+    """
 
     name: str
 
@@ -24,16 +30,16 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a payload will be run; engines inside torch take their threads from torch and any batch.
+    """How a payload will be run. Engines inside torch take their threads from torch, and batches of any size.
 
     Parameters
     ----------
     input_size : tuple of int
         Height and width of the input.
     batch_size : int
-        Images a forward pass, for engines that compile for one.
+        Images a forward pass, for engines that are compiled for one size.
     threads : int, optional
-        For engines with threads of their own; None takes as many as torch does.
+        Threads of engines that have their own; None takes as many as torch does.
     divisible : bool
         Whether a batch may be run in parts. Not with layers in float, whose kernels are chosen by the batch's shape.
     """

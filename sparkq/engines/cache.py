@@ -1,4 +1,4 @@
-"""What one worker of a node compiled, kept for the next: files in a directory of the user's."""
+"""A cache of the node, in a directory of the user's: one worker keeps there what it compiled or measured for the next."""
 from __future__ import annotations
 
 import contextlib
@@ -13,7 +13,7 @@ _KEPT_FILES = 16
 
 
 def cache_directory() -> Path | None:
-    """``SPARKQ_CACHE_DIR``, else ``sparkq`` in the user's cache directory; None where there is no home."""
+    """Return ``SPARKQ_CACHE_DIR``, else ``sparkq`` in the user's cache directory; None where there is no home."""
     named = os.environ.get("SPARKQ_CACHE_DIR")
     if named:
         return Path(named)
@@ -24,7 +24,7 @@ def cache_directory() -> Path | None:
 
 
 class BlobCache:
-    """One file of the cache. A cache that cannot be read or written costs time, never a task.
+    """One file of the node's cache. A cache that cannot be read or written costs time, never a task.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class BlobCache:
         self._path = None if directory is None else directory / name
 
     def read(self) -> bytes | None:
-        """The content, if it is there and whole."""
+        """Return the content, or None if it is not there or not whole."""
         if self._path is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""How often inputs saturate a quantized network: read off while the ordinary payload runs, nothing added to it."""
+"""Saturation of a quantized network is counted while its ordinary payload runs; nothing is added to the payload."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _PACKED_WEIGHTS = "_packed_params"
 
 @dataclass(frozen=True)
 class Observation:
-    """A forward pass and what its activations did.
+    """The outputs of a forward pass, and how much of its activations saturated.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Observation:
     names : tuple of str
         The L quantized activations in the order in which they are computed: layer, or operator and number.
     ranges : tuple of (float, float)
-        What the smallest and the largest level of each stand for.
+        The values that the smallest and the largest level of each stand for.
     saturated : ndarray of float64 [N, L]
         Share of each image's values at an end of the range; a lowest level that stands for zero is no end.
     """
@@ -41,7 +41,7 @@ class Observation:
 
 
 class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """Sees the result of every operator, also of those that TorchScript runs; keeps three numbers of the quantized ones."""
+    """A watch that sees every operator's result, also TorchScript's, and keeps three numbers of each quantized one."""
 
     def __init__(self, levels: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # t
 
 
 def _has_its_own_range(operator: str) -> bool:
-    # Others (a maximum, a flatten, a concatenation) hand the range of their input on.
+    # Other operators (a maximum, a flatten, a concatenation) hand the range of their input on.
     own = operator.startswith("quantized::") and not operator.startswith("quantized::cat")
     return own or operator.partition(".")[0] == "aten::quantize_per_tensor"
 
@@ -77,7 +77,7 @@ def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None
     Parameters
     ----------
     engine : Engine
-        One that torch runs.
+        An engine that torch runs.
     images : ndarray of uint8 [N, H, W, 3]
         RGB.
     levels : int, optional
@@ -103,7 +103,7 @@ def _observe_pass(engine: Engine, images: npt.NDArray[np.uint8], levels: int) ->
 
 
 def _names(engine: Engine, operators: list[str]) -> tuple[str, ...]:
-    """The layer that an operator has its weights from, where the graph says so; else the operator and its number."""
+    """Name operators by the layer that their weights come from, where the graph says so, else by operator and number."""
     layers: list[str | None] = [None] * len(operators)
     if isinstance(engine, TorchScriptEngine):
         nodes = [node for node in engine.graph.nodes() if _has_its_own_range(node.kind())]
@@ -126,7 +126,7 @@ def _layer(node: Any) -> str | None:
 
 
 def _attribute_path(node: Any) -> list[str]:
-    """Names from the whole module to what `node` reads; empty where it reads no attribute."""
+    """Return the names on the way from the whole module to the attribute that `node` reads; empty where it reads none."""
     if node.kind() != "prim::GetAttr":
         return []
     return [*_attribute_path(next(node.inputs()).node()), str(node.s("name"))]

@@ -1,6 +1,7 @@
-"""``openvino``: an INT8 payload converted and compiled by OpenVINO (``pip install 'sparkq[openvino]'``)."""
+"""Engine ``openvino`` converts an INT8 payload and compiles it with OpenVINO (``pip install 'sparkq[openvino]'``)."""
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 import warnings
@@ -11,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sparkq.artifact.file import sha256_digest
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.cache import BlobCache
 from sparkq.engines.node import cpu_features, describe_node, return_freed_memory
@@ -24,7 +24,7 @@ _TELEMETRY = "openvino_telemetry"
 
 
 class OpenVINOEngine:
-    """A compiled model for batches of one size; smaller ones are padded, larger ones cut.
+    """A model compiled for batches of one size; smaller batches are padded, larger ones cut.
 
     Parameters
     ----------
@@ -58,12 +58,14 @@ class OpenVINOEngine:
 
 
 def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
-    """Load an INT8 payload: converted and compiled by the first worker of a node, read from its cache by the others.
+    """Load an INT8 payload: the first worker of a node converts and compiles it, the others read it from the node's cache.
 
     Raises
     ------
     EngineError
-        If openvino is not installed, or cannot run an operator of the payload.
+        If openvino cannot run an operator of the payload.
+    ImportError
+        If openvino cannot be imported.
     """
     openvino = _openvino()
     config = {
@@ -77,7 +79,7 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
     core = openvino.Core()
     shape = [options.batch_size, *options.input_size, 3]
     described = f"{openvino.__version__} {cpu_features()} {shape} {sorted(config.items())}"
-    cache = BlobCache(f"{sha256_digest(payload)[:16]}-{sha256_digest(described.encode())[:16]}.openvino")
+    cache = BlobCache(f"{_digest(payload)}-{_digest(described.encode())}.openvino")
     try:
         blob = cache.read()
         if blob is not None:
@@ -102,6 +104,10 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
     return OpenVINOEngine(compiled, options.batch_size)
 
 
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
 def _openvino() -> ModuleType:
     # Its import reports to a vendor's server from every worker; without that package it does not, and needs nothing of it.
     blocked = _TELEMETRY not in sys.modules
@@ -110,11 +116,6 @@ def _openvino() -> ModuleType:
     try:
         import openvino
         import openvino.frontend.pytorch.ts_decoder
-    except ImportError as error:
-        raise EngineError(
-            f"engine openvino on {describe_node()}: expected the package openvino; got {error}.",
-            hint="pip install 'sparkq[openvino]' on every node.",
-        ) from error
     finally:
         if blocked:
             del sys.modules[_TELEMETRY]
@@ -171,6 +172,6 @@ def _dequantized(node: Any) -> list[Any]:
 
 
 def _cause(error: Exception) -> str:
-    """The line of its traces that says something."""
+    """Return the line of OpenVINO's traces that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in lines if "onednn::" in line or "No conversion rule" in line), lines[-1] if lines else "")[:300]

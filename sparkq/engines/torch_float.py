@@ -1,4 +1,4 @@
-"""Float artifacts (``recipe: none``): ``float32`` as torch runs them, ``bfloat16`` with products in bfloat16."""
+"""Engines ``float32`` and ``bfloat16`` run float artifacts (``recipe: none``) in torch, the latter with bfloat16 products."""
 from __future__ import annotations
 
 import numpy as np
@@ -21,10 +21,10 @@ class _BFloat16Engine(TorchScriptEngine):
 
 
 def load_float32(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
-    """Load a float payload, for comparison with INT8."""
+    """Load a float payload that torch runs in float32, for comparison with INT8."""
     return TorchScriptEngine(payload, "float32")
 
 
 def load_bfloat16(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
-    """Load a float payload, its products in bfloat16."""
+    """Load a float payload whose products torch computes in bfloat16."""
     return _BFloat16Engine(payload, "bfloat16")

@@ -1,4 +1,4 @@
-"""What the engines inside torch have in common: load an archive, run it."""
+"""The engines inside torch share this: they load a TorchScript archive and run it on the CPU."""
 from __future__ import annotations
 
 import io
@@ -11,14 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sparkq.engines.node import describe_node
-from sparkq.errors import EngineError
-
 __all__ = ["TorchScriptEngine", "load_packed", "packing_for"]
 
 
 class TorchScriptEngine:
-    """A TorchScript archive on the CPU.
+    """A TorchScript archive that torch runs on the CPU.
 
     Parameters
     ----------
@@ -43,7 +40,7 @@ class TorchScriptEngine:
 
     @property
     def graph(self) -> Any:
-        """TorchScript's graph of what `run` executes, without calls."""
+        """The graph that `run` executes, with its calls inlined."""
         return self._module.inlined_graph
 
     def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -58,29 +55,17 @@ class TorchScriptEngine:
         return output
 
 
-def load_packed(payload: bytes, name: str, hint: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:
-    """Load an INT8 payload with its weights packed for one of torch's own engines.
-
-    Raises
-    ------
-    EngineError
-        If this node's CPU or torch does not offer it; `hint` says what would.
-    """
-    if name not in torch.backends.quantized.supported_engines:
-        raise EngineError(
-            f"engine {name} on {describe_node()}: expected a CPU and a torch that offer it; torch {torch.__version__} offers "
-            f"{', '.join(torch.backends.quantized.supported_engines)}.",
-            hint=hint,
-        )
+def load_packed(payload: bytes, name: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:
+    """Load an INT8 payload with its weights packed for one of torch's quantized backends, which this node must offer."""
     with packing_for(name):
         return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
 
 
 @contextmanager
 def packing_for(name: str) -> Iterator[None]:
-    """Weights are packed for the engine that is current while an archive loads, and each call then runs what was packed.
+    """Pack the weights of archives that load in this context for one of torch's quantized backends.
 
-    The setting is the process's, so it is put back for whatever else runs here.
+    Each call then runs what was packed. The setting is the process's, so it is put back for whatever else runs here.
     """
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name

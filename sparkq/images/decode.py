@@ -1,16 +1,4 @@
-"""From bytes to pixels: every image becomes right-side-up RGB, or an `ImageError` with a stable code.
-
-Codes
------
-``missing_content``     the content is null
-``empty_content``       zero bytes
-``not_an_image``        the bytes are none of the formats below
-``image_too_large``     more pixels than ``max_image_pixels``, or more bytes than ``max_image_bytes`` (the file) or
-                        ``max_decode_bytes`` (file and decoding); never decoded
-``truncated_image``     the file ends too early
-``corrupt_image``       the decoder gave up
-``unsupported_image``   pixels whose range is not defined (32-bit integers, floats), or an image struct of an unknown mode
-"""
+"""Decode encoded images: every one becomes right-side-up RGB pixels, or an `ImageError` with one of `sparkq.error_codes`."""
 from __future__ import annotations
 
 import contextlib
@@ -19,23 +7,21 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS
+from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PIXEL_LIMIT_ONLY, DecodeLimits
+from sparkq.error_codes import ErrorCode
 from sparkq.errors import ImageError
 from sparkq.images.decode_memory import decoding_bytes
 
-__all__ = ["ERROR_CODES", "decode_image", "file_too_large", "open_image"]
+__all__ = ["decode_image", "file_too_large", "open_image"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-ERROR_CODES = (
-    "missing_content", "empty_content", "not_an_image", "image_too_large", "truncated_image", "corrupt_image",
-    "unsupported_image",
-)
 
 # EXIF 2.32, tag 0x0112: what makes each stored orientation right-side-up.
 _UPRIGHT = {
@@ -81,38 +67,35 @@ def decode_image(
     Raises
     ------
     ImageError
-        With one of `ERROR_CODES`.
+        If it cannot be decoded; see `sparkq.error_codes.ErrorCode`.
     """
-    return np.asarray(open_image(data, max_image_pixels=max_image_pixels, enough=enough)[0])
+    return np.asarray(open_image(data, limits=replace(PIXEL_LIMIT_ONLY, max_image_pixels=max_image_pixels), enough=enough)[0])
 
 
 def open_image(
-    data: bytes | memoryview | None, *, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS,
-    enough: tuple[int, int] | None = None, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
+    data: bytes | memoryview | None, *, limits: DecodeLimits = PIXEL_LIMIT_ONLY, enough: tuple[int, int] | None = None,
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Decode one image to an upright RGB Pillow image, and tell the (height, width) that it really has.
-
-    Limits are as of `sparkq.config.InferenceConfig`; None is none.
 
     A JPEG with at least twice as many pixels as `enough` in both directions is decoded at 1/2, 1/4 or 1/8 (libjpeg's
     scaled inverse DCT), never below twice `enough`, so that the antialiased resize that follows still has its input.
     """
-    data = _checked(data, max_image_bytes)
+    data = _checked(data, limits)
     try:
         image = _open(data)
         pixels = image.width * image.height
-        if pixels > max_image_pixels:
+        if pixels > limits.max_image_pixels:
             raise ImageError(
-                "image_too_large",
-                f"{image.width} x {image.height} are {pixels} pixels; expected at most {max_image_pixels} (max_image_pixels)",
+                ErrorCode.IMAGE_TOO_LARGE,
+                f"{image.width} x {image.height} are {pixels} pixels; expected at most {limits.max_image_pixels} "
+                "(max_image_pixels)",
             )
         size = (image.height, image.width)
         is_jpeg = image.format in ("JPEG", "MPO")
         if enough is not None and is_jpeg:
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
-        if max_decode_bytes is not None:
-            _check_memory(image, data, pixels, max_decode_bytes)
+        _check_memory(image, data, pixels, limits)
         _load(image)
         orientation = _orientation(image)
         rgb = _to_rgb(image)
@@ -121,7 +104,7 @@ def open_image(
     except UnidentifiedImageError as error:
         raise _unidentified_error(data) from error
     except MemoryError as error:
-        raise ImageError("image_too_large", "decoding it needs more memory than the worker has") from error
+        raise ImageError(ErrorCode.IMAGE_TOO_LARGE, "decoding it needs more memory than the worker has") from error
     except _DECODER_ERRORS as error:
         raise _decoder_error(error, data) from error
     if orientation in _UPRIGHT:
@@ -131,29 +114,30 @@ def open_image(
     return rgb, size if is_jpeg else (rgb.height, rgb.width)
 
 
-def _checked(data: bytes | memoryview | None, max_image_bytes: int | None) -> bytes | memoryview:
+def _checked(data: bytes | memoryview | None, limits: DecodeLimits) -> bytes | memoryview:
     if data is None:
-        raise ImageError("missing_content", "the content is null; expected an encoded image")
+        raise ImageError(ErrorCode.MISSING_CONTENT, "the content is null; expected an encoded image")
     if len(data) == 0:
-        raise ImageError("empty_content", "the file has 0 bytes; expected an encoded image")
-    if max_image_bytes is not None and len(data) > max_image_bytes:
-        raise file_too_large(len(data), max_image_bytes)
+        raise ImageError(ErrorCode.EMPTY_CONTENT, "the file has 0 bytes; expected an encoded image")
+    if len(data) > limits.max_image_bytes:
+        raise file_too_large(len(data), limits.max_image_bytes)
     return data
 
 
 def file_too_large(size: int, max_image_bytes: int) -> ImageError:
-    """Of a file that is not even read, where it is not read yet."""
-    return ImageError("image_too_large", f"the file has {size} bytes; expected at most {max_image_bytes} (max_image_bytes)")
+    """The error of a file that has too many bytes; whoever has not read it yet need not read it."""
+    message = f"the file has {size} bytes; expected at most {max_image_bytes} (max_image_bytes)"
+    return ImageError(ErrorCode.IMAGE_TOO_LARGE, message)
 
 
-def _check_memory(image: Image.Image, data: bytes | memoryview, pixels: int, max_decode_bytes: int) -> None:
+def _check_memory(image: Image.Image, data: bytes | memoryview, pixels: int, limits: DecodeLimits) -> None:
     needed = len(data) + decoding_bytes(image, data, real_pixels=pixels)
-    if needed > max_decode_bytes:
+    if needed > limits.max_decode_bytes:
         kind = f"progressive {image.format}" if "progressive" in image.info else image.format
         raise ImageError(
-            "image_too_large",
-            f"decoding this {kind} of {pixels} pixels takes about {needed} bytes; expected at most {max_decode_bytes} "
-            "(max_decode_bytes)",
+            ErrorCode.IMAGE_TOO_LARGE,
+            f"decoding this {kind} of {pixels} pixels takes about {needed} bytes; expected at most "
+            f"{limits.max_decode_bytes} (max_decode_bytes)",
         )
 
 
@@ -184,7 +168,7 @@ def _unidentified_error(data: bytes | memoryview) -> ImageError:
     start = bytes(data[:12])
     if start.startswith(_SIGNATURES) or (start[:4], start[8:]) == (b"RIFF", b"WEBP"):
         return _decoder_error(ValueError("its header cannot be read"), data)
-    return ImageError("not_an_image", f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start[:8]!r}")
+    return ImageError(ErrorCode.NOT_AN_IMAGE, f"expected one of {', '.join(FORMATS)}; got bytes that begin with {start[:8]!r}")
 
 
 def _lacks_its_end(data: bytes | memoryview) -> bool:
@@ -205,8 +189,8 @@ def _lacks_its_end(data: bytes | memoryview) -> bool:
 def _decoder_error(error: BaseException, data: bytes | memoryview) -> ImageError:
     text = " ".join(str(error).split())[:200]
     if "truncated" in text.lower() or isinstance(error, EOFError) or _lacks_its_end(data):
-        return ImageError("truncated_image", f"the file ends too early: {text}")
-    return ImageError("corrupt_image", f"the decoder gave up: {type(error).__name__}: {text}")
+        return ImageError(ErrorCode.TRUNCATED_IMAGE, f"the file ends too early: {text}")
+    return ImageError(ErrorCode.CORRUPT_IMAGE, f"the decoder gave up: {type(error).__name__}: {text}")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -224,7 +208,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(_high_byte(image)).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "32-bit integer" if image.mode == "I" else "floating-point"
-        raise ImageError("unsupported_image", f"{kind} pixels have no defined range; expected 8 or 16 bits a channel")
+        raise ImageError(ErrorCode.UNSUPPORTED_IMAGE, f"{kind} pixels have no defined range; expected 8 or 16 bits a channel")
     if image.mode in ("P", "PA"):
         # By way of RGBA: Pillow warns of palettes whose transparency is a byte string otherwise.
         image = image.convert("RGBA")

@@ -1,4 +1,4 @@
-"""From an image of any size to the model's input size, in 8-bit pixels with Pillow.
+"""Bring an image of any size to the model's input size, in 8-bit pixels with Pillow.
 
 The same pixels as torchvision's transforms on Pillow images (``Resize``, ``CenterCrop``): to the bit without a crop, a
 level off here and there with one, because only what the crop shows is computed. Images that shrink to less than a sixth
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PreprocessConfig
+from sparkq.config import PIXEL_LIMIT_ONLY, DecodeLimits, PreprocessConfig
 from sparkq.images.decode import open_image
 from sparkq.images.spark_struct import decode_image_struct
 
@@ -33,7 +33,7 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True)
 class ImageGeometry:
-    """What of an upright original the model's input shows.
+    """Which part of the upright original the model's input shows, and at which scale.
 
     The point (x, y) of the input, in pixels from its left and upper edge, is the point ``(x + left) * width / resized_width,
     (y + top) * height / resized_height`` of the original.
@@ -41,7 +41,7 @@ class ImageGeometry:
     Parameters
     ----------
     height, width : int
-        Of the original, in pixels.
+        Size of the original, in pixels.
     resized_height, resized_width : int
         Of all of it at the input's scale, in pixels.
     top, left : int
@@ -73,7 +73,7 @@ def image_geometry(height: int, width: int, preprocess: PreprocessConfig) -> Ima
 
 def preprocess_content(
     content: bytes | memoryview | Mapping[str, Any] | None, preprocess: PreprocessConfig, *,
-    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
+    limits: DecodeLimits = PIXEL_LIMIT_ONLY,
 ) -> npt.NDArray[np.uint8]:
     """Decode, resize and crop one image.
 
@@ -83,8 +83,8 @@ def preprocess_content(
         An encoded image, or a row of Spark's image source.
     preprocess : PreprocessConfig
         Sizes and filter.
-    max_image_pixels, max_image_bytes, max_decode_bytes : int
-        More are an error; None is no limit.
+    limits : DecodeLimits
+        A larger image is an error.
 
     Returns
     -------
@@ -94,29 +94,23 @@ def preprocess_content(
     Raises
     ------
     ImageError
-        With one of ``sparkq.images.decode.ERROR_CODES``.
+        If it cannot be decoded; see `sparkq.error_codes.ErrorCode`.
     """
-    return preprocess_with_geometry(
-        content, preprocess, max_image_pixels=max_image_pixels, max_image_bytes=max_image_bytes,
-        max_decode_bytes=max_decode_bytes,
-    )[0]
+    return preprocess_with_geometry(content, preprocess, limits=limits)[0]
 
 
 def preprocess_with_geometry(
     content: bytes | memoryview | Mapping[str, Any] | None, preprocess: PreprocessConfig, *,
-    max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS, max_image_bytes: int | None = None, max_decode_bytes: int | None = None,
+    limits: DecodeLimits = PIXEL_LIMIT_ONLY,
 ) -> tuple[npt.NDArray[np.uint8], ImageGeometry]:
-    """`preprocess_content`, and where the pixels lie in the original."""
+    """Do as `preprocess_content`, and tell where the pixels lie in the original."""
     if isinstance(content, Mapping):
-        pixels = decode_image_struct(content, max_image_pixels=max_image_pixels)
+        pixels = decode_image_struct(content, limits=limits)
         geometry = image_geometry(pixels.shape[0], pixels.shape[1], preprocess)
         return _resize_and_crop(Image.fromarray(pixels), geometry, preprocess), geometry
     size = preprocess.resize.size
     enough = size if isinstance(size, tuple) else (size, size)
-    image, real_size = open_image(
-        content, max_image_pixels=max_image_pixels, enough=enough, max_image_bytes=max_image_bytes,
-        max_decode_bytes=max_decode_bytes,
-    )
+    image, real_size = open_image(content, limits=limits, enough=enough)
     geometry = image_geometry(*real_size, preprocess)
     return _resize_and_crop(image, geometry, preprocess), geometry
 
@@ -160,7 +154,7 @@ def _resize_and_crop(
 
 
 def _longest_once_reduced(columns: _Source, width: int, rows: _Source, height: int, image: Image.Image) -> float:
-    """Of a large image, crop and all, Pillow first averages blocks of what the box shows: no copy is needed then."""
+    """The longest side once Pillow has averaged blocks of the box, as it first does with a large image; no copy is needed."""
     factors = (max(1, int(source.length / size / _REDUCING_GAP)) for source, size in ((columns, width), (rows, height)))
     return max(side / factor for side, factor in zip(image.size, factors, strict=True))
 

@@ -1,10 +1,6 @@
-"""Whole objects by path or uri, many at once: how a Python worker reads images itself, so that latency hides behind compute.
+"""Read whole images by path or uri, many at once: while a Python worker computes, the next ones are on their way.
 
-Codes
------
-``invalid_uri``       no absolute path, and no uri that ``pyarrow.fs`` understands
-``not_found``         nothing is there
-``read_failed``       it is there, or may be, and cannot be read: refused, or still failing after all retries
+Whatever cannot be read becomes an `ImageError` with one of `sparkq.error_codes`.
 """
 from __future__ import annotations
 
@@ -23,13 +19,12 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.fs
 
+from sparkq.error_codes import ErrorCode
 from sparkq.errors import ImageError, InputError
 from sparkq.images.decode import file_too_large
 from sparkq.storage import is_uri, resolve_uri, shown
 
-__all__ = ["READ_ERROR_CODES", "ReadObject", "read_object", "read_objects"]
-
-READ_ERROR_CODES = ("invalid_uri", "not_found", "read_failed")
+__all__ = ["ReadObject", "read_object", "read_objects"]
 
 # Arrow's S3 client holds 25 connections. At 50 ms a request, and two requests an object, this is 240 objects a second.
 _READS_IN_FLIGHT = 24
@@ -86,7 +81,7 @@ def read_object(
     Raises
     ------
     ImageError
-        With one of `READ_ERROR_CODES`, or what `admit` raises.
+        If it cannot be read, see `sparkq.error_codes.ErrorCode`; or whatever `admit` raises.
     """
     read, path = _reader_of(uri)
     for attempt in range(1, attempts + 1):
@@ -97,7 +92,7 @@ def read_object(
             if not may_pass or attempt == attempts:
                 raise failure from error
         except MemoryError as error:
-            raise ImageError("image_too_large", "reading it needs more memory than the worker has") from error
+            raise ImageError(ErrorCode.IMAGE_TOO_LARGE, "reading it needs more memory than the worker has") from error
         time.sleep(random.uniform(0, first_wait_seconds * 2 ** (attempt - 1)))
     raise ValueError(f"attempts: expected at least 1; got {attempts}")
 
@@ -105,14 +100,16 @@ def read_object(
 def _reader_of(uri: str) -> tuple[Callable[[str, Callable[[int], None]], bytes], str]:
     if not is_uri(uri):
         if not os.path.isabs(uri):
-            raise ImageError("invalid_uri", f"expected an absolute path or a uri, as workers have no common folder; got {uri!r}")
+            raise ImageError(
+                ErrorCode.INVALID_URI, f"expected an absolute path or a uri, as workers have no common folder; got {uri!r}",
+            )
         return _read_local, uri
     local = _LOCAL.fullmatch(uri)
     if local is not None:
         return _read_local, local[1]
     remote = _REMOTE.fullmatch(uri)
     if remote is None:
-        raise ImageError("invalid_uri", f"expected scheme://place/path; got {shown(uri)}")
+        raise ImageError(ErrorCode.INVALID_URI, f"expected scheme://place/path; got {shown(uri)}")
     scheme, place, path, options = remote.groups("")
     return lambda inner, admit: _read_remote(f"{scheme}{place}/{options}", inner, admit), path
 
@@ -151,17 +148,18 @@ def _filesystem(place: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 
 def _failure(uri: str, error: Exception, attempt: int) -> tuple[ImageError, bool]:
-    """What the row says, and whether another attempt may help."""
+    """The row's error for what was raised, and whether another attempt may help."""
     cause = error.__cause__ if isinstance(error, InputError) else error
     text = shown(" ".join(str(error).split()))[:200]
     if isinstance(cause, FileNotFoundError) or _GONE.search(text):
         hint = "; percent signs are taken as they are" if "%" in uri else ""
-        return ImageError("not_found", f"expected an object; got nothing there{hint}"), False
+        return ImageError(ErrorCode.NOT_FOUND, f"expected an object; got nothing there{hint}"), False
     if isinstance(cause, (ValueError, NotImplementedError)):
-        return ImageError("invalid_uri", f"expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {text}"), False
+        message = f"expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {text}"
+        return ImageError(ErrorCode.INVALID_URI, message), False
     refused = isinstance(cause, (PermissionError, IsADirectoryError, NotADirectoryError)) or _REFUSED.search(text) is not None
     tried = "" if attempt == 1 else f" ({attempt} attempts)"
-    return ImageError("read_failed", f"expected a readable object; got {text}{tried}"), not refused
+    return ImageError(ErrorCode.READ_FAILED, f"expected a readable object; got {text}{tried}"), not refused
 
 
 def read_objects(
@@ -213,7 +211,7 @@ def _taken(pending: deque[Future[bytes]]) -> bytes | ImageError:
 
 def _read_one(uri: str | None, number: int, read: ReadObject, room: _Room, max_bytes: int) -> bytes:
     if uri is None:
-        raise ImageError("missing_content", "the uri is null; expected that of an encoded image")
+        raise ImageError(ErrorCode.MISSING_CONTENT, "the uri is null; expected that of an encoded image")
 
     def admit(size: int) -> None:
         if size > max_bytes:
@@ -224,8 +222,7 @@ def _read_one(uri: str | None, number: int, read: ReadObject, room: _Room, max_b
 
 
 class _Room:
-    """So many bytes may be in memory until the caller is done with them; the oldest object may always come in, or all would wait
-    for each other."""
+    """A bound on the bytes in memory. The oldest object is let in even where it is larger, as nothing leaves before it does."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -13,7 +13,6 @@ from sparkq.storage import read_file
 __all__ = ["TrueBox", "read_boxes_csv", "read_label_names", "read_labels_csv"]
 
 
-
 @dataclass(frozen=True)
 class TrueBox:
     """A thing in an image: its class index, and its corners in pixels of the upright image."""

@@ -1,1 +1,1 @@
-"""How a job is cut into tasks, what an executor needs for it, and what to warn of: arithmetic, without Spark."""
+"""The arithmetic of a job, without Spark: its tasks, the memory of an executor, and reasons to warn."""

@@ -1,4 +1,4 @@
-"""What a session's settings say of its cluster."""
+"""Facts about a cluster, read from a session's settings."""
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""What the machines of a cloud have: ``instances.yaml``."""
+"""Instance types of a cloud with their cores, memory and instruction sets, from ``instances.yaml``."""
 from __future__ import annotations
 
 import functools

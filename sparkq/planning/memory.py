@@ -30,7 +30,7 @@ _NODE_SHARE, _MOST_NODE_MB = 0.25, 8192
 
 @dataclass(frozen=True)
 class WorkerNeeds:
-    """What the memory of an executor is computed from.
+    """The figures from which the memory of an executor is computed.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class WorkerNeeds:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one executor, in MiB.
+    """Memory of one executor, in MiB.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Memory:
 
     @property
     def total_mb(self) -> int:
-        """What YARN or Kubernetes must grant."""
+        """The memory that YARN or Kubernetes must grant, in MiB."""
         return self.heap_mb + self.overhead_mb
 
 

@@ -1,12 +1,12 @@
-"""How many tasks, how large a batch, how many output files, and how long."""
+"""Estimates of a job: tasks, batch size, output files, seconds."""
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
 __all__ = [
-    "ARROW_BATCH_BYTES", "FILE_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch", "planned_tasks",
-    "row_bytes", "scan_settings",
+    "ARROW_BATCH_BYTES", "FILE_BYTES", "ImageCost", "expected_files", "expected_seconds", "images_an_arrow_batch",
+    "planned_tasks", "row_bytes", "scan_settings",
 ]
 
 _TASK_SECONDS, _SHORTEST_TASK_SECONDS = 40.0, 20.0
@@ -21,9 +21,10 @@ _ARROW_BATCH_ROWS = 10_000
 
 FILE_BYTES = 128 * 2**20
 """Size of a Parquet file of an output, where there are that many rows: few large files, each a good read of its own."""
-_ROW_BYTES, _NUMBER_BYTES = 50, 4
-"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10); of an embedding's
-number, float32 that hardly compresses."""
+_ROW_BYTES, _RANKED_BYTES, _NUMBER_BYTES = 50, 8, 4
+"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10), and 7 to 9 for each
+further label (10 and 1000 classes); of an embedding's number, float32 that hardly compresses."""
+_RANKED = 5
 
 _FIXED_DECODE_SECONDS, _DECODE_SECONDS_PER_BYTE = 0.0001, 29e-9
 """Decode, resize and crop on one core of an EPYC of the Zen 4 generation: 3.2 ms for JPEGs of 110 kB (photos_jpeg, 224 x 224),
@@ -39,7 +40,7 @@ _UNITS_A_TASK = 4
 
 @dataclass(frozen=True)
 class ImageCost:
-    """What one image costs a worker.
+    """The seconds that one image costs a worker, and what they follow from.
 
     Parameters
     ----------
@@ -68,18 +69,18 @@ class ImageCost:
 
     @property
     def preparing_share(self) -> float:
-        """What reading and decoding take of it, 0 to 1."""
+        """The share of reading and decoding in it, 0 to 1."""
         return 1 - self.inference_seconds / self.seconds
 
     @property
     def fixed_cost_bytes(self) -> int:
-        """What does not depend on the bytes, counted in bytes that take as long to decode."""
+        """The cost that does not depend on the bytes, counted in bytes that take as long to decode."""
         a_byte = _DECODE_SECONDS_PER_BYTE + (_READ_SECONDS_PER_BYTE if self.jvm_reads else 0.0)
         return max(round(replace(self, mean_bytes=0.0).seconds / a_byte), 1)
 
 
 def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
-    """How many tasks a job is cut into.
+    """Compute the number of tasks that a job is cut into.
 
     Parameters
     ----------
@@ -107,13 +108,16 @@ def planned_tasks(images: int, *, seconds_per_image: float, slots: int) -> int:
 def expected_seconds(
     images: int, *, seconds_per_image: float, tasks: int, slots: int, start_seconds: float,
 ) -> float:
-    """From the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
+    """Seconds from the first task to the last: the workers' start, then as many rounds of tasks as it takes."""
     return start_seconds + math.ceil(tasks / slots) * (images / tasks) * seconds_per_image
 
 
-def row_bytes(task: str, output_length: int) -> int:
-    """About what a row takes in Parquet; `output_length` numbers of an embedding."""
-    return _ROW_BYTES + (_NUMBER_BYTES * output_length if task == "embedding" else 0)
+def row_bytes(task: str, output_length: int, *, top_k: int = _RANKED) -> int:
+    """About the bytes of a row in Parquet, with `output_length` numbers of an embedding or `top_k` labels of a classification."""
+    if task == "embedding":
+        return _ROW_BYTES + _NUMBER_BYTES * output_length
+    ranked = min(top_k, output_length) if task == "classification" else _RANKED
+    return _ROW_BYTES + _RANKED_BYTES * (ranked - _RANKED)
 
 
 def expected_files(images: int, *, tasks: int, row_bytes: int = _ROW_BYTES) -> int:

@@ -1,4 +1,4 @@
-"""What to warn of before a job costs anything."""
+"""Warn of what would make a job slow, dear or wrong, before it costs anything."""
 from __future__ import annotations
 
 import re
@@ -21,7 +21,7 @@ _MUCH_PREPARING = 0.5
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What a job is.
+    """The figures of a job that are judged.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ class JobFacts:
         Until a worker has loaded the model.
     largest_bytes : int, optional
         The largest image.
+    max_image_bytes : int, optional
+        The largest that the job predicts.
     row_groups : int, optional
         Of a Parquet with few files.
     """
@@ -43,11 +45,12 @@ class JobFacts:
     cost: ImageCost
     start_seconds: float
     largest_bytes: int | None = None
+    max_image_bytes: int | None = None
     row_groups: int | None = None
 
 
 def job_warnings(facts: JobFacts) -> list[str]:
-    """Of the input and the model."""
+    """Warnings that follow from the input and the model."""
     warnings = []
     seconds = facts.images * facts.cost.seconds / facts.slots
     if facts.images < 2 * facts.slots:
@@ -61,6 +64,11 @@ def job_warnings(facts: JobFacts) -> list[str]:
         warnings.append(few_row_groups(facts.row_groups, facts.tasks))
     if facts.largest_bytes is not None and facts.largest_bytes > _UNREADABLE_BYTES:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e9:.1f} GB: Spark does not read files beyond 2 GiB")
+    elif facts.largest_bytes is not None and facts.largest_bytes > (facts.max_image_bytes or facts.largest_bytes):
+        warnings.append(
+            f"the largest image has {facts.largest_bytes} bytes, more than max_image_bytes ({facts.max_image_bytes}): it will be "
+            "an error row",
+        )
     elif facts.largest_bytes is not None and facts.largest_bytes > _HUGE_BYTES:
         warnings.append(f"the largest image has {facts.largest_bytes / 1e6:.0f} MB: a worker holds it whole, and its pixels")
     if facts.cost.preparing_share > _MUCH_PREPARING:
@@ -72,7 +80,7 @@ def job_warnings(facts: JobFacts) -> list[str]:
 
 
 def few_row_groups(groups: int, tasks: int) -> str:
-    """What is said where a Parquet cannot be cut as planned."""
+    """The warning that a Parquet cannot be cut as planned."""
     return (
         f"the Parquet input has {groups} row groups, which Spark does not part: only {groups} of {tasks} tasks will have images; "
         "write it with smaller row groups (parquet.block.size) or more files"
@@ -83,7 +91,7 @@ def setting_warnings(
     conf: Mapping[str, str], *, memory: Memory, cores: int, address_space_bytes: int, start_seconds: float, tasks: int,
     driver_mb: int,
 ) -> list[str]:
-    """Of the settings that a session has.
+    """Warnings that follow from the settings of a session.
 
     Parameters
     ----------

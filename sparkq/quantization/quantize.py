@@ -15,7 +15,10 @@ from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationPr
 from sparkq.artifact.file import ModelArtifact, sha256_digest
 from sparkq.artifact.manifest import Golden, Manifest, expand
 from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
-from sparkq.engines import Engine, LoadOptions, fitting_engines, load_engine, observe
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.load import load_engine
+from sparkq.engines.observed import observe
+from sparkq.engines.registry import fitting_engines
 from sparkq.errors import ModelError
 from sparkq.float_models.load import require_image_shape
 from sparkq.metrics.sqnr import sqnr_of

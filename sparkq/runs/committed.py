@@ -1,12 +1,10 @@
 """Committed runs of an output, read through ``pyarrow.fs`` without Spark or Java; `sparkq.spark.output.commit` writes them."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -14,14 +12,14 @@ import pyarrow.fs
 
 from sparkq.config import check_run_id
 from sparkq.errors import InputError
+from sparkq.runs.layout import RUNS, committed_ids, manifest_path
+from sparkq.runs.manifest import RunManifest
 from sparkq.storage import is_uri, resolve_uri, shown
 
 __all__ = ["CommittedRun", "find_run"]
 
-_RUNS = "_sparkq"
 _READS_AT_ONCE = 16
 _LISTED_IDS = 10
-_REQUIRED = {"run_id", "attempt", "files", "schema", "ended", "rows", "ok", "errors", "error_codes", "started", "seconds"}
 # Of Spark's types that a folder's name can keep (`sparkq.spark.output.write`); all others are kept in the files.
 _PARTITION_TYPES = {
     "string": pa.string(), "integer": pa.int32(), "long": pa.int64(), "short": pa.int16(), "byte": pa.int8(),
@@ -37,7 +35,7 @@ class CommittedRun:
     ----------
     output : str
         Where it is, as it was asked for.
-    manifest : dict
+    manifest : RunManifest
         Its manifest.
     filesystem : pyarrow.fs.FileSystem
         That of the output.
@@ -46,33 +44,28 @@ class CommittedRun:
     """
 
     output: str
-    manifest: dict[str, Any]
+    manifest: RunManifest
     filesystem: pyarrow.fs.FileSystem
     root: str
 
     @property
     def run_id(self) -> str:
-        """Its id."""
-        return str(self.manifest["run_id"])
-
-    @property
-    def types(self) -> dict[str, Any]:
-        """Columns, and their types as Spark's JSON has them."""
-        return {field["name"]: field["type"] for field in self.manifest["schema"]["fields"]}
+        """The run's id."""
+        return self.manifest.run_id
 
     def batches(self, columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
-        """Its rows in pieces of at most `batch_rows`, of which few are in memory at once.
+        """Iterate over the run's rows in pieces of at most `batch_rows`, of which few are in memory at once.
 
         Raises
         ------
         InputError
             If a file that the manifest lists is missing or broken.
         """
-        paths = [f"{self.root}/{entry['path']}" for entry in self.manifest["files"]]
+        paths = [f"{self.root}/{file.path}" for file in self.manifest.files]
         if not paths:
             return
-        names = [name for name in self.manifest.get("partition_by", ()) if name in self.types]
-        schema = pa.schema([(name, _PARTITION_TYPES[self.types[name]]) for name in names])
+        names, types = self.manifest.partition_by, self.manifest.columns
+        schema = pa.schema([(name, _PARTITION_TYPES[types[name]]) for name in names])
         folders = pa.dataset.partitioning(schema, flavor="hive") if names else None
         try:
             dataset = pa.dataset.dataset(paths, format="parquet", filesystem=self.filesystem, partitioning=folders)
@@ -116,7 +109,7 @@ def find_run(output: str, run_id: str | None = None) -> CommittedRun:
         return CommittedRun(output, _manifest(filesystem, root, output, run_id), filesystem, root)
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         manifests = list(pool.map(lambda name: _manifest(filesystem, root, output, name), ids))
-    return CommittedRun(output, max(manifests, key=lambda found: (found["ended"], found["run_id"])), filesystem, root)
+    return CommittedRun(output, max(manifests, key=lambda found: (found.ended, found.run_id)), filesystem, root)
 
 
 def _opened(output: str) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -128,18 +121,18 @@ def _opened(output: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 def _committed_ids(filesystem: pyarrow.fs.FileSystem, root: str, output: str) -> list[str]:
     try:
-        entries = filesystem.get_file_info(pyarrow.fs.FileSelector(f"{root}/{_RUNS}", allow_not_found=True))
+        entries = filesystem.get_file_info(pyarrow.fs.FileSelector(f"{root}/{RUNS}", allow_not_found=True))
         is_there = filesystem.get_file_info(root).type != pyarrow.fs.FileType.NotFound
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"output {shown(output)}: expected a folder that can be listed; got {shown(' '.join(str(error).split()))[:300]}."
         ) from error
     names = [entry.base_name for entry in entries if entry.type == pyarrow.fs.FileType.File]
-    ids = sorted(name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith((".", "_")))
+    ids = committed_ids(names)
     if not ids:
         found = "a folder without any" if is_there else "nothing there"
         raise InputError(
-            f"output {shown(output)}: expected a folder with committed runs of sparkq (_sparkq/ID.json); got {found}.",
+            f"output {shown(output)}: expected a folder with committed runs of sparkq ({manifest_path('ID')}); got {found}.",
             hint="give what `sparkq predict` had as --output; a run is there when its job has ended.",
         )
     return ids
@@ -150,18 +143,11 @@ def _listed(ids: Sequence[str]) -> str:
     return more + ", ".join(ids[-_LISTED_IDS:])
 
 
-def _manifest(filesystem: pyarrow.fs.FileSystem, root: str, output: str, run_id: str) -> dict[str, Any]:
+def _manifest(filesystem: pyarrow.fs.FileSystem, root: str, output: str, run_id: str) -> RunManifest:
+    place = f"output {shown(output)}, {manifest_path(run_id)}"
     try:
-        with filesystem.open_input_file(f"{root}/{_RUNS}/{run_id}.json") as stream:
-            manifest = json.loads(stream.read())
-        complete = _REQUIRED <= manifest.keys()
+        with filesystem.open_input_file(f"{root}/{manifest_path(run_id)}") as stream:
+            data = stream.read()
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"run {run_id} of {shown(output)}: expected a readable manifest; got {shown(str(error))}.") from error
-    except (ValueError, AttributeError):
-        complete = False
-    if not complete:
-        raise InputError(
-            f"output {shown(output)}: expected a run manifest of sparkq in _sparkq/{run_id}.json; got something else.",
-            hint="name another run with --run-id.",
-        )
-    return dict(manifest)
+        raise InputError(f"{place}: expected a readable run manifest; got {shown(str(error))}.") from error
+    return RunManifest.loads(data, place=place)

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class TimeBins:
 
 @dataclass(frozen=True)
 class TaskTimes:
-    """What a run manifest says of the tasks that predicted its rows.
+    """The times of the tasks that predicted a run's rows, for its manifest.
 
     Parameters
     ----------
@@ -153,12 +153,17 @@ class TaskTimes:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TaskTimes:
-        """What `to_mapping` gave, perhaps by way of JSON."""
+        """Rebuild the object from the mapping of `to_mapping`, perhaps by way of JSON."""
         bins: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, (list, tuple)) else value for key, value in mapping["bins"].items()
+            name: tuple(value) if isinstance(value, (list, tuple)) else value for name, value in _known(TimeBins, mapping["bins"])
         }
-        slowest = tuple(SlowTask(**task) for task in mapping["slowest"])
-        return cls(**{**mapping, "slowest": slowest, "bins": TimeBins(**bins)})
+        slowest = tuple(SlowTask(**dict(_known(SlowTask, task))) for task in mapping["slowest"])
+        return cls(**{**dict(_known(cls, mapping)), "slowest": slowest, "bins": TimeBins(**bins)})
+
+
+def _known(kind: Any, mapping: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The items that are fields of `kind`: a later version may have added others."""
+    yield from ((one.name, mapping[one.name]) for one in fields(kind))
 
 
 def _rounded(value: float) -> float:

@@ -1,4 +1,4 @@
-"""From record batches with images, or with uris of images, to full batches of pixels: the first half of a task's work.
+"""Make full batches of pixels of record batches with images, or with uris of images: the first half of a task's work.
 
 Rows are decoded as they come, so that what is in memory is one record batch of Spark's and pixels at the model's input size,
 however large the images are and however few of them come at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sparkq.config import InferenceConfig, PreprocessConfig
+from sparkq.config import DecodeLimits, InferenceConfig, PreprocessConfig
 from sparkq.errors import ImageError
 from sparkq.images.preprocess import ImageGeometry, preprocess_with_geometry
 from sparkq.images.read import ReadObject, read_object, read_objects
@@ -61,16 +62,16 @@ class DecodedBatch:
 
     @property
     def byte_count(self) -> int:
-        """What it takes in memory."""
+        """Bytes that it takes in memory."""
         return self.images.nbytes + sum(int(batch.nbytes) for batch in self.columns)
 
 
 class _Filling:
     """A batch that rows are decoded into."""
 
-    def __init__(self, rows: int, preprocess: PreprocessConfig, config: InferenceConfig) -> None:
+    def __init__(self, rows: int, preprocess: PreprocessConfig, limits: DecodeLimits) -> None:
         self._images = np.empty((rows, *preprocess.input_size, 3), np.uint8)
-        self._preprocess, self._config = preprocess, config
+        self._preprocess, self._limits = preprocess, limits
         self._rows: list[int] = []
         self._errors: dict[int, ImageError] = {}
         self._geometries: list[ImageGeometry] = []
@@ -83,8 +84,7 @@ class _Filling:
             if isinstance(content, ImageError):
                 raise content
             self._images[len(self._rows)], geometry = preprocess_with_geometry(
-                content, self._preprocess, max_image_pixels=self._config.max_image_pixels,
-                max_image_bytes=self._config.max_image_bytes, max_decode_bytes=self._config.max_decode_bytes,
+                content, self._preprocess, limits=self._limits,
             )
             self._rows.append(self.count)
             self._geometries.append(geometry)
@@ -102,9 +102,9 @@ class _Filling:
         return DecodedBatch(self._images[:len(self._rows)], self._rows, self._errors, self._geometries, self._columns)
 
 
-def decode_column(content: pa.Array, preprocess: PreprocessConfig, *, config: InferenceConfig) -> DecodedBatch:
+def decode_column(content: pa.Array, preprocess: PreprocessConfig, *, limits: DecodeLimits) -> DecodedBatch:
     """Decode, resize and crop a binary or image-struct column into one batch."""
-    filling = _Filling(len(content), preprocess, config)
+    filling = _Filling(len(content), preprocess, limits)
     for scalar in content:
         filling.add(_value(scalar))
     return filling.finish()
@@ -156,7 +156,8 @@ def decoded_batches(
 def _decoded(
     batches: Iterable[pa.RecordBatch], model: Predictor, image_column: str, config: InferenceConfig, read: ReadObject,
 ) -> Generator[DecodedBatch, None, None]:
-    filling = _Filling(model.batch_size, model.manifest.preprocess, config)
+    new_filling = partial(_Filling, model.batch_size, model.manifest.preprocess, config.limits)
+    filling = new_filling()
     by_uri = config.uri_column is not None
     contents = _from_uris(batches, image_column, config, read) if by_uri else _from_columns(batches, image_column)
     try:
@@ -168,7 +169,7 @@ def _decoded(
                     filling.keep(columns.slice(start, row + 1 - start))
                     start = row + 1
                     yield filling.finish()
-                    filling = _Filling(model.batch_size, model.manifest.preprocess, config)
+                    filling = new_filling()
             filling.keep(columns.slice(start))
         if filling.count:
             yield filling.finish()

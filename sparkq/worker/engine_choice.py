@@ -1,4 +1,4 @@
-"""Which engine and which batch size are fastest on this node: measured once on the golden input, kept for the next worker."""
+"""Each node finds its fastest engine and batch size: one worker measures them on the golden input, the next ones read that."""
 from __future__ import annotations
 
 import contextlib
@@ -13,20 +13,20 @@ import torch
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import AUTO
-from sparkq.engines import fitting_engines
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.cache import BlobCache, cache_directory
-from sparkq.engines.node import cpu_features, return_freed_memory
-from sparkq.host import package_version
+from sparkq.engines.node import cpu_features, installed_versions, return_freed_memory
+from sparkq.engines.registry import engine_packages
 from sparkq.version import __version__
 from sparkq.worker.engine_measuring import EngineMeasuring, Measurement
+from sparkq.worker.fitting import engines_for
 
 __all__ = ["EngineChoice", "choose_engine", "settled_batch_size"]
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What was chosen, and why.
+    """The engine and the batch size that a node chose, with the measurements behind them.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class EngineChoice:
         Every engine that runs the artifact rightly; then the batch sizes of the fastest. Figures are ratios of interleaved
         runs, put on one scale: the first engine's images per second.
     refused : dict of str to str
-        Engine to why it is out: not installed, not for this CPU, or outputs off the golden ones.
+        The other engines, and why each is out: not installed, not for this CPU, or outputs off the golden ones.
     from_cache : bool
         Whether another worker of this node had measured.
     """
@@ -51,7 +51,10 @@ class EngineChoice:
 
 
 def settled_batch_size(manifest: Manifest, batch_size: int | str) -> int | str:
-    """``auto`` becomes the default for artifacts with layers in float: their predictions are the same at one batch size only."""
+    """Return a batch size, with ``auto`` replaced by the default for artifacts with layers in float.
+
+    Predictions of such artifacts are the same at one batch size only.
+    """
     return DEFAULT_BATCH_SIZE if batch_size == AUTO and manifest.float_layers else batch_size
 
 
@@ -62,7 +65,8 @@ def choose_engine(
     """Measure which engine and batch size are fastest here, or read what this node has measured before.
 
     Of several workers that start at once on a node, one measures and the others wait for it. Results are kept in the
-    node's cache directory, by all that they depend on: the artifact, the CPU, torch and openvino, threads. On a worker.
+    node's cache directory, by all that they depend on: the artifact, the CPU, torch, the packages of engines, threads.
+    On a worker.
 
     Parameters
     ----------
@@ -80,7 +84,7 @@ def choose_engine(
     EngineError
         If no engine runs the artifact rightly on this node.
     """
-    engines = fitting_engines(artifact.manifest.quantization.recipe) if engine == AUTO else (engine,)
+    engines = engines_for(artifact) if engine == AUTO else (engine,)
     batch_size = settled_batch_size(artifact.manifest, batch_size)
     cache = BlobCache(_cache_name(artifact, engines, batch_size, threads, allow_saturation))
     with _measured_by_one():
@@ -107,14 +111,15 @@ def _cache_name(
 ) -> str:
     golden = artifact.manifest.golden
     described = hashlib.sha256(golden.pixels.tobytes() + golden.output.tobytes())
-    node = (__version__, cpu_features(), torch.__version__, package_version("openvino"), threads or torch.get_num_threads())
+    versions = installed_versions(engine_packages())
+    node = (__version__, cpu_features(), torch.__version__, versions, threads or torch.get_num_threads())
     described.update(repr((engines, batch_size, allow_saturation, node)).encode())
     return f"{artifact.digest[:16]}-{described.hexdigest()[:16]}.choice"
 
 
 @contextlib.contextmanager
 def _measured_by_one() -> Iterator[None]:
-    """One process of the node at a time; where the cache directory cannot hold a lock, each for itself."""
+    """Let one process of the node in at a time; where the cache directory cannot hold a lock, let all of them in."""
     with contextlib.ExitStack() as held:
         directory = cache_directory()
         if directory is not None:
@@ -127,7 +132,7 @@ def _measured_by_one() -> Iterator[None]:
 
 
 def _read(cache: BlobCache) -> EngineChoice | None:
-    """What is in the cache, if it is what this version writes."""
+    """Return the choice in the cache, or None if it holds none that this version writes."""
     try:
         kept = json.loads(cache.read() or b"")
         measurements = tuple(Measurement(**measurement) for measurement in kept["measurements"])

@@ -1,4 +1,4 @@
-"""How fast engines and batch sizes run an artifact here, measured on its golden input."""
+"""The speed of engines and batch sizes on this node is measured by running an artifact's golden input."""
 from __future__ import annotations
 
 import time
@@ -13,7 +13,8 @@ import torch
 from sparkq.artifact.file import ModelArtifact
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.node import describe_node, return_freed_memory
-from sparkq.errors import EngineError
+from sparkq.engines.registry import spec_of
+from sparkq.errors import EngineError, last_line
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["EngineMeasuring", "Measurement", "smallest_near_best"]
@@ -26,13 +27,11 @@ _ENOUGH_SECONDS = 0.25
 _LEAST_PASSES, _MOST_PASSES = 3, 30
 _LONGEST_PASS_SECONDS = 0.5
 """A pass that takes so long has nothing to gain from a larger batch."""
-_COMPILED = ("openvino",)
-"""Engines that are compiled for one batch size. They take most memory while they load, so they come first, alone."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How fast one engine ran on this node, at one batch size.
+    """The speed of one engine at one batch size on this node.
 
     Parameters
     ----------
@@ -41,7 +40,7 @@ class Measurement:
     batch_size : int
         Images a forward pass.
     images_per_second : float
-        Of forward passes alone, by one worker.
+        Speed of forward passes alone, in one worker.
     """
 
     engine: str
@@ -50,21 +49,21 @@ class Measurement:
 
 
 class EngineMeasuring:
-    """One measurement. At most two engines are loaded at a time. On a worker.
+    """A comparison of engines and batch sizes, with at most two engines loaded at a time. On a worker.
 
     Parameters
     ----------
     artifact : ModelArtifact
-        Its golden input is what runs.
+        The model; its golden input is run.
     threads, allow_saturation
         As for `Predictor`.
 
     Attributes
     ----------
     measurements : list of Measurement
-        Every engine that runs the artifact rightly, at one batch size; then batch sizes of the fastest.
+        Speeds of all engines that run the artifact rightly, at one batch size; then of the fastest at other batch sizes.
     refused : dict of str to EngineError
-        Why the others are out.
+        The other engines, and why each is out.
     """
 
     def __init__(self, artifact: ModelArtifact, threads: int | None, allow_saturation: bool) -> None:
@@ -77,12 +76,12 @@ class EngineMeasuring:
         self._load = partial(Predictor, artifact, threads=threads, allow_saturation=allow_saturation)
 
     def fastest(self, engines: tuple[str, ...], batch_size: int | None) -> Measurement:
-        """The fastest engine, at `batch_size` or, if that is None, at the smallest size within 3 % of the best.
+        """Find the fastest engine, at `batch_size` or, if that is None, at the smallest size within 3 % of the best.
 
         Raises
         ------
         EngineError
-            If none runs.
+            If no engine runs.
         """
         compared_at = self._compared_at(engines, batch_size or DEFAULT_BATCH_SIZE)
         best = self._compare(engines, compared_at)
@@ -91,8 +90,8 @@ class EngineMeasuring:
     def _compared_at(self, engines: tuple[str, ...], wanted: int) -> int:
         few = min(_FEW_IMAGES, wanted)
         for engine in engines if wanted > few else ():
-            # What loads fastest says how long a pass takes.
-            loaded = None if engine in _COMPILED and len(engines) > 1 else self._loaded(engine, few)
+            # An engine that loads fast says how long a pass takes.
+            loaded = None if spec_of(engine).static_batch and len(engines) > 1 else self._loaded(engine, few)
             if loaded is not None:
                 return wanted if wanted * self._seconds(loaded, few) / few < _LONG_COMPARISON_SECONDS else few
         return few
@@ -100,7 +99,8 @@ class EngineMeasuring:
     def _compare(self, engines: tuple[str, ...], batch_size: int) -> Measurement:
         champion: Predictor | None = None
         rate = 0.0
-        for engine in sorted(engines, key=lambda name: name not in _COMPILED):
+        # A compiled engine takes most memory while it loads, so it comes first, alone.
+        for engine in sorted(engines, key=lambda name: not spec_of(name).static_batch):
             challenger = self._loaded(engine, batch_size)
             if challenger is None:
                 continue
@@ -119,7 +119,7 @@ class EngineMeasuring:
         return Measurement(champion.engine.name, batch_size, rate)
 
     def _best_size(self, known: Measurement) -> Measurement:
-        """Measures sizes upward, until one beyond what the engines were compared at gains little over those before it."""
+        """Measure sizes upward, until one beyond the size of the comparison gains little over those before it."""
         rates: dict[int, float] = {}
         for size, rate in self._rates_by_size(known):
             near = bool(rates) and _NEAR_BEST * rate < max(rates.values())
@@ -139,7 +139,7 @@ class EngineMeasuring:
             if size == base:
                 yield size, speed
                 continue
-            if loaded is None or known.engine in _COMPILED:
+            if loaded is None or spec_of(known.engine).static_batch:
                 # Two compiled models at once take more memory than a worker may.
                 loaded = None
                 return_freed_memory()
@@ -155,11 +155,11 @@ class EngineMeasuring:
             return self._load(engine=engine, batch_size=batch_size)
         except EngineError as error:
             self.refused[engine] = error
-        # What torch and OpenVINO raise where an operator or an instruction set is missing.
+        # Engines raise it where an operator or an instruction set is missing.
         except RuntimeError as error:
             self.refused[engine] = EngineError(
                 f"engine {engine} on {describe_node()}: expected to load artifact {self._name!r}; got "
-                f"{(str(error).strip() or type(error).__name__).splitlines()[-1][:200]}.",
+                f"{last_line(error)[:200]}.",
             )
         return None
 
@@ -174,7 +174,7 @@ class EngineMeasuring:
         )
 
     def _ratio(self, challenger: Predictor, size: int, champion: Predictor, champion_size: int) -> float:
-        """Images per second of the one over those of the other, from interleaved passes."""
+        """Return images per second of the challenger over those of the champion, from interleaved passes."""
         both = [(challenger, self._images(size)), (champion, self._images(champion_size))]
         seconds: tuple[list[float], list[float]] = ([], [])
         # The first pass of a graph is slow: it is optimized and allocates.
@@ -200,6 +200,6 @@ class EngineMeasuring:
 
 
 def smallest_near_best(rates: dict[int, float]) -> int:
-    """The smallest batch size whose images per second are within 3 % of the best; `rates` by batch size."""
+    """Return the smallest batch size whose images per second are within 3 % of the best; `rates` is by batch size."""
     best = max(rates.values())
     return min(size for size, rate in rates.items() if rate >= _NEAR_BEST * best)

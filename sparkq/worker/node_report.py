@@ -1,9 +1,7 @@
-"""What a node is, and whether it runs a model rightly: one row of ``sparkq doctor``."""
+"""A node reports its machine, and whether it runs a model rightly: one row of ``sparkq doctor``."""
 from __future__ import annotations
 
-import os
 import platform
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -13,43 +11,43 @@ from functools import partial
 import torch
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import ENGINES
-from sparkq.engines import absent_engines, engine_for, fitting_engines
-from sparkq.engines.node import available_cores, describe_node, instruction_sets, return_freed_memory
-from sparkq.errors import EngineError
+from sparkq.engines.load import absent_engines
+from sparkq.engines.node import available_cores, describe_node, instruction_sets, kernel_settings, return_freed_memory
+from sparkq.engines.registry import ENGINE_NAMES
+from sparkq.errors import EngineError, last_line
 from sparkq.host import cpu_model
+from sparkq.worker.fitting import engine_for, engines_for
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["NodeReport", "examine_node", "isa_of", "mixed_instruction_sets"]
 
 _EQUAL_DB = 200.0
 """More than numbers of 32 bits can show."""
-_THREAD_SETTINGS = re.compile(r"(OMP|KMP|GOMP|MKL|DNNL|ONEDNN|ATEN|FBGEMM|OPENBLAS)_\w+|LD_PRELOAD")
 
 
 @dataclass(frozen=True)
 class NodeReport:
-    """One executor's node.
+    """The report of one executor's node.
 
     Parameters
     ----------
     host, cpu, torch : str
-        Its name, CPU model and version of torch.
+        The node's name, CPU model and version of torch.
     isa : tuple of str
         Instruction sets that engines choose their kernels by, as Linux names them.
     cores : int
         Cores that a worker may use.
     engines : tuple of str
-        That run here: with a model, those that gave its golden output.
+        Engines that run here: with a model, those that gave its golden output.
     refused : dict of str to str
-        The others that might, and why they do not.
+        The other engines that might run, and why they do not.
     environment : dict of str to str
         Variables that set threads or kernels.
     engine : str, optional
-        What the model was examined with, for the following.
+        The engine that the following figures are of.
     load_seconds, golden_db : float, optional
-        To load the model, and how near its golden output was (200 dB where it was the same). None without a model, and
-        where it failed.
+        Seconds that the model took to load, and how near its golden output was (200 dB where it was the same). None without
+        a model, and where it failed.
     failure : str, optional
         Why this node must not run the job.
     """
@@ -78,16 +76,16 @@ def examine_node(
     artifact : ModelArtifact, optional
         Loaded into every engine that fits it.
     engine : str, optional
-        The one that the job will run; default: the first that fits.
+        The engine that the job will run; default: the first that fits.
     threads, allow_saturation
         As for `Predictor`.
     """
     refused = absent_engines()
     loads: dict[str, tuple[float, float]] = {}
-    names: tuple[str, ...] = ENGINES
+    names = ENGINE_NAMES
     main = None
     if artifact is not None:
-        names, main = fitting_engines(artifact.manifest.quantization.recipe), engine_for(artifact, engine)
+        names, main = engines_for(artifact), engine_for(artifact, engine)
         for name in names:
             loaded = _loaded(partial(Predictor, artifact, engine=name, threads=threads, allow_saturation=allow_saturation))
             if isinstance(loaded, str):
@@ -98,21 +96,21 @@ def examine_node(
     return NodeReport(
         socket.gethostname(), cpu_model(), torch.__version__, instruction_sets(), available_cores(),
         tuple(name for name in names if name not in refused),
-        {name: reason for name, reason in refused.items() if name in names}, _environment(), main, seconds, golden_db,
+        {name: reason for name, reason in refused.items() if name in names}, kernel_settings(), main, seconds, golden_db,
         _failure(main, refused),
     )
 
 
 def _loaded(load: Callable[[], Predictor]) -> tuple[float, float] | str:
-    """Seconds, and dB of the golden output; or why it does not run."""
+    """Return the seconds of loading and the dB of the golden output; or why the model does not run."""
     started = time.perf_counter()
     try:
         golden_db = load().golden_sqnr_db
     except EngineError as error:
         return error.message
-    # What torch and OpenVINO raise where an operator or an instruction set is missing.
+    # Engines raise it where an operator or an instruction set is missing.
     except RuntimeError as error:
-        return (str(error).strip() or type(error).__name__).splitlines()[-1]
+        return last_line(error)
     finally:
         return_freed_memory()
     # Equal outputs are infinitely near, which JSON cannot say.
@@ -127,12 +125,8 @@ def _failure(engine: str | None, refused: dict[str, str]) -> str | None:
     return None
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in sorted(os.environ.items()) if _THREAD_SETTINGS.fullmatch(name)}
-
-
 def isa_of(names: Sequence[str]) -> str:
-    """Instruction sets in short, e.g. ``AVX2 AVX-512 VNNI``; ``none of x86's`` on other CPUs."""
+    """Return instruction sets in short, e.g. ``AVX2 AVX-512 VNNI``; ``none of x86's`` on other CPUs."""
     short = {
         "AVX2": {"avx2"}, "AVX-512": {"avx512f"}, "VNNI": {"avx512_vnni", "avx_vnni"}, "BF16": {"avx512_bf16"},
         "AMX": {"amx_int8", "amx_tile"},
@@ -141,7 +135,7 @@ def isa_of(names: Sequence[str]) -> str:
 
 
 def mixed_instruction_sets(reports: Sequence[NodeReport]) -> str | None:
-    """One sentence if nodes differ in what their engines choose kernels by, else None."""
+    """Return one sentence if nodes differ in the instruction sets that engines choose kernels by, else None."""
     kinds: dict[str, list[str]] = {}
     for report in reports:
         kinds.setdefault(isa_of(report.isa), []).append(report.host)

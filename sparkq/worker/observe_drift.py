@@ -11,7 +11,7 @@ import pyarrow as pa
 from sparkq.artifact.calibration_profile import CalibrationProfile
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import InferenceConfig
-from sparkq.engines import Observation, observe
+from sparkq.engines.observed import Observation, observe
 from sparkq.errors import EngineError
 from sparkq.metrics.drift import DriftSums, required_profile
 from sparkq.worker.decode_batches import decoded_batches

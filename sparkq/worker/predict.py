@@ -1,4 +1,4 @@
-"""Record batches in, record batches out: what a task does with its partition. No Spark here.
+"""Predict a partition: record batches with images come in, record batches with predictions go out. No Spark here.
 
 Every input row leaves in the same record batch as its prediction, in the same order, exactly once.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sparkq.config import InferenceConfig
+from sparkq.error_codes import ErrorCode
 from sparkq.images.read import ReadObject, read_object
 from sparkq.model_tasks.columns import Outcome, prediction_columns
 from sparkq.worker.decode_batches import PREFETCHED_BYTES, DecodedBatch, decoded_batches
@@ -67,12 +68,14 @@ def _beside(kept: list[pa.RecordBatch], columns: dict[str, pa.Array]) -> list[pa
 
 
 def _outcomes(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) -> list[Outcome]:
-    outcomes: list[Outcome | None] = [None] * decoded.row_count
-    for row, error in decoded.errors.items():
-        outcomes[row] = Outcome(error_code=error.code, error_message=str(error)[:_MAX_MESSAGE_CHARACTERS])
-    for row, outcome in zip(decoded.rows, _predict(model, decoded, config), strict=True):
-        outcomes[row] = outcome
-    return [outcome for outcome in outcomes if outcome is not None]
+    outcomes = {
+        row: Outcome(error_code=error.code, error_message=str(error)[:_MAX_MESSAGE_CHARACTERS])
+        for row, error in decoded.errors.items()
+    }
+    outcomes.update(zip(decoded.rows, _predict(model, decoded, config), strict=True))
+    rows = range(decoded.row_count)
+    assert outcomes.keys() == set(rows), f"expected an outcome for each of {len(rows)} rows; got {sorted(outcomes)}"
+    return [outcomes[row] for row in rows]
 
 
 def _predict(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) -> list[Outcome]:
@@ -80,9 +83,10 @@ def _predict(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) -
         return []
     answered = model.run_rows(decoded.images, batch_size=model.batch_size)
     finite = np.flatnonzero(np.isfinite(answered.outputs).all(axis=1))
-    outcomes = [
-        Outcome(error_code="invalid_output", error_message="the model's output has NaN or infinite values") for _ in decoded.rows
-    ]
+    invalid = Outcome(
+        error_code=ErrorCode.INVALID_OUTPUT.value, error_message="the model's output has NaN or infinite values",
+    )
+    outcomes = [invalid] * len(decoded.rows)
     geometries = [decoded.geometries[row] for row in finite]
     for row, values in zip(
         finite, model.model_task.rows(answered.outputs[finite], geometries=geometries, top_k=config.top_k), strict=True,
@@ -90,5 +94,5 @@ def _predict(model: Predictor, decoded: DecodedBatch, config: InferenceConfig) -
         outcomes[row] = Outcome(values)
     for row, cause in answered.failures.items():
         message = f"the model failed on this image: {cause[:_MAX_MESSAGE_CHARACTERS]}"
-        outcomes[row] = Outcome(error_code="inference_failed", error_message=message)
+        outcomes[row] = Outcome(error_code=ErrorCode.INFERENCE_FAILED.value, error_message=message)
     return outcomes

@@ -12,12 +12,13 @@ import torch
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
-from sparkq.engines import LoadOptions, engine_for, load_engine
-from sparkq.engines.base import DEFAULT_BATCH_SIZE
+from sparkq.engines.base import DEFAULT_BATCH_SIZE, LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.engines.node import describe_node, has_vnni
-from sparkq.errors import EngineError
+from sparkq.errors import EngineError, last_line
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.model_tasks import model_task_of
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["Predictor", "RowOutputs"]
 
@@ -151,7 +152,7 @@ class Predictor:
                     pending += [(start, middle), (middle, end)]
                 else:
                     # TorchScript's message is a traceback of the driver's files; what happened is its last line.
-                    failures[start] = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                    failures[start] = last_line(error)
         if not self._has_run and len(images):
             self._has_run = True
             _logger.info("first batch: %d images in %.2f s", len(images), time.perf_counter() - started)

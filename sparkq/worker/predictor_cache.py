@@ -118,7 +118,7 @@ def _configure_logging() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s sparkq: %(message)s"))
         _logger.addHandler(handler)
         _logger.setLevel(logging.INFO)
-        # openvino gives the root logger a handler when it is imported: each line would come twice.
+        # The package of an engine may give the root logger a handler when it is imported: each line would come twice.
         _logger.propagate = False
 
 

@@ -12,17 +12,16 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import detection_mapping
 from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config.parsing import to_mapping
-from sparkq.engines import engine_for
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
+from sparkq.runs.manifest import RunManifest, WorkerFigures
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
-from sparkq.spark.input.columns import find_uri_column
 from sparkq.spark.input.inventory import take_inventory
-from sparkq.spark.input.sources import comparable_path, read_images, spark_path
-from sparkq.spark.input.worker_reads import choose_reads
-from sparkq.spark.output.commit import GateAttempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.input.job_images import read_job_images
+from sparkq.spark.input.sources import comparable_path, spark_path
+from sparkq.spark.output.commit import Attempt, committed_run, new_run_id, output_folder, start_attempt
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
 from sparkq.spark.output.write import check_partition_columns, write_attempt
@@ -30,6 +29,7 @@ from sparkq.spark.predict.inference import predict_reporting
 from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import shown
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["run_prediction_job"]
 
@@ -77,24 +77,20 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
         quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
-    result = {**manifest, "already_committed": already}
+    result = {**manifest.to_mapping(), "already_committed": already}
     _require_budget(job, result)
     return result
 
 
 def _run(
-    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: GateAttempt, progress: bool | None,
-) -> dict[str, Any]:
-    images = read_images(spark, job.input, input_format=job.input_format, glob=job.glob)
-    config = job.inference()
-    if job.input_format == "uri":
-        config = dataclasses.replace(config, uri_column=find_uri_column(images.schema, job.uri_column))
-    images, config = choose_reads(images, config, read=job.read)
+    spark: Any, job: PredictionJob, artifact: ModelArtifact, attempt: Attempt, progress: bool | None,
+) -> RunManifest:
+    images, config = read_job_images(spark, job)
     _require_places(job, images.columns, config)
     inventory = take_inventory(images, job.input)
     listed = inventory.images
     if job.resume:
-        images, count = remaining_images(images, attempt.folder, artifact, max_image_pixels=job.max_image_pixels)
+        images, count = remaining_images(images, attempt.folder, artifact, config=config)
         inventory = inventory.part(count)
         _logger.info("resume: %d of %d images are left", count, listed)
     drift = _measured_drift(images, artifact, job, config) if job.drift_sample and inventory.images else None
@@ -108,7 +104,7 @@ def _run(
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite, expected_rows=inventory.images,
-            describe=_described(
+            output=shown(job.output), describe=_described(
                 job, artifact, drift, nodes, reports, skipped=listed - inventory.images, uri_column=config.uri_column,
             ),
         )
@@ -125,29 +121,22 @@ def _require_places(job: PredictionJob, columns: Sequence[str], config: Inferenc
 def _described(
     job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
     skipped: int, uri_column: str | None,
-) -> Callable[[], dict[str, Any]]:
-    """What the manifest says beside the counts; asked when the job has run."""
-    def described() -> dict[str, Any]:
+) -> Callable[[RunManifest], RunManifest]:
+    """Make the function that adds the job's facts to a manifest, for when the job has run."""
+    def described(manifest: RunManifest) -> RunManifest:
         workers = reports.summary()
-        return {
-            "skipped": skipped,
-            "input": shown(job.input),
-            "uri_column": uri_column,
-            "output": shown(job.output),
-            "model": artifact.manifest.name,
-            "task": artifact.manifest.task,
-            "model_digest": artifact.digest,
-            "artifact": ModelFacts.of(artifact.manifest, len(artifact.dumps())).to_mapping(),
-            "preprocess": to_mapping(artifact.manifest.preprocess),
-            "detection": detection_mapping(artifact.manifest),
-            "workers": {
-                **dataclasses.asdict(workers), "loads_per_worker": round(workers.loads / max(workers.workers, 1), 3),
-            },
-            **({"nodes": [dataclasses.asdict(node) for node in nodes]} if nodes else {}),
-            "drift": None if drift is None else dataclasses.asdict(drift),
-            "recalibrate": None if drift is None else drift.recalibrate,
-            "settings": _settings(job),
-        }
+        return dataclasses.replace(
+            manifest, skipped=skipped, input=shown(job.input), uri_column=uri_column, model=artifact.manifest.name,
+            task=artifact.manifest.task, model_digest=artifact.digest,
+            artifact=ModelFacts.of(artifact.manifest, len(artifact.dumps())),
+            preprocess=to_mapping(artifact.manifest.preprocess), detection=detection_mapping(artifact.manifest),
+            workers=WorkerFigures(
+                workers.workers, workers.loads, workers.peak_memory_bytes, round(workers.loads / max(workers.workers, 1), 3),
+            ),
+            nodes=tuple(dataclasses.asdict(node) for node in nodes), settings=_settings(job),
+            drift=None if drift is None else dataclasses.asdict(drift),
+            recalibrate=None if drift is None else drift.recalibrate,
+        )
 
     return described
 

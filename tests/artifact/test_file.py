@@ -26,7 +26,7 @@ from sparkq.artifact.file import PROTOCOL, ModelArtifact, sha256_digest
 from sparkq.artifact.payload_coding import encode_payload
 from sparkq.config import QuantizationConfig
 from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError, ArtifactProtocolError, InputError
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.local_s3 import BUCKET, LocalS3, local_s3
 from tests.sample_artifacts import sample_artifact
 
@@ -67,7 +67,7 @@ def test_the_bytes_do_not_depend_on_the_process() -> None:
     printed = [
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT,
-            env={**os.environ, **environment}, timeout=60,
+            env={**os.environ, **environment}, timeout=HANG_SECONDS,
         ).stdout.strip()
         for environment in ({"PYTHONHASHSEED": "1", "TZ": "UTC"}, {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo"})
     ]
@@ -250,7 +250,8 @@ def test_an_artifact_is_read_without_torch(tmp_path: Path) -> None:
         "import sys; from sparkq import ModelArtifact; artifact = ModelArtifact.load(sys.argv[1]); "
         "print(artifact.digest, [name for name in ('torch', 'pyspark') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "m.sparkq")], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", code, str(tmp_path / "m.sparkq")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.stdout.split(maxsplit=1) == [ARTIFACT.digest, "[]\n"], done.stderr
 
 

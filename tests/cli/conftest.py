@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pytest
 from PIL import Image
 
 from sparkq.cli import main
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.models import digit_files, digits, digits_artifact
 
 IMAGES = 40
 TRACEBACK = "Traceback (most recent call last)"
+SETTING = re.compile(r"sparkq: error: (config \S+: )?[\w.-]+: expected .+; got .+")
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,18 @@ class Outcome:
         return document
 
     def assert_refused(self, *words: str) -> None:
-        """Exit code 1, one sentence with `words` and perhaps a hint, no traceback, nothing on standard output."""
+        """Exit code 1, one sentence with `words`, a hint, no traceback, nothing on standard output.
+
+        Where a setting has a wrong value the sentence names it and all that it takes: there is nothing else to do.
+        """
         assert self.code == 1, self.err
         lines = [line for line in self.err.splitlines() if line.startswith("sparkq: error: ")]
         assert len(lines) == 1, self.err
         told = self.err[self.err.index(lines[0]):].splitlines()
-        assert len(told) == 1 or (len(told) == 2 and told[1].startswith("Hint: ")), self.err
+        if len(told) == 1:
+            assert SETTING.match(told[0]), self.err
+        else:
+            assert len(told) == 2 and told[1].startswith("Hint: ") and len(told[1]) > len("Hint: "), self.err
         for word in words:
             assert word in "\n".join(told)
         assert TRACEBACK not in self.err
@@ -90,7 +99,9 @@ def sparkq_process(console_script: str, environment: dict[str, str], tmp_path: P
     return run
 
 
-def run_process(command: Sequence[str], environment: dict[str, str], folder: Path, *, timeout_seconds: int = 300) -> Outcome:
+def run_process(
+    command: Sequence[str], environment: dict[str, str], folder: Path, *, timeout_seconds: int = HANG_SECONDS,
+) -> Outcome:
     """Run to the end."""
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, timeout=timeout_seconds)
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pyspark
 
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
-
-_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Standalone:
 
 def wait_for(found: Callable[[], object], what: str) -> None:
     """Until `found` gives something true."""
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + HANG_SECONDS
     while not found():
-        assert time.monotonic() < until, f"waited {_PATIENCE_SECONDS} s for {what}"
+        assert time.monotonic() < until, f"waited {HANG_SECONDS} s for {what}"
         time.sleep(0.02)
 
 
@@ -92,7 +91,7 @@ def _daemon(name: str, *arguments: str, log: Path) -> Iterator[None]:
         yield
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.wait(_PATIENCE_SECONDS)
+        process.wait(HANG_SECONDS)
 
 
 def _found_in(log: Path, pattern: str) -> str:

@@ -12,6 +12,7 @@ from sparkq.artifact.file import ModelArtifact
 from tests.cli.conftest import TRACEBACK, Command
 
 
+@pytest.mark.smoke
 @pytest.mark.jvm
 def test_demo(sparkq_process: Command, tmp_path: Path) -> None:
     """A table with real accuracies, an artifact smaller than the float one, Parquet with a row for each scan, a report."""

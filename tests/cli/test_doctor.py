@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from tests import HANG_SECONDS
 from tests.cli.conftest import TRACEBACK, Command
 from tests.models import digits_artifact
 
@@ -56,7 +57,7 @@ def test_refused(spark: SparkSession, sparkq: Command, model: Path) -> None:
 def test_every_executor_of_a_cluster(console_script: str, environment: dict[str, str], model: Path, tmp_path: Path) -> None:
     """Two executors of one core each, in processes of their own: a row each."""
     command = [console_script, "doctor", "--model", str(model), "--master", "local-cluster[2,1,1024]", "--json"]
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads(done.stdout)
     rows = document["executors"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from sparkq.artifact.file import ModelArtifact
+from tests import HANG_SECONDS
 from tests.cli.conftest import Command
 
 
@@ -72,6 +73,6 @@ def test_neither_torch_nor_spark_is_loaded(model: Path) -> None:
         "import sys; from sparkq.cli import main; code = main(['inspect', '--model', sys.argv[1]]); "
         "sys.exit(code or bool({'torch', 'pyspark'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", script, model], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script, model], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert (done.returncode, done.stderr) == (0, "")
     assert "DigitsNet" in done.stdout

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import yaml
 
 from sparkq.cli.evaluate import EvaluateOptions
 from sparkq.cli.options import add_options, options_from
+from sparkq.cli.plan import PlanOptions
 from sparkq.cli.predict import PredictOptions
 from sparkq.cli.quantize import QuantizeOptions
 from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, ResizeConfig
@@ -142,7 +144,7 @@ def test_text_stays_text() -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "words"),
     [
-        (PredictOptions, {"modle": "m"}, ["c.yaml", "'modle'", "did you mean 'model'", "model, input, output, run_id"]),
+        (PredictOptions, {"modle": "m"}, ["c.yaml", "'modle'", "did you mean 'model'", "valid keys: model, input, output, "]),
         (QuantizeOptions, {**QUANTIZE, "calibration": {"input": "p", "count": 3}}, ["calibration", "'count'", "input, images"]),
         (
             QuantizeOptions, {**QUANTIZE, "preprocess": {"resize": {"mod": "squash"}}},
@@ -199,3 +201,50 @@ def test_missing_config_file(tmp_path: Path) -> None:
     """It is named."""
     with pytest.raises(InputError, match="nothing.yaml"):
         _parse(PredictOptions, "--config", tmp_path / "nothing.yaml")
+
+
+WHAT_BECOMES_OF_THE_ROWS = {
+    "output", "run_id", "resume", "max_error_rate", "quarantine", "quarantine_bytes", "partition_by", "overwrite", "drift_sample",
+    "quiet",
+}
+"""Options of ``sparkq predict`` that say where rows go and what is done beside predicting them."""
+
+
+def test_plan_takes_what_predict_takes() -> None:
+    """All that says which images are predicted, by which model and how, under the same names and with the same defaults."""
+    predict, plan = ({entry.name: entry for entry in dataclasses.fields(kind)} for kind in (PredictOptions, PlanOptions))
+    assert set(predict) - set(plan) == WHAT_BECOMES_OF_THE_ROWS
+    assert set(plan) - set(predict) == {"instance", "nodes"}
+    assert all(plan[name].default == predict[name].default for name in set(plan) & set(predict))
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--uri-column", "uri"], ["--uri-column", "uri", "--input-format", "parquet"], ["--same-everywhere"], ["--top-k", "0"],
+    ["--max-image-bytes", "0"], ["--read", "nobody"], ["--engine", "tpu"],
+    ["--input-format", "uri", "--uri-column", "uri", "--content-column", "content"],
+], ids=" ".join)
+def test_plan_refuses_what_predict_refuses(arguments: list[str]) -> None:
+    """In the same words: a plan for a job that cannot be run is worse than none."""
+    refusals = []
+    for kind, required in ((PlanOptions, REQUIRED[:4]), (PredictOptions, REQUIRED)):
+        with pytest.raises(ConfigError) as caught:
+            _parse(kind, *required, *arguments)
+        refusals.append(str(caught.value))
+    assert refusals[0] == refusals[1]
+
+
+def test_an_option_is_defined_and_described_once() -> None:
+    """Predicting, planning and evaluating take the same options from the same classes, so that no text says otherwise."""
+    homes: dict[str, set[type]] = {}
+    for kind in (PredictOptions, PlanOptions, EvaluateOptions):
+        for entry in dataclasses.fields(kind):
+            defined = {home for home in kind.__mro__ if entry.name in vars(home).get("__annotations__", {})}
+            homes.setdefault(entry.name, set()).update(defined)
+    assert {name: found for name, found in homes.items() if len(found) != 1} == {}
+    assert len(homes) > 25
+    for name, (home,) in homes.items():
+        described = {
+            base for kind in (PredictOptions, PlanOptions, EvaluateOptions) for base in kind.__mro__
+            if f"\n    {name} : " in (base.__doc__ or "")
+        }
+        assert described == {home}, name

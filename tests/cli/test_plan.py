@@ -64,6 +64,27 @@ def test_instances(spark: SparkSession, sparkq: Command, images: Path, model: Pa
     assert not any("vnni" in warning for warning in sparkq(*arguments, "c6i.4xlarge").document["warnings"])
 
 
+def test_options_of_the_job(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:
+    """What a job's limits do to it: a raised one takes memory, a low one leaves images unread, and that is said."""
+    options = ([], ["--max-decode-bytes", 1_200_000_000], ["--max-image-bytes", 90])
+    usual, raised, low = (sparkq("plan", "--model", model, "--input", images, "--json", *more).document for more in options)
+    assert raised["executor"]["overhead_mb"] - usual["executor"]["overhead_mb"] >= 2 * 10**9 / 2**20 - 256
+    assert any("more than max_image_bytes (90)" in warning for warning in low["warnings"])
+    assert not any("max_image_bytes" in warning for warning in usual["warnings"])
+
+
+def test_a_list_of_uris(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """With its column, as for a job; which column is the job's to say only there."""
+    uris = [str(path) for path in images.iterdir()]
+    pq.write_table(pa.table({"photo": uris, "other": uris}), tmp_path / "list.parquet")
+    arguments = ["plan", "--model", model, "--input", tmp_path / "list.parquet", "--input-format", "uri"]
+    found = sparkq(*arguments, "--uri-column", "photo", "--json")
+    assert (found.code, found.document["images"], found.document["bytes"]) == (0, IMAGES, None), found.err
+    sparkq(*arguments).assert_refused("--uri-column", "photo")
+    without_format = sparkq("plan", "--model", model, "--input", images, "--uri-column", "photo")
+    without_format.assert_refused("uri_column", "--input-format uri")
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--instance", "c5.huge"], ["c5.huge", "18xlarge"]),
     (["--instance", "c7g.4xlarge", "--nodes", "10"], ["c7g.4xlarge", "x86-64", "Graviton3", "recipe none"]),

@@ -13,6 +13,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.spark.output.read import read_predictions
+from tests import HANG_SECONDS
 from tests.cli.conftest import Command, run_process
 from tests.cli.standalone import Standalone, standalone_cluster, wait_for
 
@@ -68,7 +69,7 @@ def test_an_executor_dies(
 
     wait_for(predicting, "an executor that has loaded the model")
     os.kill(cluster.executor_pid(predicting()[0]), signal.SIGKILL)
-    out, err = job.communicate(timeout=240)
+    out, err = job.communicate(timeout=HANG_SECONDS)
     assert job.returncode == 0, err
     assert len(set(cluster.logs()) - before) == 3, "two executors, and one for the dead one"
     rows = _rows(spark, tmp_path / "out")

@@ -18,7 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.spark.output.read import read_predictions
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.cli.conftest import TRACEBACK, Command
 
 
@@ -34,7 +34,7 @@ class Job:
 
     def wait_until(self, happened: Callable[[], object]) -> None:
         """Until then; the job must not end before."""
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + HANG_SECONDS
         while not happened() and time.monotonic() < deadline:
             if self.process.poll() is not None:
                 pytest.fail(f"it ended too early: {self.process.communicate()[1][-3000:]}")
@@ -47,7 +47,7 @@ class Job:
 
     def end(self) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
-        out, err = self.process.communicate(timeout=240)
+        out, err = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode, out, err
 
 

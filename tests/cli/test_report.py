@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import HANG_SECONDS
 from tests.cli.conftest import Command
 from tests.report.written_runs import failed, ok, write_run
 
@@ -61,5 +62,5 @@ def test_needs_neither_torch_nor_java(predictions: Path, tmp_path: Path) -> None
         f"assert main(['report', {str(predictions)!r}, '--output', {str(tmp_path / 'report.html')!r}]) == 0\n"
         "print({'torch', 'pyspark', 'matplotlib'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "set()", done.stderr

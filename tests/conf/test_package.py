@@ -13,9 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pyspark
 import pytest
+
+from tests import HANG_SECONDS
 from tests.conf.test_bootstrap import bootstrap
 from tests.conf.test_emr import CONF, step_arguments
-
 from tests.models import digit_files, digits_artifact
 from tests.spark.local import local_row
 
@@ -98,7 +99,7 @@ def test_the_step_runs_in_it(environment: Path, tmp_path: Path) -> None:
     submit = [spark / "bin" / "spark-submit", "--master", "local[2]", "--properties-file", CONF / "spark-defaults.conf"]
     submit += ["--conf", "spark.driver.memory=1g", "--conf", "spark.ui.enabled=false", tmp_path / "predict_images.py"]
     command = [str(part).replace("s3://BUCKET", str(tmp_path)) for part in [*submit, *job]]
-    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     document = json.loads(done.stdout)
     assert (document["run_id"], document["rows"], document["ok"]) == ("RUN_ID", 12, 12)

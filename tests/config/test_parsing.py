@@ -54,7 +54,7 @@ CONFIGS = st.one_of(
         max_image_pixels=SIZES, max_image_bytes=SIZES, max_decode_bytes=SIZES, content_column=st.none() | st.text(),
     ),
     st.builds(InferenceConfig, uri_column=st.none() | st.text()),
-    st.builds(InferenceConfig, st.just("auto"), st.just("auto") | SIZES, same_everywhere=st.booleans()),
+    st.builds(InferenceConfig, engine=st.just("auto"), batch_size=st.just("auto") | SIZES, same_everywhere=st.booleans()),
 )
 
 

@@ -10,10 +10,13 @@ import torch
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import QuantizationConfig
-from sparkq.engines import LoadOptions, engine_for, fitting_engines, load_engine
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.engines.node import describe_node
+from sparkq.engines.registry import fitting_engines
 from sparkq.errors import EngineError, SparkqError
 from sparkq.quantization import quantize
+from sparkq.worker.fitting import engine_for
 from sparkq.worker.predictor import Predictor
 from tests.models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artifact, float_artifact, noise
 

@@ -9,6 +9,7 @@ import pytest
 from sparkq.engines.node import peak_memory_bytes
 
 
+@pytest.mark.memory
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc/self/status")
 def test_the_peak_is_the_processes_own_and_stays() -> None:
     """Memory that was given back counts; what the process had before it started another program does not."""

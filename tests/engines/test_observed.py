@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
-from sparkq.engines import LoadOptions, load_engine, observe
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
+from sparkq.engines.observed import observe
 from sparkq.quantization import quantize
 from tests.models import SMALL, SmallNet, noise
 

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from sparkq.config import QuantizationConfig
-from sparkq.engines import LoadOptions, engine_for, load_engine
+from sparkq.engines.base import LoadOptions
 from sparkq.engines.cache import BlobCache, cache_directory
+from sparkq.engines.load import load_engine
 from sparkq.engines.node import describe_node
 from sparkq.errors import EngineError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.quantization import quantize
+from sparkq.worker.fitting import engine_for
 from sparkq.worker.predictor import Predictor
 from tests.models import SMALL, SmallNet, digit_files, digits_artifact, noise
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageOps
 
+from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
 from sparkq.images.decode import decode_image, open_image
 from sparkq.images.spark_struct import decode_image_struct
@@ -243,5 +244,5 @@ def test_sparks_image_struct_becomes_rgb(image: dict[str, object], expected: lis
 def test_an_image_struct_that_is_none(image: dict[str, object] | None, code: str) -> None:
     """One code each; Spark writes the undefined one for files that it could not decode."""
     with pytest.raises(ImageError) as caught:
-        decode_image_struct(image, max_image_pixels=10)
+        decode_image_struct(image, limits=DecodeLimits(max_image_pixels=10))
     assert caught.value.code == code

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparkq.config import DEFAULT_MAX_DECODE_BYTES
+from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
 from sparkq.images.decode import open_image
 from sparkq.images.decode_memory import decoding_bytes
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.pictures import encode, png, texture
 
 SIDE = 3000
@@ -79,7 +79,7 @@ def large_file(name: str) -> bytes:
 def test_what_is_judged_is_what_a_process_takes() -> None:
     """Of each kind: at least that, and not twice as much and 20 MB."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=HANG_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -105,9 +105,7 @@ def promised(file_format: str, width: int, height: int, **options: object) -> by
 def test_the_default_limit(file_format: str, options: dict[str, object], size: tuple[int, int], allowed: bool) -> None:
     """100 megapixels are refused where they would have to be decoded whole; a JPEG is decoded at reduced scale."""
     with pytest.raises(ImageError) as caught:
-        open_image(
-            promised(file_format, *size, **options)[:-2], enough=(256, 256), max_decode_bytes=DEFAULT_MAX_DECODE_BYTES,
-        )
+        open_image(promised(file_format, *size, **options)[:-2], enough=(256, 256), limits=DecodeLimits())
     assert caught.value.code == ("truncated_image" if allowed else "image_too_large")
     assert allowed or "max_decode_bytes" in str(caught.value)
 

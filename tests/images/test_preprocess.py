@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sparkq.config import PreprocessConfig, ResizeConfig
+from sparkq.config import DecodeLimits, PreprocessConfig, ResizeConfig
 from sparkq.errors import ImageError
 from sparkq.float_models.named import import_model_library
 from sparkq.images.decode import decode_image
 from sparkq.images.preprocess import preprocess_array, preprocess_content
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.pictures import Pixels, encode, quadrants, texture
 
 import_model_library("torchvision")
@@ -185,7 +185,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_a_very_long_strip_needs_little_memory() -> None:
     """1 x 20 000 pixels resized whole would be 256 x 5 120 000: 5 GB. A worker has a fraction of that."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=60, check=True,
+        [sys.executable, "-c", MEASURE, str(ROOT)], capture_output=True, text=True, timeout=HANG_SECONDS, check=True,
     )
     shapes, megabytes = done.stdout.splitlines()
     assert shapes == "[(224, 224, 3), (224, 224, 3)]"
@@ -226,7 +226,7 @@ def test_sparks_image_struct_is_preprocessed_as_the_file() -> None:
     assert np.array_equal(preprocess_content(row, config), preprocess_content(encode(image, "PNG"), config))
     for content in (row, encode(image, "PNG")):
         with pytest.raises(ImageError) as caught:
-            preprocess_content(content, config, max_image_pixels=2999)
+            preprocess_content(content, config, limits=DecodeLimits(max_image_pixels=2999))
         assert caught.value.code == "image_too_large"
 
 

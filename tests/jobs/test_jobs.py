@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
-from tests import ROOT
+
+from tests import HANG_SECONDS, ROOT
 from tests.java_start import clean_environment
 from tests.models import digit_files, digits_artifact
 
@@ -28,7 +29,7 @@ def _submit(job: str, *arguments: object, folder: Path) -> dict[str, Any]:
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     command = [SUBMIT, "--master", "local[2]", "--conf", "spark.ui.enabled=false", JOBS / job, *arguments, "--json"]
     done = subprocess.run(
-        [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True, timeout=600,
+        [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     document = json.loads(done.stdout)

@@ -7,9 +7,10 @@ from typing import Any
 
 import nbformat
 import pytest
-from tests import ROOT
-from tests.java_start import clean_environment
 from nbclient import NotebookClient
+
+from tests import HANG_SECONDS, ROOT
+from tests.java_start import clean_environment
 
 NOTEBOOK = ROOT / "jobs" / "predict_images.ipynb"
 
@@ -36,7 +37,8 @@ def test_it_runs_from_a_fresh_state(tmp_path: Path) -> None:
     """Offline, on the digits: every one gets a row, few are wrong, and these are what the last picture shows."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     environment = clean_environment() | {"SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(NOTEBOOK.parent.parent)}
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=HANG_SECONDS, kernel_name="python3", resources=resources)
     client.execute(env=environment)
     shown = ["".join(map(_text, cell.outputs)) for cell in _cells(notebook)]
     run = next(text for text in shown if "RunReport(" in text)

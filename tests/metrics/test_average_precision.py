@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from sparkq.metrics.average_precision import average_precision, mean_average_precision
 from sparkq.model_tasks.detection.matching import IOU_THRESHOLDS, iou_matrix, true_positives
-
 from tests.model_tasks.detection import reference
 
 

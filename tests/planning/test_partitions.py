@@ -78,6 +78,10 @@ def test_a_hundred_thousand_rows_are_one_file() -> None:
     wide = row_bytes("embedding", 2048)
     assert expected_files(10**6, tasks=199, row_bytes=wide) == math.ceil(wide * 10**6 / 2**27) == 62
     assert row_bytes("classification", 1000) < 100
+    # MobileNetV1 0.25 on the 250 images of photos_cc_by: 906 bytes with a top_k of 100, 8821 with all 1000 labels.
+    assert row_bytes("classification", 1000, top_k=100) == pytest.approx(906, rel=0.15)
+    assert row_bytes("classification", 1000, top_k=5000) == pytest.approx(8821, rel=0.15)
+    assert row_bytes("detection", 1000, top_k=100) == row_bytes("detection", 1000)
 
 
 @settings(deadline=None)

@@ -25,6 +25,7 @@ def _settings(**conf: str) -> list[str]:
 
 def test_a_good_job_has_no_warnings() -> None:
     assert job_warnings(GOOD) == [] and _settings() == []
+    assert job_warnings(replace(GOOD, max_image_bytes=GOOD.largest_bytes)) == []
 
 
 @pytest.mark.parametrize(("values", "words"), [
@@ -33,8 +34,9 @@ def test_a_good_job_has_no_warnings() -> None:
     ({"row_groups": 7}, ["7 row groups", "7 of 200 tasks"]),
     ({"largest_bytes": 300_000_000}, ["300 MB"]),
     ({"largest_bytes": 3_000_000_000}, ["3.0 GB", "2 GiB"]),
+    ({"largest_bytes": 70_000_000, "max_image_bytes": 2**26}, ["70000000 bytes", "max_image_bytes (67108864)", "error row"]),
     ({"cost": ImageCost(0.001, 100_000)}, ["decoding", "75 %"]),
-], ids=["idle_cores", "short_job", "row_groups", "huge", "unreadable", "decoding"])
+], ids=["idle_cores", "short_job", "row_groups", "huge", "unreadable", "refused", "decoding"])
 def test_jobs(values: dict[str, object], words: list[str]) -> None:
     [warning] = job_warnings(replace(GOOD, **values))  # type: ignore[arg-type]
     for word in words:

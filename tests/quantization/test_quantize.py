@@ -15,7 +15,8 @@ from torch import nn
 
 from sparkq import ModelArtifact, PreprocessConfig, QuantizationConfig, ResizeConfig, load_float_model
 from sparkq.demo.digits import PREPROCESS as DIGITS_PREPROCESS
-from sparkq.engines import LoadOptions, load_engine
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.errors import InputError, ModelError, SparkqError
 from sparkq.images.preprocess import preprocess_array
 from sparkq.quantization import quantize

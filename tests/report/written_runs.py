@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkq.artifact.facts import ModelFacts
+from sparkq.runs.manifest import PROTOCOL
 from sparkq.runs.task_times import TaskTime, TaskTimes
 from tests.sample_artifacts import sample_manifest
 
@@ -73,7 +74,8 @@ def write_run(
             listed.append({"path": str(path), "bytes": (output / path).stat().st_size})
     errors = [row["error_code"] for row in rows if row["status"] == "error"]
     whole = {
-        "run_id": run_id, "attempt": "a", "rows": len(rows), "ok": len(rows) - len(errors), "errors": len(errors),
+        "protocol": PROTOCOL, "run_id": run_id, "attempt": "a",
+        "rows": len(rows), "ok": len(rows) - len(errors), "errors": len(errors),
         "error_codes": {code: errors.count(code) for code in sorted(set(errors))}, "engine": {"fbgemm": len(rows)},
         "model_digests": ["d" * 64], "seconds": 12.5, "images_per_second": len(rows) / 12.5, "skipped": 0,
         "input": "/lake/photos", "uri_column": None, "output": str(output), "model": "sample", "model_digest": "d" * 64,

@@ -43,12 +43,18 @@ def test_unknown_run(tmp_path: Path) -> None:
         find_run(str(tmp_path), "../run01")
 
 
-@pytest.mark.parametrize("content", ["not JSON", "[]", json.dumps({"run_id": "r1"})], ids=["text", "list", "of_a_first_version"])
-def test_no_manifest(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(("content", "got"), [
+    ("not JSON", "something else"), ("[]", "something else"), (json.dumps({"run_id": "r1"}), "something else"),
+    (json.dumps({"run_id": "r1", "files": []}), "one without a number"),
+    (json.dumps({"run_id": "r1", "files": [], "protocol": 2}), "protocol 2"),
+])
+def test_no_manifest(tmp_path: Path, content: str, got: str) -> None:
+    """The sentence names the file, what is read, what was found, and what to do."""
     write_run(tmp_path, [])
     (tmp_path / "_sparkq" / "r1.json").write_text(content)
-    with pytest.raises(InputError, match=r"expected a run manifest of sparkq in _sparkq/r1.json"):
+    with pytest.raises(InputError, match=f"_sparkq/r1.json: expected a run manifest of sparkq, protocol 1; got {got}") as caught:
         find_run(str(tmp_path))
+    assert caught.value.hint is not None and "sparkq predict" in caught.value.hint
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparkq.engines import absent_engines
+from sparkq.engines.load import absent_engines
 from sparkq.engines.node import available_cores
 from sparkq.errors import EngineError
 from sparkq.host import cpu_model

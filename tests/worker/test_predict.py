@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.config import InferenceConfig
+from sparkq.error_codes import ErrorCode
+from sparkq.errors import ImageError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.model_tasks.columns import prediction_fields
 from sparkq.worker import predict as partition
+from sparkq.worker.decode_batches import DecodedBatch, decoded_batches
 from sparkq.worker.predict import predict_partition
 from sparkq.worker.predictor import Predictor
 from sparkq.worker.rebatch import rebatch
@@ -153,6 +158,22 @@ class TestContentColumn:
         assert result.column("image").is_null().to_pylist() == [False, True]
         assert result.column("error_code").to_pylist() == [None, "missing_content"]
 
+    @pytest.mark.parametrize("disturbed", [
+        lambda decoded: replace(decoded, rows=[0, *decoded.rows[:-1]]),
+        lambda decoded: replace(decoded, errors={0: ImageError(ErrorCode.NOT_FOUND, "expected an object; got nothing there")}),
+    ], ids=["a_row_without_outcome", "a_row_with_two"])
+    def test_a_row_that_is_lost_stops_the_task(
+        self, batch: pa.RecordBatch, predictor: Predictor, monkeypatch: pytest.MonkeyPatch,
+        disturbed: Callable[[DecodedBatch], DecodedBatch],
+    ) -> None:
+        """Rows that fit no input row would be predictions that look right. The last column to go with them is the image's."""
+        def decoded(*arguments: Any, **options: Any) -> Iterator[tuple[Predictor, DecodedBatch]]:
+            yield from ((model, disturbed(one)) for model, one in decoded_batches(*arguments, **options))
+
+        monkeypatch.setattr(partition, "decoded_batches", decoded)
+        with pytest.raises(AssertionError, match="expected an outcome for each of"):
+            _predict([batch.select(["content"])], predictor)
+
 
 class TestEmpty:
     """Nothing in, nothing out, and no model loaded for it."""
@@ -196,7 +217,7 @@ class TestRebatch:
 
     def test_no_row_is_lost_where_images_do_not_fit_into_one_column(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Arrow's limit is 2 GiB; with a limit of 2000 bytes the same happens faster."""
-        monkeypatch.setattr(partition, "_MAX_JOINED_BYTES", 2000)
+        monkeypatch.setattr("sparkq.worker.rebatch._MAX_JOINED_BYTES", 2000)
         parts = (pa.record_batch({"n": [index], "content": [bytes(900)]}) for index in range(9))
         result = list(rebatch(parts, 4))
         assert pa.Table.from_batches(result).column("n").to_pylist() == list(range(9))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.engines import fitting_engines
+from sparkq.engines.registry import fitting_engines
 from sparkq.images.preprocess import preprocess_content
 from sparkq.model_tasks.ranking import ranked
 from sparkq.quantization import quantize

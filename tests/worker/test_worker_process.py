@@ -54,6 +54,7 @@ def resnet50(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize(
     ("engine", "megabytes"), [("fbgemm", 500), pytest.param("openvino", 600, marks=NO_OPENVINO)], ids=["fbgemm", "openvino"],
 )
@@ -120,6 +121,7 @@ def huge_among_small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.memory
 def test_a_huge_image_among_small_ones(resnet50: Path, huge_among_small: Path) -> None:
     """ResNet-50 at batch 16 stays below 700 MB, whoever reads; what cannot be decoded so is a row."""
     done = subprocess.run(

@@ -20,6 +20,7 @@ from sparkq.errors import ConfigError, ErrorBudgetError, InputError
 from sparkq.spark.output.commit import output_folder, start_attempt
 from sparkq.spark.output.write import write_attempt
 from tests.models import digit_files, digits_artifact
+from tests.pictures import encode, texture
 
 IMAGES = 8
 BROKEN = {"empty.png": b"", "rubbish 100%?.png": b"no image"}
@@ -89,21 +90,59 @@ def test_resume_opens_no_image_that_is_done(spark: SparkSession, job: sparkq.Pre
     assert spark.conf.get(listing, None) == setting
 
 
-def test_an_image_too_large_is_tried_again_under_another_limit(spark: SparkSession, job: sparkq.PredictionJob) -> None:
-    small = dataclasses.replace(job, max_image_pixels=4)
-    assert sparkq.run_prediction_job(spark, small)["error_codes"]["image_too_large"] == IMAGES
-    assert sparkq.run_prediction_job(spark, dataclasses.replace(small, resume=True))["rows"] == 0
-    assert sparkq.run_prediction_job(spark, dataclasses.replace(job, resume=True))["ok"] == IMAGES
+LIMITS = {"max_image_pixels": 100, "max_image_bytes": 1000, "max_decode_bytes": 1500}
+
+
+def _too_large() -> dict[str, bytes]:
+    """Of each of `LIMITS` an image that it alone refuses; in WebP 100 pixels take 1600 bytes to decode."""
+    return {
+        "max_image_pixels": encode(texture(11, 11), "PNG"), "max_image_bytes": encode(texture(8, 8), "PNG").ljust(1001, b"\0"),
+        "max_decode_bytes": encode(texture(10, 10), "WEBP"),
+    }
+
+
+@pytest.fixture(scope="module")
+def refused(spark: SparkSession, model: Path, tmp_path_factory: pytest.TempPathFactory) -> sparkq.PredictionJob:
+    """A job that has run, and refused an image by each limit."""
+    folder = tmp_path_factory.mktemp("limits")
+    (folder / "in").mkdir()
+    for name, content in {**_too_large(), "whole": digit_files(1)[0]}.items():
+        (folder / "in" / name).write_bytes(content)
+    job = sparkq.PredictionJob(
+        model=str(model), input=str(folder / "in"), output=str(folder / "out"), max_error_rate=1, **LIMITS,
+    )
+    first = sparkq.run_prediction_job(spark, job)
+    assert (first["ok"], first["error_codes"]) == (1, {"image_too_large": len(LIMITS)})
+    assert {name: first["settings"][name] for name in LIMITS} == LIMITS
+    return dataclasses.replace(job, resume=True)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_resume_after_a_limit_was_raised(
+    spark: SparkSession, refused: sparkq.PredictionJob, tmp_path: Path, name: str,
+) -> None:
+    """The image that it refused is predicted. With equal or smaller limits nothing is tried again."""
+    shutil.copytree(refused.output, tmp_path / "out")
+    job = dataclasses.replace(refused, output=str(tmp_path / "out"))
+    smaller = sparkq.run_prediction_job(spark, dataclasses.replace(job, **{name: LIMITS[name] - 1}))
+    assert (smaller["rows"], smaller["skipped"]) == (0, len(LIMITS) + 1)
+    raised = sparkq.run_prediction_job(spark, dataclasses.replace(job, **{name: 2 * LIMITS[name]}))
+    assert (raised["ok"], raised["error_codes"], raised["skipped"]) == (1, {"image_too_large": len(LIMITS) - 1}, 1)
+    rows = sparkq.read_predictions(spark, job.output).where("status = 'ok'").collect()
+    assert sorted(row["path"].rpartition("/")[2] for row in rows) == sorted([name, "whole"])
 
 
 def test_what_was_not_read_or_is_of_another_model_is_tried_again(spark: SparkSession, job: sparkq.PredictionJob) -> None:
-    """A store that was away for a moment leaves such a row; one of another model is no row of this one."""
+    """A store that was away for a moment leaves such a row; one of another model is no row of this one.
+
+    An output that is no number is tried again with another engine.
+    """
     artifact = sparkq.ModelArtifact.load(job.model)
-    unread = F.col("path").endswith("/3.png")
+    unread, invalid = F.col("path").endswith("/3.png"), F.col("path").endswith("/5.png")
     predictions = sparkq.predict(sparkq.read_images(spark, job.input), artifact)
     predictions = predictions.withColumns({
-        "status": F.when(unread, "error").otherwise(F.col("status")),
-        "error_code": F.when(unread, "read_failed").otherwise(F.col("error_code")),
+        "status": F.when(unread | invalid, "error").otherwise(F.col("status")),
+        "error_code": F.when(unread, "read_failed").when(invalid, "invalid_output").otherwise(F.col("error_code")),
         "model_digest": F.when(F.col("path").endswith("/4.png"), "0" * 64).otherwise(F.col("model_digest")),
     })
     described = {"preprocess": to_mapping(artifact.manifest.preprocess), "settings": to_mapping(job)}
@@ -112,6 +151,9 @@ def test_what_was_not_read_or_is_of_another_model_is_tried_again(spark: SparkSes
     resumed = sparkq.run_prediction_job(spark, dataclasses.replace(job, resume=True))
     assert (resumed["rows"], resumed["ok"], resumed["skipped"]) == (2, 2, IMAGES - 2 + len(BROKEN))
     assert _names(spark, job.output, run_id=resumed["run_id"]) == Counter(["3.png", "4.png"])
+    other = sparkq.run_prediction_job(spark, dataclasses.replace(job, resume=True, engine="onednn"))
+    assert (other["rows"], other["ok"]) == (1, 1)
+    assert _names(spark, job.output, run_id=other["run_id"]) == Counter(["5.png"])
 
 
 @pytest.mark.parametrize("keyed", [True, False])

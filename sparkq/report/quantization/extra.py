@@ -1,4 +1,4 @@
-"""What reports need beside sparkq itself, asked for before long work starts."""
+"""A check, before long work starts, that the packages and the path that a report needs are there."""
 from __future__ import annotations
 
 import importlib

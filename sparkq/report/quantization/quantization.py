@@ -29,7 +29,7 @@ _WITHOUT_RANGES = {
 
 @dataclass(frozen=True, eq=False)
 class QuantizationReport:
-    """What the page tells.
+    """The content of the page.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _described(config: QuantizationConfig) -> str:
 
 
 def _layers(report: QuantizationReport) -> list[dict[str, Any]]:
-    """What the template shows of each layer, in the network's order."""
+    """Collect for each layer, in the network's order, the values that the template shows."""
     in_float = None if report.artifact is None else set(report.artifact.manifest.float_layers)
     noise = [_noise(layer.sensitivity_db) for layer in report.diagnosis.layers]
     total = sum(layer.macs or 0 for layer in report.diagnosis.layers)

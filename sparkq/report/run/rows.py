@@ -95,11 +95,11 @@ class RowFigures:
 
 
 def model_task_of(run: CommittedRun) -> str:
-    """As its manifest says, or by the columns that a prediction adds."""
-    named = run.manifest.get("task")
+    """Find the model task of a run in its manifest, or by the columns that a prediction adds."""
+    named = run.manifest.task
     if named in _WRITTEN:
         return str(named)
-    return next((name for name in ("detection", "embedding") if _WRITTEN[name][0] in run.types), "classification")
+    return next((task for task in ("detection", "embedding") if _WRITTEN[task][0] in run.manifest.columns), "classification")
 
 
 def measure_rows(run: CommittedRun) -> RowFigures:
@@ -119,7 +119,7 @@ def measure_rows(run: CommittedRun) -> RowFigures:
         table = pa.table({name: batch.column(name) for name in batch.schema.names})
         keys = table[key].cast(pa.string()) if key else pa.nulls(len(table), pa.string())
         sums.add(table.append_column(_KEY, keys))
-    expected = run.manifest["rows"]
+    expected = run.manifest.rows
     if sums.rows != expected:
         raise InputError(
             f"run {run.run_id}: expected {expected} rows, as its manifest says; got {sums.rows} in its files.",
@@ -130,8 +130,8 @@ def measure_rows(run: CommittedRun) -> RowFigures:
 
 def _key_column(run: CommittedRun) -> str | None:
     """The column with the images' places."""
-    named = run.manifest.get("uri_column")
-    return next((name for name in (named, "path", "uri") if name in run.types), None)
+    named = run.manifest.uri_column
+    return next((name for name in (named, "path", "uri") if name in run.manifest.columns), None)
 
 
 @dataclass

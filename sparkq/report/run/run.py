@@ -20,7 +20,7 @@ __all__ = ["RunReport", "check_place"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunReport(RunSummary):
-    """What became of a run: counts, errors, scores, labels, times, drift, and the rows that are worth a look.
+    """The outcome of a run: counts, errors, scores, labels, times, drift, and the rows that are worth a look.
 
     In a notebook it shows itself; `save` writes the page with pictures. Made by `load`.
     """
@@ -80,7 +80,7 @@ class RunReport(RunSummary):
         return f"RunReport({self.run_id!r}, rows={figures.rows}, errors={figures.errors}, output={shown(self.output)!r})"
 
     def _repr_html_(self) -> str:
-        model = self.manifest.get("model") or "model not known"
+        model = self.manifest.model or "model not known"
         facts = [*self.key_figures(), *((f"Failed: {code}", number(count)) for code, count in self.figures.error_codes.items())]
         return fact_table(
             f"{model}: run {self.run_id}", self.verdict, facts, alarm=self.failed_too_often or bool(self.recalibrate),

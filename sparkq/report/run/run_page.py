@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sparkq.artifact.facts import megabytes
+from sparkq.config import limits_among
+from sparkq.error_codes import meaning_and_advice
 from sparkq.report.run.charts import box_chart, histogram_chart, rate_chart, task_rate_chart
-from sparkq.report.run.error_advice import advice
 from sparkq.report.run.rows import PickedRow
 from sparkq.report.run.run_summary import RunSummary
 from sparkq.report.run.thumbnails import Thumbnail, thumbnails
@@ -40,7 +41,7 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
     )
     tasks, figures = run.tasks, run.figures
     return environment.get_template("run/run.html").render(
-        run=run, output=shown(run.output), figures=figures, model_name=run.manifest.get("model") or "Model not known",
+        run=run, output=shown(run.output), figures=figures, model_name=run.manifest.model or "Model not known",
         errors=_errors(run), sql=_sql(run), sheets=_sheets(run, images=images), images=images,
         histogram=None if figures.measures is None or not figures.measures.total else histogram_chart(
             figures.measures,
@@ -49,20 +50,22 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
         boxes=box_chart(figures.boxes) if any(figures.boxes) else None, labels=_labels(run), label_total=len(figures.labels),
         measure=_MEASURES[figures.model_task], rates=None if tasks is None else rate_chart(tasks.bins, tasks.span_seconds),
         task_rates=None if tasks is None else task_rate_chart(tasks.bins), tasks=tasks, drift=_drift(run), facts=_facts(run),
-        settings=[(key, _text(value)) for key, value in dict(run.manifest.get("settings") or {}).items()],
-        digest=_digest(run), date=_date(run.manifest["ended"]), version=__version__,
+        settings=[(key, _text(value)) for key, value in run.manifest.settings.items()],
+        digest=_digest(run), date=_date(run.manifest.ended), version=__version__,
     )
 
 
 def _errors(run: RunSummary) -> list[dict[str, Any]]:
     """The codes, most frequent first, each with what it means, what to do, and one case of it."""
     cases = {row.error_code: row for row in reversed(run.figures.failed)}
-    return [
-        {
-            "code": code, "rows": count, "share": count / run.figures.rows, "meaning": advice(code)[0], "action": advice(code)[1],
+    errors = []
+    for code, count in sorted(run.figures.error_codes.items(), key=lambda item: (-item[1], item[0])):
+        meaning, advice = meaning_and_advice(code)
+        errors.append({
+            "code": code, "rows": count, "share": count / run.figures.rows, "meaning": meaning, "action": advice,
             "case": cases.get(code),
-        } for code, count in sorted(run.figures.error_codes.items(), key=lambda item: (-item[1], item[0]))
-    ]
+        })
+    return errors
 
 
 def _with_options(text: str) -> Markup:
@@ -72,8 +75,8 @@ def _with_options(text: str) -> Markup:
 
 def _sql(run: RunSummary) -> str:
     """A query for the failed rows, which any Spark session takes."""
-    columns = [field["name"] for field in run.manifest["schema"]["fields"]]
-    key = next((name for name in (run.manifest.get("uri_column"), "path", "uri") if name in columns), None)
+    columns = run.manifest.columns
+    key = next((name for name in (run.manifest.uri_column, "path", "uri") if name in columns), None)
     place = f"{_absolute(run.output)}/run_id={run.run_id}".replace("`", "``")
     return (
         f"SELECT {'' if key is None else f'{key}, '}error_code, error_message\nFROM parquet.`{shown(place)}`\n"
@@ -90,7 +93,7 @@ def _sheets(run: RunSummary, *, images: bool) -> dict[str, list[tuple[PickedRow,
     sheets = {"failed": run.figures.failed, "lowest": run.figures.lowest, "highest": run.figures.highest}
     # A file that was empty or none at all is asked for again, too: it may have been mended.
     rows = [row for sheet in sheets.values() for row in sheet]
-    limits = dict(run.manifest.get("settings") or {})
+    limits = limits_among(run.manifest.settings)
     made: Sequence[Thumbnail | None] = thumbnails(rows, limits=limits) if images else [None] * len(rows)
     pictures = iter(made)
     return {
@@ -135,7 +138,7 @@ def _labels(run: RunSummary) -> list[dict[str, Any]]:
 
 def _drift(run: RunSummary) -> dict[str, Any] | None:
     """Rows of a table (figure, measured, alarm above), and what to say of them."""
-    drift = run.manifest.get("drift")
+    drift = run.manifest.drift
     if not drift:
         return None
     rows = [
@@ -154,24 +157,24 @@ def _drift(run: RunSummary) -> dict[str, Any] | None:
 
 def _facts(run: RunSummary) -> list[tuple[str, str]]:
     manifest = run.manifest
-    workers, versions = manifest.get("workers") or {}, manifest.get("versions") or {}
+    workers = manifest.workers
     facts = [
-        ("Run", run.run_id), ("Output", shown(_absolute(run.output))), ("Input", manifest.get("input")),
-        ("Started", _date(manifest["started"])), ("Committed", _date(manifest["ended"])),
-        ("Left out, done by earlier runs", number(manifest["skipped"]) if manifest.get("skipped") else None),
-        ("Files", f"{len(manifest['files'])}, {megabytes(sum(entry['bytes'] for entry in manifest['files']))}"),
-        ("Rows by engine", ", ".join(f"{name} {number(count)}" for name, count in dict(manifest.get("engine") or {}).items())),
-        ("Python workers", number(workers["workers"]) if "workers" in workers else None),
-        ("Models loaded by a worker", f"{workers['loads_per_worker']:g}" if "loads_per_worker" in workers else None),
-        ("Peak memory of a worker", megabytes(workers["peak_memory_bytes"]) if workers.get("peak_memory_bytes") else None),
+        ("Run", run.run_id), ("Output", shown(_absolute(run.output))), ("Input", manifest.input),
+        ("Started", _date(manifest.started)), ("Committed", _date(manifest.ended)),
+        ("Left out, done by earlier runs", number(manifest.skipped) if manifest.skipped else None),
+        ("Files", f"{len(manifest.files)}, {megabytes(manifest.total_bytes)}"),
+        ("Rows by engine", ", ".join(f"{name} {number(count)}" for name, count in manifest.engine.items())),
+        ("Python workers", number(workers.workers) if workers else None),
+        ("Models loaded by a worker", f"{workers.loads_per_worker:g}" if workers else None),
+        ("Peak memory of a worker", megabytes(workers.peak_memory_bytes) if workers and workers.peak_memory_bytes else None),
         ("Model digest", _digest(run)),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
     ]
     return [(name, str(value)) for name, value in facts if value]
 
 
 def _digest(run: RunSummary) -> str:
-    return run.manifest.get("model_digest") or ", ".join(run.manifest.get("model_digests") or ())
+    return run.manifest.model_digest or ", ".join(run.manifest.model_digests)
 
 
 def _text(value: Any) -> str:

@@ -1,14 +1,12 @@
-"""What a committed run comes to: the figures that a page and a notebook show. No Spark, no torch."""
+"""The figures of a committed run that a page and a notebook show, computed without Spark and torch."""
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
 from sparkq.report.run.rows import RowFigures
 from sparkq.report.wording import clock, number, percent
+from sparkq.runs.manifest import RunManifest
 from sparkq.runs.task_times import TaskTimes
 
 __all__ = ["RunSummary"]
@@ -22,20 +20,20 @@ class RunSummary:
     ----------
     output : str
         Folder of runs, path or uri.
-    manifest : dict
+    manifest : RunManifest
         The run's manifest.
     figures : RowFigures
         Of its rows, counted from its Parquet files.
     """
 
     output: str
-    manifest: Mapping[str, Any]
+    manifest: RunManifest
     figures: RowFigures
 
     @property
     def run_id(self) -> str:
         """The run's id."""
-        return str(self.manifest["run_id"])
+        return self.manifest.run_id
 
     @property
     def error_rate(self) -> float:
@@ -44,37 +42,28 @@ class RunSummary:
 
     @property
     def max_error_rate(self) -> float | None:
-        """What the job was told to bear; None for a run without a job, as `sparkq.write_predictions` makes it."""
-        return dict(self.manifest.get("settings") or {}).get("max_error_rate")
+        """The highest error rate that the job allows; None for a run without a job, as `sparkq.write_predictions` makes it."""
+        return self.manifest.settings.get("max_error_rate")
 
     @property
     def images_per_second(self) -> float:
-        """Of the whole job, start of its workers included."""
-        return self.figures.rows / self.manifest["seconds"] if self.manifest["seconds"] else 0.0
+        """Images per second over the whole job, start of its workers included."""
+        return self.figures.rows / self.manifest.seconds if self.manifest.seconds else 0.0
 
     @property
     def recalibrate(self) -> bool | None:
         """Whether the images drifted; None where that was not measured, or on too few images."""
-        return self.manifest.get("recalibrate")
+        return self.manifest.recalibrate
 
-    @cached_property
+    @property
     def tasks(self) -> TaskTimes | None:
         """When tasks were at work; None where the run does not say."""
-        mapping = self.manifest.get("tasks")
-        try:
-            return None if mapping is None else TaskTimes.from_mapping(mapping)
-        # Of another version.
-        except (KeyError, TypeError):
-            return None
+        return self.manifest.tasks
 
-    @cached_property
+    @property
     def model(self) -> ModelFacts | None:
         """The model's figures; None where the run does not say."""
-        mapping = self.manifest.get("artifact")
-        try:
-            return None if mapping is None else ModelFacts.from_mapping(mapping)
-        except (KeyError, TypeError):
-            return None
+        return self.manifest.artifact
 
     @property
     def failed_too_often(self) -> bool:
@@ -86,7 +75,7 @@ class RunSummary:
         """One sentence: did it end, and is anything to be done."""
         rows, errors = self.figures.rows, self.figures.errors
         if not rows:
-            skipped = self.manifest.get("skipped")
+            skipped = self.manifest.skipped
             done = f"{number(skipped)} images were done before" if skipped else "no image was there"
             return f"Committed, without a row: {done}."
         if not errors:
@@ -98,14 +87,14 @@ class RunSummary:
         return text + (" The images have drifted: recalibrate." if self.recalibrate else "")
 
     def key_figures(self) -> list[tuple[str, str]]:
-        """What the first screenful answers, as (question, answer)."""
-        engines = " and ".join(self.manifest.get("engine") or {}) or "none"
+        """The answers on the first screenful, as (question, answer)."""
+        engines = " and ".join(self.manifest.engine) or "none"
         drift = {True: "recalibrate", False: "none", None: "not measured"}[self.recalibrate]
-        if self.manifest.get("drift") and self.recalibrate is None:
+        if self.manifest.drift and self.recalibrate is None:
             drift = "too few images"
         return [
             ("Images", number(self.figures.rows)),
             ("Failed", f"{number(self.figures.errors)} ({percent(self.error_rate)})" if self.figures.errors else "none"),
-            ("Images per second", number(self.images_per_second)), ("Time", clock(self.manifest["seconds"])),
+            ("Images per second", number(self.images_per_second)), ("Time", clock(self.manifest.seconds)),
             ("Drift", drift), ("Engine", engines),
         ]

@@ -1,4 +1,4 @@
-"""Small pictures of picked rows, opened when the report is made, as JPEG in ``data:`` uris."""
+"""Make small pictures of picked rows, opened when the report is made, as JPEG in ``data:`` uris."""
 from __future__ import annotations
 
 import base64
@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from sparkq.config import DEFAULT_MAX_DECODE_BYTES, DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS
+from sparkq.config import DecodeLimits
 from sparkq.config.detection import BOX_CORNERS
 from sparkq.drawing import draw_detections
 from sparkq.errors import ImageError, InputError
@@ -50,24 +50,25 @@ class Thumbnail:
     failure: str | None = None
 
 
-def thumbnails(rows: Sequence[PickedRow], *, limits: Mapping[str, Any]) -> list[Thumbnail]:
-    """A thumbnail for each row, or what hinders it; never raises for an image.
+def thumbnails(rows: Sequence[PickedRow], *, limits: DecodeLimits) -> list[Thumbnail]:
+    """Make a thumbnail for each row, or say why there is none; never raises for an image.
 
     Parameters
     ----------
     rows : sequence of PickedRow
         Their images are read where they lie now, many at once.
-    limits : mapping
-        The run's settings: ``max_image_pixels``, ``max_image_bytes``, ``max_decode_bytes``.
+    limits : DecodeLimits
+        The run's.
     """
     readable = [row for row in rows if row.path is not None]
-    max_bytes = limits.get("max_image_bytes") or DEFAULT_MAX_IMAGE_BYTES
-    contents = read_objects((row.path for row in readable), max_bytes=max_bytes, read=partial(read_object, attempts=_ATTEMPTS))
+    contents = read_objects(
+        (row.path for row in readable), max_bytes=limits.max_image_bytes, read=partial(read_object, attempts=_ATTEMPTS),
+    )
     return list(_made(rows, contents, limits))
 
 
 def _made(
-    rows: Sequence[PickedRow], contents: Iterator[bytes | ImageError], limits: Mapping[str, Any],
+    rows: Sequence[PickedRow], contents: Iterator[bytes | ImageError], limits: DecodeLimits,
 ) -> Iterator[Thumbnail]:
     for row in rows:
         content = None if row.path is None else next(contents)
@@ -82,11 +83,8 @@ def _made(
                 yield Thumbnail(None, failure=f"cannot be shown: {error.message}")
 
 
-def _thumbnail(content: bytes, row: PickedRow, limits: Mapping[str, Any]) -> Thumbnail:
-    picture, (height, _) = open_image(
-        content, max_image_pixels=limits.get("max_image_pixels") or DEFAULT_MAX_IMAGE_PIXELS, enough=(_PIXELS, _PIXELS),
-        max_decode_bytes=limits.get("max_decode_bytes") or DEFAULT_MAX_DECODE_BYTES,
-    )
+def _thumbnail(content: bytes, row: PickedRow, limits: DecodeLimits) -> Thumbnail:
+    picture, (height, _) = open_image(content, limits=limits, enough=(_PIXELS, _PIXELS))
     picture.thumbnail((_PIXELS, _PIXELS))
     if row.detections:
         # Drawn after the image was made small: lines stay lines, and names can be read.

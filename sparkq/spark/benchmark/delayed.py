@@ -1,4 +1,4 @@
-"""`predict` where every read takes longer: what storage far away would cost a job."""
+"""A variant of `predict` whose reads all take longer, to see what storage far away would cost a job."""
 from __future__ import annotations
 
 import time
@@ -19,14 +19,14 @@ __all__ = ["predict_delayed"]
 
 
 def predict_delayed(images_df: DataFrame, artifact: ModelArtifact, *, config: InferenceConfig, seconds: float) -> DataFrame:
-    """`sparkq.predict` of uris; before each object is read, its reader waits.
+    """Predict uris as `sparkq.predict` does, but wait before each object is read.
 
     Parameters
     ----------
     images_df, artifact, config
         As for `sparkq.predict`, with a ``uri_column``.
     seconds : float
-        How long.
+        How long each reader waits.
     """
     uri_column = find_image_column(images_df.schema, config)
     model = ship_model(images_df.sparkSession.sparkContext, artifact, config.engine, batch_size=config.batch_size)

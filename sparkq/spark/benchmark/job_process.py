@@ -1,8 +1,7 @@
-"""One whole job in a process and a session of its own, timed from outside in: what the benchmark compares.
+"""One whole job runs in a process and a session of its own and is timed: the unit that the benchmark compares.
 
-Run as ``python -m sparkq.spark.benchmark.job_process REQUEST.json RESULT.json``. A fresh process a
-variant: no worker, no model and no JVM
-that another one warmed up.
+Run as ``python -m sparkq.spark.benchmark.job_process REQUEST.json RESULT.json``. Each variant has a fresh process: no worker, no
+model and no JVM that another one warmed up.
 """
 from __future__ import annotations
 
@@ -30,14 +29,14 @@ from sparkq.spark.predict.inference import predict
 from sparkq.spark.predict.planning import with_planned_partitions
 from sparkq.spark.session.session import session_for
 
-__all__ = ["JobRequest", "JobTimes", "run_job"]
+__all__ = ["JobRequest", "JobTimes", "answer_request", "run_job"]
 
 _DELAY_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What the process shall run.
+    """The job that a process is asked to run.
 
     Parameters
     ----------
@@ -47,7 +46,7 @@ class JobRequest:
     artifact : str
         The model, INT8 for ``mapInArrow``; it also says how images are preprocessed.
     engine, peer_engine : str
-        What runs it in sparkq, and in ``mapInArrow``.
+        The engine that runs it in sparkq, and in ``mapInArrow``.
     batch_size : int
         Images a forward pass.
     cores : int
@@ -80,18 +79,18 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class JobTimes:
-    """What it took, in seconds.
+    """The seconds that a job took.
 
     Parameters
     ----------
     start_seconds : float
-        From the start of the process until there is a session.
+        Time from the start of the process until there is a session.
     cold_seconds : float
-        The first job: its workers start, and load the model.
+        Time of the first job, whose workers start and load the model.
     images : tuple of int
         Rows that each of the jobs that followed wrote.
     seconds : tuple of float
-        What each took, from listing the images to the commit.
+        Time of each of them, from listing the images to the commit.
     """
 
     start_seconds: float
@@ -101,7 +100,7 @@ class JobTimes:
 
 
 def run_job(request: JobRequest) -> JobTimes:
-    """Run it in this process.
+    """Run a job in this process.
 
     Raises
     ------
@@ -132,7 +131,7 @@ def _timed(job: Job, spark: SparkSession, request: JobRequest, folder: str, name
 
 
 def _planned(spark: SparkSession, request: JobRequest, folder: str, *, read: str = "auto") -> tuple[DataFrame, InferenceConfig]:
-    """Images, read as `sparkq predict` reads them, in tasks for an ordinary model: none is measured on the driver first."""
+    """Read images as `sparkq predict` does, in tasks for an ordinary model: none is measured on the driver first."""
     config = InferenceConfig(engine=request.engine, batch_size=request.batch_size)
     images, config = choose_reads(read_images(spark, folder), config, read=read)
     return with_planned_partitions(images, images=count_images(images, folder)), config
@@ -156,7 +155,7 @@ def _profiled(spark: SparkSession, request: JobRequest, folder: str, output: str
 
 
 def _files(spark: SparkSession, folder: str, cores: int) -> DataFrame:
-    # Spark's own packing makes a task of 31 images; who writes a job by hand finds that out. No listing twice, no empty files.
+    # Spark's own packing makes a task of 31 images, as authors of such jobs find out. No listing twice, no empty files.
     return spark.read.format("binaryFile").load(folder).select("path", "content").coalesce(2 * cores)
 
 
@@ -177,12 +176,12 @@ _VARIANTS: dict[str, Job] = {
 }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Read the request, run it, write the result."""
+def answer_request(arguments: Sequence[str], run: Callable[[JobRequest], JobTimes]) -> None:
+    """Read a request from one file, run it, and write its times to another; `arguments` are the two paths."""
     request_path, result_path = arguments
     request = parse_config(JobRequest, json.loads(Path(request_path).read_text()), place=request_path)
-    Path(result_path).write_text(json.dumps(asdict(run_job(request))))
+    Path(result_path).write_text(json.dumps(asdict(run(request))))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    answer_request(sys.argv[1:], run_job)

@@ -1,6 +1,7 @@
-"""What people write instead, as well as a careful one would: the benchmark's peers.
+"""The benchmark's peers are jobs as a careful engineer writes them by hand.
 
-In an importable module, one thread a worker, the model cached in the worker: the mistakes that most such jobs make are not made.
+They stand in an importable module, run one thread a worker and keep the model in the worker: the mistakes that most such jobs
+make are not made.
 """
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from pyspark.sql.types import FloatType, IntegerType, StructField, StructType
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig
-from sparkq.engines import Engine, LoadOptions, load_engine
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.float_models.load import load_float_model
 from sparkq.quantization.normalization import normalize
 
@@ -33,7 +35,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def predict_batch(spec: str, weights: str | None, preprocess: PreprocessConfig, *, batch_size: int) -> Callable[..., Any]:
-    """``predict_batch_udf`` with the float model in torch, and Pillow, after Spark's documentation.
+    """Make a ``predict_batch_udf`` of the float model in torch, with Pillow, after Spark's documentation.
 
     The encoded bytes go in as they are and are decoded in ``predict``: tensors in a column, as in the documentation's MNIST,
     would pass 150 000 floats an image through Arrow.
@@ -64,7 +66,7 @@ def _make_predict(spec: str, weights: str | None, preprocess: PreprocessConfig) 
 
 
 def map_in_arrow(files: DataFrame, artifact: str, engine: str, *, batch_size: int) -> DataFrame:
-    """A hand-written ``mapInArrow`` over ``path, content``: decoded at reduced scale where JPEG allows it, INT8, full batches.
+    """Predict ``path, content`` by a ``mapInArrow`` written by hand: decoded at reduced scale where JPEG allows it, full batches.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def map_in_arrow(files: DataFrame, artifact: str, engine: str, *, batch_size: in
     artifact : str
         Path of an INT8 artifact: the very payload that sparkq runs.
     engine : str
-        What runs it.
+        The engine that runs it.
     batch_size : int
         Images a forward pass.
     """

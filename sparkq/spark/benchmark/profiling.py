@@ -1,4 +1,4 @@
-"""`predict` under two profilers, in every Python worker: where torch and where Python spend the time of its first batches."""
+"""A variant of `predict` under two profilers, which say where torch and Python spend the time of each worker's batches."""
 from __future__ import annotations
 
 import itertools
@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
-from sparkq.engines import Engine
+from sparkq.engines.base import Engine
 from sparkq.errors import InputError
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.input.columns import find_image_column, output_schema
@@ -44,7 +44,7 @@ def require_pyinstrument() -> None:
 
 
 def predict_profiled(images_df: DataFrame, artifact: ModelArtifact, folder: str, *, config: InferenceConfig) -> DataFrame:
-    """`sparkq.predict`; the first eight batches of each worker's second task are profiled.
+    """Predict as `sparkq.predict` does, and profile the first eight batches of each worker's second task.
 
     Parameters
     ----------

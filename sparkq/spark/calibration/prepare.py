@@ -19,7 +19,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, InferenceConfig, PreprocessConfig
+from sparkq.config import DecodeLimits, PreprocessConfig
 from sparkq.errors import InputError
 from sparkq.quantization.calibration.image_set import SAMPLE_IMAGES, CalibrationSet, fingerprint_of, image_digest, report_broken
 from sparkq.spark.calibration.choose import choose_images
@@ -41,7 +41,7 @@ _SUMMARY = "images long, digest_sum binary, smallest array<binary>, error_codes 
 
 @dataclass(frozen=True)
 class SparkCalibration:
-    """What `spark_calibration` prepares.
+    """Calibration images, and images to measure on, as `spark_calibration` prepares them.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class SparkCalibration:
 @contextmanager
 def spark_calibration(
     images_df: DataFrame, preprocess: PreprocessConfig, *, images: int | None = None, hold_out: bool = True,
-    content_column: str | None = None, max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS, place: str = "of the DataFrame",
+    content_column: str | None = None, limits: DecodeLimits | None = None, place: str = "of the DataFrame",
 ) -> Iterator[SparkCalibration]:
     """Choose, decode and preprocess calibration images on executors, and keep them there while the context lasts.
 
@@ -78,8 +78,8 @@ def spark_calibration(
         The image column; default: ``content``, or the only one that fits.
     place : str
         Where the images are, for messages.
-    max_image_pixels : int
-        As for inference. Images that do not decode are left out, with a warning that counts them.
+    limits : DecodeLimits, optional
+        Default: those of inference. Images that do not decode are left out, with a warning that counts them.
 
     Yields
     ------
@@ -97,7 +97,7 @@ def spark_calibration(
         raise InputError(f"calibration input {place}: expected images; got none.", hint="check the path and the glob.")
     if choice.found is not None:
         _logger.info("calibration: %s holds %d images; %d were asked for", place, choice.found, images)
-    decode = partial(_decode, preprocess=preprocess, config=InferenceConfig(max_image_pixels=max_image_pixels))
+    decode = partial(_decode, preprocess=preprocess, limits=limits or DecodeLimits())
     chosen = choice.images_df if choice.chosen is None else with_planned_partitions(choice.images_df, images=choice.chosen)
     decoded = chosen.mapInArrow(decode, _ROW).persist(StorageLevel.MEMORY_AND_DISK)
     try:
@@ -149,10 +149,10 @@ def _collected(df: DataFrame) -> list[Any]:
 
 
 def _decode(
-    batches: Iterable[pa.RecordBatch], *, preprocess: PreprocessConfig, config: InferenceConfig,
+    batches: Iterable[pa.RecordBatch], *, preprocess: PreprocessConfig, limits: DecodeLimits,
 ) -> Iterator[pa.RecordBatch]:
     for batch in rebatch(iter(batches), _DECODED_AT_ONCE):
-        decoded = decode_column(batch.column("content"), preprocess, config=config)
+        decoded = decode_column(batch.column("content"), preprocess, limits=limits)
         pixels: list[bytes | None] = [None] * batch.num_rows
         digests: list[bytes | None] = [None] * batch.num_rows
         for row, image in zip(decoded.rows, decoded.images, strict=True):

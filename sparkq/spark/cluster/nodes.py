@@ -11,13 +11,13 @@ from pyspark import SparkContext
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
-from sparkq.engines import engine_for
 from sparkq.errors import EngineError
 from sparkq.host import cpu_model
 from sparkq.spark.cluster.executors import on_every_executor
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.worker.engine_choice import EngineChoice, choose_engine, settled_batch_size
 from sparkq.worker.engine_measuring import smallest_near_best
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "one_for_all", "seconds_per_image", "settle", "table_of"]
 

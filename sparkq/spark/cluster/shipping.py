@@ -10,10 +10,10 @@ from pyspark import SparkContext
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
-from sparkq.engines import engine_for
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.spark.session.connect import add_to_session
 from sparkq.worker.engine_choice import settled_batch_size
+from sparkq.worker.fitting import engine_for
 from sparkq.worker.predictor import Predictor
 from sparkq.worker.predictor_cache import PredictorKey, cached_predictor
 

@@ -22,13 +22,13 @@ from typing import Any
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
-from sparkq.engines import engine_for
 from sparkq.engines.cache import BlobCache
-from sparkq.engines.node import cpu_features, describe_node
+from sparkq.engines.node import cpu_features, describe_node, installed_versions
+from sparkq.engines.registry import engine_packages
 from sparkq.errors import EngineError
-from sparkq.host import package_version
 from sparkq.planning.partitions import ARROW_BATCH_BYTES
 from sparkq.version import __version__
+from sparkq.worker.fitting import engine_for
 
 __all__ = ["WorkerMeasurement", "measure_worker"]
 
@@ -85,8 +85,8 @@ def measure_worker(artifact: ModelArtifact, config: InferenceConfig, *, threads:
         If the engine does not fit the artifact, or this machine cannot run it.
     """
     engine = config.engine if config.engine == AUTO else engine_for(artifact, config.engine)
-    versions = map(package_version, ("torch", "openvino", "pyspark", "pyarrow"))
-    key = (__version__, cpu_features(), *versions, engine, config.batch_size, threads)
+    versions = installed_versions(("torch", *engine_packages(), "pyspark", "pyarrow"))
+    key = (__version__, cpu_features(), versions, engine, config.batch_size, threads)
     described = hashlib.sha256(artifact.dumps() + repr(key).encode()).hexdigest()
     cache = BlobCache(f"{artifact.digest[:16]}-{described[:16]}.worker")
     try:

@@ -27,8 +27,6 @@ __all__ = ["MAX_SAMPLED_IMAGES", "measure_drift"]
 MAX_SAMPLED_IMAGES = 10_000
 """About so many images at most, whatever the share: more make no index more certain, for calibration saw hundreds."""
 
-# The engine that the calibration profile was measured on: what differs shall be the images.
-_ENGINE = "fbgemm"
 _HASHES = 2**32
 _SCHEMA = StructType([
     StructField("images", LongType()), StructField("score_counts", ArrayType(LongType())),
@@ -72,7 +70,8 @@ def measure_drift(
     check_share("drift_sample", sample)
     required_profile(artifact.manifest)
     image_column = find_image_column(images_df.schema, config)
-    model = ship_model(images_df.sparkSession.sparkContext, artifact, _ENGINE, allow_saturation=config.allow_saturation)
+    # The calibration profile was measured on the recipe's default engine, too: only the images shall differ.
+    model = ship_model(images_df.sparkSession.sparkContext, artifact, None, allow_saturation=config.allow_saturation)
     run_batches = partial(_observe_batches, model=model, image_column=image_column, config=config)
     try:
         rows = run_action(_sampled(images_df, image_column, sample).mapInArrow(run_batches, _SCHEMA).collect)

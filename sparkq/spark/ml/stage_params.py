@@ -5,9 +5,10 @@ from typing import Any, TypeVar
 
 from pyspark.ml.param import Param, Params, TypeConverters
 
-from sparkq.config import AUTO, ENGINES
+from sparkq.config import AUTO
 from sparkq.config.checks import check_choice, check_positive
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
+from sparkq.engines.registry import ENGINE_NAMES, engines_in_words
 
 __all__ = ["ImageStageParams", "positive"]
 
@@ -23,7 +24,7 @@ def positive(name: str, value: Any) -> int:
 
 
 def _engine(value: Any) -> str:
-    check_choice("engine", value, (*ENGINES, AUTO))
+    check_choice("engine", value, (*ENGINE_NAMES, AUTO))
     return str(value)
 
 
@@ -46,8 +47,8 @@ class ImageStageParams(Params):
     )
     engine: Param[str] = Param(
         Params._dummy(), "engine",
-        "fbgemm, x86, onednn or openvino (INT8), float32 or bfloat16 (float artifacts), or auto (the fastest, which each node "
-        "measures); undefined: fbgemm or float32", typeConverter=_engine,
+        f"{engines_in_words()}, or auto (the fastest, which each node measures); undefined: the first that fits the artifact",
+        typeConverter=_engine,
     )
     batchSize: Param[int | str] = Param(Params._dummy(), "batchSize", "images a forward pass, or auto", typeConverter=_batch_size)
     handleInvalid: Param[str] = Param(

@@ -28,35 +28,42 @@ whoever is killed, and however many attempts of one run id there are:
 from __future__ import annotations
 
 import datetime
-import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pyspark.sql import SparkSession
 
 from sparkq.config import check_run_id
 from sparkq.errors import InputError, RunTakenError
+from sparkq.runs.layout import (
+    MOVED_MANIFEST,
+    RUNS,
+    STAGING,
+    committed_ids,
+    is_hidden,
+    manifest_path,
+    run_folder,
+    run_id_of,
+    staging_folder,
+)
+from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.sources import spark_path
 from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = [
-    "GateAttempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
+    "Attempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
     "remove_other_runs", "run_taken", "start_attempt",
 ]
 
-_RUNS = "_sparkq"
-_STAGING = f"{_RUNS}/staging"
-_MOVED_MANIFEST = "_manifest.json"
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _READS_AT_ONCE = 16
 _STALE = datetime.timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class GateAttempt:
+class Attempt:
     """One process that computes a run.
 
     Parameters
@@ -77,7 +84,7 @@ class GateAttempt:
     @property
     def staging(self) -> str:
         """Its own folder, relative to the output."""
-        return f"{_STAGING}/{self.run_id}/{self.name}"
+        return staging_folder(self.run_id, self.name)
 
 
 def new_run_id() -> str:
@@ -90,7 +97,7 @@ def output_folder(spark: SparkSession, output: str) -> HadoopFolder:
     return HadoopFolder(spark, spark_path(output))
 
 
-def start_attempt(folder: HadoopFolder, run_id: str) -> GateAttempt:
+def start_attempt(folder: HadoopFolder, run_id: str) -> Attempt:
     """Begin to compute a run: lists what earlier attempts did not live to list, writes nothing of its own yet.
 
     Raises
@@ -110,78 +117,58 @@ def start_attempt(folder: HadoopFolder, run_id: str) -> GateAttempt:
             hint="choose another.",
         )
     # One listing, not a question for each run: there may be hundreds, and an object store takes its time.
-    for unlisted in {entry.path.removeprefix("run_id=") for entry in entries if not _is_hidden(entry.path)} - _listed_ids(folder):
+    moved = {run_id_of(entry.path) for entry in entries} - {None, *_listed_ids(folder)}
+    for unlisted in filter(None, moved):
         _list_moved(folder, unlisted)
     _require_listed(folder, run_id)
-    return GateAttempt(folder, run_id, new_run_id(), made_output=not folder.exists())
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(("_", "."))
+    return Attempt(folder, run_id, new_run_id(), made_output=not folder.exists())
 
 
 def _is_ours(name: str, *, is_folder: bool) -> bool:
-    return _is_hidden(name) or (is_folder and name.startswith("run_id="))
+    return is_hidden(name) or (is_folder and run_id_of(name) is not None)
 
 
 def _require_listed(folder: HadoopFolder, run_id: str) -> None:
     """Where only whole runs are moved into place, files that no manifest lists are of unknown origin."""
-    if not folder.renames_atomically or not folder.entries(f"run_id={run_id}"):
+    if not folder.renames_atomically or not folder.entries(run_folder(run_id)):
         return
     _list_moved(folder, run_id)
-    if not folder.exists(_manifest_path(run_id)):
+    if not folder.exists(manifest_path(run_id)):
         raise InputError(
-            f"{folder.at(f'run_id={run_id}')}: expected nothing there yet; got files that no manifest lists.",
+            f"{folder.at(run_folder(run_id))}: expected nothing there yet; got files that no manifest lists.",
             hint="delete that folder, or choose another run id.",
         )
 
 
-def _manifest_path(run_id: str) -> str:
-    return f"{_RUNS}/{run_id}.json"
+def committed_run(folder: HadoopFolder, run_id: str) -> RunManifest | None:
+    """The manifest of a committed run, or None. Raises `InputError` if it is no manifest that this version reads."""
+    data = folder.read(manifest_path(run_id))
+    return None if data is None else RunManifest.loads(data, place=folder.at(manifest_path(run_id)))
 
 
-def committed_run(folder: HadoopFolder, run_id: str) -> dict[str, Any] | None:
-    """The manifest of a committed run, or None. Raises `InputError` if it is no manifest."""
-    data = folder.read(_manifest_path(run_id))
-    if data is None:
-        return None
-    try:
-        manifest = json.loads(data)
-        complete = {"run_id", "attempt", "files", "schema", "ended"} <= manifest.keys()
-    except (ValueError, AttributeError):
-        complete = False
-    if not complete:
-        raise InputError(
-            f"{folder.at(_manifest_path(run_id))}: expected a run manifest of this version of sparkq; got something else.",
-            hint="an output of an earlier version cannot be added to: choose another.",
-        )
-    return dict(manifest)
-
-
-def committed_runs(folder: HadoopFolder) -> list[dict[str, Any]]:
+def committed_runs(folder: HadoopFolder) -> list[RunManifest]:
     """The manifests of all committed runs, in the order of their commits."""
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
         read = pool.map(partial(committed_run, folder), _listed_ids(folder))
         manifests = [manifest for manifest in read if manifest is not None]
-    return sorted(manifests, key=lambda manifest: (manifest["ended"], manifest["run_id"]))
+    return sorted(manifests, key=lambda manifest: (manifest.ended, manifest.run_id))
 
 
-def _listed_ids(folder: HadoopFolder) -> set[str]:
-    names = [entry.path.rpartition("/")[2] for entry in folder.entries(_RUNS) if not entry.is_folder]
-    return {name.removesuffix(".json") for name in names if name.endswith(".json") and not _is_hidden(name)}
+def _listed_ids(folder: HadoopFolder) -> list[str]:
+    return committed_ids(entry.path.rpartition("/")[2] for entry in folder.entries(RUNS) if not entry.is_folder)
 
 
-def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
+def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
     """Make an attempt's result the run's; afterwards it is there, whole, or another attempt's is.
 
     Parameters
     ----------
-    attempt : GateAttempt
+    attempt : Attempt
         Nothing of it is left in its staging folder afterwards.
     staged : str
         Folder in its staging folder with the Parquet files, none of which is written to any more.
-    manifest : dict
-        Plain JSON values; its ``files`` name the files as they will be called.
+    manifest : RunManifest
+        Its ``files`` name the files as they will be called.
 
     Raises
     ------
@@ -191,22 +178,22 @@ def commit(attempt: GateAttempt, staged: str, manifest: dict[str, Any]) -> None:
         If the output cannot be written.
     """
     folder, run_id = attempt.folder, attempt.run_id
-    data = json.dumps(manifest, indent=1, ensure_ascii=False).encode()
+    data = manifest.dumps()
     if committed_run(folder, run_id) is not None:
         raise run_taken(attempt)
     if folder.renames_atomically:
-        folder.write(f"{attempt.staging}/{staged}/{_MOVED_MANIFEST}", data)
-        moved = folder.move_folder(f"{attempt.staging}/{staged}", f"run_id={run_id}")
+        folder.write(f"{attempt.staging}/{staged}/{MOVED_MANIFEST}", data)
+        moved = folder.move_folder(f"{attempt.staging}/{staged}", run_folder(run_id))
         _require_listed(folder, run_id)
         if not moved:
             raise run_taken(attempt)
     else:
         _commit_copies(attempt, staged, data)
-    folder.delete(f"{_STAGING}/{run_id}")
+    folder.delete(f"{STAGING}/{run_id}")
     _sweep(folder)
 
 
-def run_taken(attempt: GateAttempt) -> RunTakenError:
+def run_taken(attempt: Attempt) -> RunTakenError:
     """What an attempt that came too late raises."""
     return RunTakenError(
         f"run {attempt.run_id}: expected to commit it to {attempt.folder.location}; another attempt of the same run id was "
@@ -217,23 +204,23 @@ def run_taken(attempt: GateAttempt) -> RunTakenError:
 
 def _list_moved(folder: HadoopFolder, run_id: str) -> None:
     """Write the manifest of a run whose files were moved into place, if that was not done."""
-    if folder.exists(_manifest_path(run_id)):
+    if folder.exists(manifest_path(run_id)):
         return
-    data = folder.read(f"run_id={run_id}/{_MOVED_MANIFEST}")
+    data = folder.read(f"{run_folder(run_id)}/{MOVED_MANIFEST}")
     if data is not None:
-        folder.write(_manifest_path(run_id), data)
+        folder.write(manifest_path(run_id), data)
 
 
-def _commit_copies(attempt: GateAttempt, staged: str, data: bytes) -> None:
+def _commit_copies(attempt: Attempt, staged: str, data: bytes) -> None:
     folder, run_id = attempt.folder, attempt.run_id
     source = f"{attempt.staging}/{staged}/"
     moved = []
     for entry in folder.files(source.rstrip("/")):
-        moved.append(f"run_id={run_id}/{entry.path.removeprefix(source)}")
+        moved.append(f"{run_folder(run_id)}/{entry.path.removeprefix(source)}")
         folder.move_file(entry.path, moved[-1])
-    won = folder.write_if_absent(_manifest_path(run_id), data)
+    won = folder.write_if_absent(manifest_path(run_id), data)
     stands = committed_run(folder, run_id)
-    if not won or stands is None or stands["attempt"] != attempt.name:
+    if not won or stands is None or stands.attempt != attempt.name:
         for path in moved:
             folder.delete(path)
         raise run_taken(attempt)
@@ -242,31 +229,31 @@ def _commit_copies(attempt: GateAttempt, staged: str, data: bytes) -> None:
 def _sweep(folder: HadoopFolder) -> None:
     """Delete what attempts that died long ago have staged."""
     oldest = f"{datetime.datetime.now(datetime.timezone.utc) - _STALE:{_ID_FORMAT}}"
-    for run in folder.entries(_STAGING):
+    for run in folder.entries(STAGING):
         for attempt in folder.entries(run.path):
             # The name of an attempt begins with its start.
             if attempt.path.rpartition("/")[2] < oldest:
                 folder.delete(attempt.path)
         folder.delete_if_empty(run.path)
-    folder.delete_if_empty(_STAGING)
+    folder.delete_if_empty(STAGING)
 
 
-def abandon(attempt: GateAttempt) -> None:
+def abandon(attempt: Attempt) -> None:
     """Delete what an attempt staged, and the folders that it alone made."""
     folder = attempt.folder
     folder.delete(attempt.staging)
-    for path in (f"{_STAGING}/{attempt.run_id}", _STAGING, _RUNS):
+    for path in (f"{STAGING}/{attempt.run_id}", STAGING, RUNS):
         folder.delete_if_empty(path)
     if attempt.made_output:
         folder.delete_if_empty("")
 
 
-def remove_other_runs(attempt: GateAttempt) -> None:
+def remove_other_runs(attempt: Attempt) -> None:
     """Delete all runs but the attempt's own, which is committed; readers that are at work on them fail."""
     folder = attempt.folder
     for run in committed_runs(folder):
-        if run["run_id"] != attempt.run_id:
+        if run.run_id != attempt.run_id:
             # In this order: without the moved one nobody can list the run again.
-            folder.delete(f"run_id={run['run_id']}/{_MOVED_MANIFEST}")
-            folder.delete(_manifest_path(run["run_id"]))
-            folder.delete(f"run_id={run['run_id']}")
+            folder.delete(f"{run_folder(run.run_id)}/{MOVED_MANIFEST}")
+            folder.delete(manifest_path(run.run_id))
+            folder.delete(run_folder(run.run_id))

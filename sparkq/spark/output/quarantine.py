@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -12,6 +11,8 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from sparkq.errors import InputError
 from sparkq.model_tasks.columns import prediction_fields
+from sparkq.runs.layout import RUNS, STAGING, run_folder
+from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.sources import comparable_path
 from sparkq.spark.output.commit import output_folder
 from sparkq.spark.output.read import rows_of
@@ -26,7 +27,7 @@ _READ_FIELDS = (StructField("content", BinaryType()), StructField("content_error
 _ROWS_A_BATCH = 16
 
 
-def quarantine_failures(folder: HadoopFolder, manifest: Mapping[str, Any], destination: str, *, with_bytes: bool) -> str:
+def quarantine_failures(folder: HadoopFolder, manifest: RunManifest, destination: str, *, with_bytes: bool) -> str:
     """Write the rows with ``status = error`` of a committed run to ``DESTINATION/run_id=ID/``; it appears whole.
 
     Done again it does nothing, so that a retry of a run that was killed after its commit completes it.
@@ -46,23 +47,22 @@ def quarantine_failures(folder: HadoopFolder, manifest: Mapping[str, Any], desti
         The folder that was written.
     """
     target = output_folder(folder.spark, destination)
-    name = f"run_id={manifest['run_id']}"
-    if target.exists(name) or manifest["errors"] == 0:
+    name = run_folder(manifest.run_id)
+    if target.exists(name) or manifest.errors == 0:
         return target.at(name)
     rows = rows_of(folder, [manifest])
-    # Manifests name the task since there are several.
-    added = prediction_fields(manifest.get("task") or "classification").names
+    added = prediction_fields(manifest.task or "classification").names
     kept = [column for column in rows.columns if column not in (*added, "run_id")]
     failed = rows.where("status = 'error'").select(*kept, *_TOLD)
     if with_bytes:
-        failed = _with_bytes(failed, str(manifest.get("uri_column") or "path"))
-    staged = f"_sparkq/staging/{manifest['run_id']}-{secrets.token_hex(4)}"
+        failed = _with_bytes(failed, manifest.uri_column or "path")
+    staged = f"{STAGING}/{manifest.run_id}-{secrets.token_hex(4)}"
     try:
         run_action(partial(failed.write.parquet, target.at(staged)))
         _publish(target, staged, name)
     finally:
         target.delete(staged)
-        for parent in ("_sparkq/staging", "_sparkq"):
+        for parent in (STAGING, RUNS):
             target.delete_if_empty(parent)
     return target.at(name)
 

@@ -2,15 +2,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 
 from sparkq.errors import InputError
+from sparkq.runs.manifest import RunManifest
 from sparkq.spark.output.commit import committed_runs, output_folder
 from sparkq.spark.output.write import read_strictly
 from sparkq.spark.session.hadoop import HadoopFolder
@@ -53,43 +53,43 @@ def read_predictions(
     committed = committed_runs(folder)
     runs = [
         run for run in committed
-        if run_id in (None, run["run_id"]) and (model_digest is None or model_digest in run["model_digests"])
+        if run_id in (None, run.run_id) and (model_digest is None or model_digest in run.model_digests)
     ]
     if not runs:
         raise InputError(
             f"output {output}: expected a committed run{' as asked for' if committed else ''}; got "
-            + (", ".join(run["run_id"] for run in committed[-5:]) if committed else "none") + ".",
+            + (", ".join(run.run_id for run in committed[-5:]) if committed else "none") + ".",
             hint="a run is there when its job has ended; see the manifests in _sparkq/.",
         )
     rows = rows_of(folder, runs)
     return rows if all_runs or len(runs) == 1 else _newest(rows, runs, key)
 
 
-def rows_of(folder: HadoopFolder, runs: Sequence[Mapping[str, Any]]) -> DataFrame:
+def rows_of(folder: HadoopFolder, runs: Sequence[RunManifest]) -> DataFrame:
     """All rows of some committed runs, with ``run_id``; runs of other columns have nulls there."""
-    alike: dict[str, list[Mapping[str, Any]]] = {}
+    alike: dict[str, list[RunManifest]] = {}
     for run in runs:
-        alike.setdefault(json.dumps([run["schema"], run["partition_by"]]), []).append(run)
+        alike.setdefault(json.dumps([run.schema, run.partition_by]), []).append(run)
     read = [_read(folder, group) for group in alike.values()]
     return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), read)
 
 
-def _read(folder: HadoopFolder, runs: Sequence[Mapping[str, Any]]) -> DataFrame:
-    columns = StructType.fromJson(dict(runs[0]["schema"]))
+def _read(folder: HadoopFolder, runs: Sequence[RunManifest]) -> DataFrame:
+    columns = StructType.fromJson(runs[0].schema)
     schema = StructType([*columns, StructField("run_id", StringType())])
-    files = [folder.at(entry["path"]) for run in runs for entry in run["files"]]
+    files = [folder.at(file.path) for run in runs for file in run.files]
     if not files:
         return folder.spark.createDataFrame([], schema)
     return read_strictly(folder.spark, schema, *files, base=folder.location).select(*schema.names)
 
 
-def _newest(rows: DataFrame, runs: Sequence[Mapping[str, Any]], key: str) -> DataFrame:
+def _newest(rows: DataFrame, runs: Sequence[RunManifest], key: str) -> DataFrame:
     if key not in rows.columns:
         raise InputError(
             f"predictions: expected a column {key!r} that says which image a row is of; got {', '.join(rows.columns)}.",
             hint="name it: read_predictions(..., key=...), or read all_runs=True.",
         )
-    ages = [(run["run_id"], age) for age, run in enumerate(reversed(runs))]
+    ages = [(run.run_id, age) for age, run in enumerate(reversed(runs))]
     schema = StructType([StructField("run_id", StringType()), StructField(_AGE, IntegerType())])
     aged = rows.join(F.broadcast(rows.sparkSession.createDataFrame(ages, schema)), "run_id")
     # Not the first row: a table may hold an image more than once, and each of its rows has one.

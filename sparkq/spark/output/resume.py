@@ -1,18 +1,20 @@
-"""What committed runs have not predicted yet, found from metadata: no image is opened for it, no list of them made in Python."""
+"""Find the images that committed runs have not predicted yet, from metadata: no image is opened, no list made in Python."""
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import detection_mapping
+from sparkq.config import InferenceConfig
 from sparkq.config.parsing import to_mapping
+from sparkq.error_codes import ErrorCode
 from sparkq.errors import InputError
+from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.inventory import holds_bytes
 from sparkq.spark.input.sources import is_file_source, read_listed
 from sparkq.spark.output.commit import committed_runs
@@ -20,23 +22,21 @@ from sparkq.spark.output.read import rows_of
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.hadoop import HadoopFolder
 
-__all__ = ["IMAGE_KEY", "LASTING_ERRORS", "remaining_images"]
+__all__ = ["IMAGE_KEY", "remaining_images"]
 
 IMAGE_KEY = ("path", "length", "modificationTime")
 """With the model's digest and its preprocessing, what makes an image the same."""
-
-LASTING_ERRORS = (
-    "empty_content", "not_an_image", "image_too_large", "truncated_image", "corrupt_image", "unsupported_image", "invalid_output",
-)
-"""Error codes that the same bytes will have again. Images with others (they could not be read) are tried again."""
 
 _logger = logging.getLogger(__name__)
 
 
 def remaining_images(
-    images_df: DataFrame, folder: HadoopFolder, artifact: ModelArtifact, *, max_image_pixels: int,
+    images_df: DataFrame, folder: HadoopFolder, artifact: ModelArtifact, *, config: InferenceConfig,
 ) -> tuple[DataFrame, int]:
-    """The images that no committed run has predicted with this model. Runs a Spark action for it.
+    """Leave out the images that a committed run has predicted with this model. Runs a Spark action for it.
+
+    An image that failed is left out, too, if its `ErrorCode` lasts and `config` has no setting that may cure it: one that was
+    too large is tried again once a limit has been raised.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def remaining_images(
         The output.
     artifact : ModelArtifact
         Whose digest and preprocessing, and of a detection the thresholds, a run must have.
-    max_image_pixels : int
-        Of a run with another limit, images that were too large are tried again.
+    config : InferenceConfig
+        The limits and the engine of the job that resumes.
 
     Returns
     -------
@@ -70,17 +70,15 @@ def remaining_images(
     preprocess, detection = to_mapping(artifact.manifest.preprocess), detection_mapping(artifact.manifest)
     runs = [
         run for run in committed_runs(folder)
-        if artifact.digest in run["model_digests"] and run.get("preprocess") == preprocess and set(IMAGE_KEY) <= _columns(run)
-        # One payload may serve two tasks. Manifests name the task since there are several.
-        and (run.get("task") or "classification") == artifact.manifest.task and run.get("detection") == detection
+        if artifact.digest in run.model_digests and run.preprocess == preprocess and set(IMAGE_KEY) <= set(run.columns)
+        # One payload may serve two model tasks.
+        and run.task == artifact.manifest.task and run.detection == detection
     ]
     if not runs:
         _logger.info("resume: no committed run of this model in %s", folder.location)
         return images_df, run_action(images_df.count)
-    done = reduce(DataFrame.union, [
-        _settled(folder, [run for run in runs if _same_limit(run, max_image_pixels) is same], artifact, too_large_again=not same)
-        for same in {_same_limit(run, max_image_pixels) for run in runs}
-    ])
+    rows = rows_of(folder, runs).where(_is_settled(runs, to_mapping(config)))
+    done = rows.where(F.col("model_digest") == artifact.digest).select(*IMAGE_KEY)
     if not is_file_source(images_df):
         # Images are never shuffled; rows that only say where they are may be.
         keys = F.broadcast(done) if holds_bytes(images_df) else done
@@ -90,18 +88,12 @@ def remaining_images(
     return read_listed(listed.select("path"), images_df)
 
 
-def _same_limit(run: Mapping[str, Any], max_image_pixels: int) -> bool:
-    return bool(run.get("settings", {}).get("max_image_pixels") == max_image_pixels)
-
-
-def _settled(
-    folder: HadoopFolder, runs: Sequence[Mapping[str, Any]], artifact: ModelArtifact, *, too_large_again: bool,
-) -> DataFrame:
-    rows = rows_of(folder, runs)
-    lasting = [code for code in LASTING_ERRORS if not (too_large_again and code == "image_too_large")]
-    settled = (F.col("status") == "ok") | F.col("error_code").isin(lasting)
-    return rows.where(settled & (F.col("model_digest") == artifact.digest)).select(*IMAGE_KEY)
-
-
-def _columns(run: Mapping[str, Any]) -> set[str]:
-    return {field["name"] for field in run["schema"]["fields"]}
+def _is_settled(runs: Sequence[RunManifest], settings: Mapping[str, Any]) -> Column:
+    """Whether a row of `runs` is ok, or failed in a way that a job with `settings` cannot change."""
+    settled = F.col("status") == "ok"
+    for code in ErrorCode:
+        final = [run.run_id for run in runs if code.is_final(run.settings, settings)]
+        # Most codes last whatever the settings are; hundreds of runs need not be named for each.
+        of_runs = F.lit(True) if len(final) == len(runs) else F.col("run_id").isin(final)
+        settled |= (F.col("error_code") == code.value) & of_runs
+    return settled

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +19,11 @@ from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, Long
 
 from sparkq.errors import InputError, SparkqError
 from sparkq.planning.partitions import FILE_BYTES
+from sparkq.runs.layout import run_folder
+from sparkq.runs.manifest import RunFile, RunManifest
 from sparkq.spark.input.sources import escaped_path
 from sparkq.spark.output.commit import (
-    GateAttempt,
+    Attempt,
     abandon,
     commit,
     committed_run,
@@ -118,17 +120,16 @@ def write_predictions(
     if manifest is None:
         manifest = write_attempt(
             predictions, attempt, partition_by=partition_by, overwrite=overwrite,
-            describe=lambda: {"output": shown(output), "model": None, "model_digest": None},
+            output=shown(output),
         )
     return written_by(manifest)
 
 
-def written_by(manifest: Mapping[str, Any]) -> WrittenPredictions:
-    """What the manifest of a run says of its rows."""
-    counted = {key: manifest[key] for key in ("run_id", "rows", "ok", "errors", "error_codes", "seconds")}
-    files = manifest["files"]
+def written_by(manifest: RunManifest) -> WrittenPredictions:
+    """Take from the manifest of a run the figures about its rows."""
     return WrittenPredictions(
-        **counted, engines=manifest["engine"], files=len(files), bytes=sum(entry["bytes"] for entry in files),
+        run_id=manifest.run_id, rows=manifest.rows, ok=manifest.ok, errors=manifest.errors, error_codes=manifest.error_codes,
+        engines=manifest.engine, seconds=manifest.seconds, files=len(manifest.files), bytes=manifest.total_bytes,
     )
 
 
@@ -144,25 +145,27 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 
 
 def write_attempt(
-    predictions: DataFrame, attempt: GateAttempt, *, partition_by: Sequence[str], overwrite: bool,
-    describe: Callable[[], Mapping[str, Any]], expected_rows: int | None = None,
-) -> dict[str, Any]:
+    predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
+    output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
+) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
 
     Parameters
     ----------
     predictions, partition_by, overwrite
         As for `write_predictions`.
-    attempt : GateAttempt
+    attempt : Attempt
         From `sparkq.spark.output.commit.start_attempt`.
+    output : str
+        The output, as the manifest names it.
     describe : callable
-        What else the manifest shall say, asked after the job.
+        Adds to the manifest what the job knows beside; called after the job.
     expected_rows : int, optional
         How many there must be.
 
     Returns
     -------
-    dict
+    RunManifest
         The manifest that was committed.
     """
     started, clock = _now(), time.perf_counter()
@@ -176,13 +179,12 @@ def write_attempt(
             )
         seconds = time.perf_counter() - clock
         times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
-        manifest = {
-            "run_id": attempt.run_id, "attempt": attempt.name, **counts, "seconds": round(seconds, 3),
-            "images_per_second": round(counts["rows"] / seconds, 3), **describe(),
-            "tasks": None if times is None else times.to_mapping(), "started": started, "ended": _now(),
-            "versions": _versions(), "partition_by": list(partition_by), "schema": predictions.schema.jsonValue(),
-            "files": [_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files],
-        }
+        manifest = describe(RunManifest(
+            run_id=attempt.run_id, attempt=attempt.name, **counts, seconds=round(seconds, 3),
+            images_per_second=round(counts["rows"] / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
+            versions=_versions(), partition_by=tuple(partition_by), schema=predictions.schema.jsonValue(),
+            files=tuple(_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files),
+        ))
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
         raise _given_up(attempt, error) or _told(error, attempt) or error from error
@@ -201,7 +203,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _given_up(attempt: GateAttempt, error: BaseException) -> SparkqError | None:
+def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
     """Clean up; who commits first deletes what others stage, so that an attempt may fail because it is too late."""
     def clean() -> bool:
         abandon(attempt)
@@ -216,7 +218,7 @@ def _given_up(attempt: GateAttempt, error: BaseException) -> SparkqError | None:
     return run_taken(attempt) if committed and isinstance(error, Exception) else None
 
 
-def _told(error: BaseException, attempt: GateAttempt) -> SparkqError | None:
+def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
     if "No space left on device" in str(error) and not isinstance(error, SparkqError):
         return InputError(
             f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
@@ -225,7 +227,7 @@ def _told(error: BaseException, attempt: GateAttempt) -> SparkqError | None:
     return expected_failure(error)
 
 
-def _stage(predictions: DataFrame, attempt: GateAttempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
     """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
 
     What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
@@ -245,7 +247,7 @@ def _stage(predictions: DataFrame, attempt: GateAttempt, partition_by: Sequence[
     return "compact", folder.files(compact)
 
 
-def _described(attempt: GateAttempt) -> str:
+def _described(attempt: Attempt) -> str:
     """By which its job is told from all others, of this attempt and of the session."""
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 
@@ -282,9 +284,9 @@ def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) 
     rows, errors = engines.total(), codes.total()
     return {
         "rows": rows, "ok": rows - errors, "errors": errors, "error_codes": dict(sorted(codes.items())),
-        "engine": dict(sorted(engines.items())), "model_digests": sorted({row["model_digest"] for row in counted}),
+        "engine": dict(sorted(engines.items())), "model_digests": tuple(sorted({row["model_digest"] for row in counted})),
     }
 
 
-def _named(entry: FolderEntry, staged: str, run_id: str) -> dict[str, Any]:
-    return {"path": f"run_id={run_id}/{entry.path.removeprefix(staged)}", "bytes": entry.bytes}
+def _named(entry: FolderEntry, staged: str, run_id: str) -> RunFile:
+    return RunFile(f"{run_folder(run_id)}/{entry.path.removeprefix(staged)}", entry.bytes)

@@ -1,4 +1,4 @@
-"""What a job will take: its input listed, one worker measured, the cluster asked. No image is opened."""
+"""Forecast what a job will take: list its input, measure one worker, ask the cluster. No image is opened."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from pyspark import SparkContext
 from pyspark.sql import DataFrame
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import AUTO, InferenceConfig
+from sparkq.config import AUTO, DEFAULT_MAX_DECODE_BYTES, InferenceConfig
 from sparkq.host import cpu_model
 from sparkq.planning.cluster import asked_executors, is_dynamic, is_local, max_executors, task_cpus
 from sparkq.planning.instances import Instance, check_int8
@@ -28,7 +28,7 @@ __all__ = ["Forecast", "forecast_job"]
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a job will take.
+    """The time, memory, tasks and files that a job will take.
 
     Parameters
     ----------
@@ -71,17 +71,17 @@ class Forecast:
 
     @property
     def cost(self) -> ImageCost:
-        """What an image costs."""
+        """The cost of an image."""
         return self.plan.cost
 
     @property
     def output_files(self) -> int:
-        """That the job will write."""
+        """Parquet files that the job will write."""
         return expected_files(self.inventory.images, tasks=self.partitions, row_bytes=self.row_bytes)
 
     @property
     def seconds(self) -> float:
-        """From the first task to the last."""
+        """Seconds from the first task to the last."""
         return expected_seconds(
             self.inventory.images, seconds_per_image=self.cost.seconds, tasks=self.partitions, slots=self.slots,
             start_seconds=self.worker.start_seconds,
@@ -133,19 +133,21 @@ def forecast_job(
         config, choices = settle(context, artifact, config)
         measured = seconds_per_image(choices, config.engine or "")
     worker = measure_worker(artifact, config, threads=cpus)
-    needs = WorkerNeeds(worker.resident_bytes, inventory.largest_bytes or 0, jvm_reads)
+    # The worker was measured with an ordinary image; a limit that was raised lets in what takes more.
+    more_bytes = max(config.max_decode_bytes - DEFAULT_MAX_DECODE_BYTES, 0)
+    needs = WorkerNeeds(worker.resident_bytes + more_bytes, inventory.largest_bytes or 0, jvm_reads)
     shape = _session_shape(context) if instance is None else shape_on(instance, nodes, needs, task_cpus=cpus)
     memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
     cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes, jvm_reads)
-    row = row_bytes(artifact.manifest.task, artifact.manifest.output_length)
+    row = row_bytes(artifact.manifest.task, artifact.manifest.output_length, top_k=config.top_k)
     forecast = Forecast(inventory, plan_job(images_df, inventory, cost, slots=slots), worker, shape, memory, cpus, row)
     found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
-    return replace(forecast, warnings=(*_warnings(forecast, artifact), *found))
+    return replace(forecast, warnings=(*_warnings(forecast, artifact, config.max_image_bytes), *found))
 
 
 def _session_shape(context: SparkContext) -> ExecutorShape:
-    """Of the cluster that the session has, or may come to have."""
+    """The executors that the session has, or may come to have."""
     conf, slots = settings_of(context), task_slots(context)
     cpus = task_cpus(conf)
     if is_local(conf):
@@ -155,11 +157,11 @@ def _session_shape(context: SparkContext) -> ExecutorShape:
     return ExecutorShape(executors, int(conf.get("spark.executor.cores") or 0) or max(slots * cpus // executors, 1))
 
 
-def _warnings(forecast: Forecast, artifact: ModelArtifact) -> list[str]:
+def _warnings(forecast: Forecast, artifact: ModelArtifact, max_image_bytes: int) -> list[str]:
     plan, inventory = forecast.plan, forecast.inventory
     warnings = job_warnings(JobFacts(
         inventory.images, plan.tasks, plan.slots, plan.cost, forecast.worker.start_seconds, inventory.largest_bytes,
-        plan.row_groups,
+        max_image_bytes, plan.row_groups,
     ))
     if artifact.manifest.quantization.recipe != "none" and not artifact.manifest.accuracy:
         warnings.append("the artifact says nothing of its accuracy: measure it with sparkq evaluate")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import ROOT
+from tests import HANG_SECONDS, ROOT
 from tests.java_start import clean_environment
 
 BIN = ROOT / ".venv-airflow" / "bin"
@@ -47,7 +47,7 @@ class Airflow:
         """A process to its end: the lines that it printed."""
         process = self.start(*command, **variables)
         try:
-            code = process.wait(timeout=600)
+            code = process.wait(timeout=HANG_SECONDS)
         finally:
             stop(process)
         name = "-".join(Path(str(part)).stem for part in command[:2])

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from tests.local_s3 import BUCKET, LocalS3
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.emr.models import emr_backends
+
+from tests.local_s3 import BUCKET, LocalS3
 
 REGION = "us-east-1"
 YARN = ["--master", "yarn", "--deploy-mode", "cluster"]

@@ -17,6 +17,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
+from tests import HANG_SECONDS
 from tests.jobs.airflow.local_airflow import ROOT, Airflow, local_airflow, stop
 from tests.jobs.airflow.local_emr import LocalEmr
 from tests.local_s3 import BUCKET, LocalS3, local_s3
@@ -218,7 +220,8 @@ def test_the_readmes_commands(airflow: Airflow, lake: Path, tmp_path: Path) -> N
         (tmp_path / name).symlink_to(place)
     variables = {name: value for name, value in airflow.environment.items() if not name.startswith("AIRFLOW_VAR_")}
     script = f"set -eu\nmake() {{ true; }}\n{block.group(1)}"
-    done = subprocess.run(["bash", "-c", script], env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    command = ["bash", "-c", script]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS)
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = (tmp_path / "sparkq-demo" / "airflow").glob("run_id=*")
     assert right(pq.read_table(run).to_pylist()) > 0.8
@@ -253,7 +256,7 @@ def test_a_backfill_with_a_killed_driver(airflow: Airflow, lake: Path) -> None:
 
 def waited(happened: Callable[[], object], servers: list[Any]) -> None:
     """Until then; the servers must live."""
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + HANG_SECONDS
     while not happened():
         assert all(server.poll() is None for server in servers) and time.monotonic() < deadline
         time.sleep(0.05)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from sparkq.config import AnchorConfig, DetectionConfig
 from sparkq.model_tasks.detection.agreement import BoxAgreement, matched_boxes
 from sparkq.model_tasks.detection.detector import Boxes, Detector
-
 from tests.model_tasks.detection import reference
 
 ANCHORS = AnchorConfig(((3, 4), (2, 2)), (0.2, 0.45, 0.8), ((2.0,), (2.0,)))

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkq.model_tasks.detection.suppression import best_candidates, suppressed
-
 from tests.model_tasks.detection import reference
 
 # A coarse grid: many equal boxes, equal overlaps, boxes that touch, and boxes of no area.

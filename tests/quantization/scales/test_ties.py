@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import QuantizationConfig
-from sparkq.engines import fitting_engines
+from sparkq.engines.registry import fitting_engines
 from sparkq.images.preprocess import preprocess_content
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.quantization import quantize

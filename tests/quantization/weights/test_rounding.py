@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from sparkq.config import QuantizationConfig
-from sparkq.engines import LoadOptions, load_engine
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.quantization.float_graph.macs import float_layers
 from sparkq.quantization.float_graph.prepare import float_graph, normalized_batches

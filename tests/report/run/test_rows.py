@@ -1,6 +1,7 @@
 """Rows summed up piece by piece: what one would find who looks at all of them at once."""
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -125,7 +126,7 @@ def test_the_manifest_says_which_task(tmp_path: Path) -> None:
     """A table of one's own may have a column that is called as another task's."""
     write_run(tmp_path, [ok("/a", 1, 0.5)], task="classification")
     run = find_run(str(tmp_path))
-    run.manifest["schema"]["fields"].append({"name": "embedding", "type": "string"})
+    run.manifest.schema["fields"].append({"name": "embedding", "type": "string"})
     assert rows_module.model_task_of(run) == "embedding"
-    run.manifest["task"] = "classification"
-    assert measure_rows(run).labels == {(1, None): 1}
+    named = dataclasses.replace(run, manifest=dataclasses.replace(run.manifest, task="classification"))
+    assert measure_rows(named).labels == {(1, None): 1}

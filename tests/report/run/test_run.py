@@ -10,10 +10,8 @@ import pytest
 from PIL import Image
 
 import sparkq
+from sparkq.error_codes import ErrorCode, meaning_and_advice
 from sparkq.errors import ConfigError, InputError
-from sparkq.images.decode import ERROR_CODES
-from sparkq.images.read import READ_ERROR_CODES
-from sparkq.report.run.error_advice import advice
 from sparkq.report.run.run import RunReport
 from tests.report.html_page import Page
 from tests.report.written_runs import DRIFTED, EVIL, failed, ok, times, write_run
@@ -102,24 +100,16 @@ def test_without_images(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", [
-    ["tasks", "artifact"], ["settings", "workers", "drift", "recalibrate", "model", "model_digest"],
+    {"tasks": None, "artifact": None},
+    {"settings": {}, "workers": None, "drift": None, "recalibrate": None, "model": None, "model_digest": None},
 ])
-def test_manifest_of_an_earlier_version_or_of_a_notebook(tmp_path: Path, missing: list[str]) -> None:
-    """What it does not say the page does not show, and says so."""
-    report = report_of(tmp_path / "out", [ok("/a", 1, 0.5), failed("/b", "not_found")])
-    manifest = {key: value for key, value in report.manifest.items() if key not in missing}
-    old = RunReport(report.output, manifest, report.figures)
-    text = assert_of_one_file(old.to_html(images=False)).text
+def test_manifest_of_a_notebook(tmp_path: Path, missing: dict[str, Any]) -> None:
+    """Facts that only a job knows are not shown for rows that were written without one, and the page says so."""
+    report = report_of(tmp_path / "out", [ok("/a", 1, 0.5), failed("/b", "not_found")], **missing)
+    text = assert_of_one_file(report.to_html(images=False)).text
     assert ("The run does not say when its tasks were at work" in text) == ("tasks" in missing)
     assert ("The run does not say: an earlier version" in text) == ("artifact" in missing)
-    assert "1 of 2 images failed (50.0" in text and "r1" in old._repr_html_()
-
-
-@pytest.mark.parametrize("key", ["tasks", "artifact"])
-def test_manifest_of_a_later_version(tmp_path: Path, key: str) -> None:
-    """Keys that are not understood are as if they were not there."""
-    report = report_of(tmp_path / "out", [ok("/a", 1, 0.5)], **{key: {"of": "tomorrow"}})
-    assert "The run does not say" in Page(report.to_html(images=False)).text
+    assert "1 of 2 images failed (50.0" in text and "r1" in report._repr_html_()
 
 
 def test_runs_without_errors_without_rows_and_in_float(tmp_path: Path) -> None:
@@ -129,7 +119,7 @@ def test_runs_without_errors_without_rows_and_in_float(tmp_path: Path) -> None:
     nothing = report_of(tmp_path / "nothing", [], skipped=5)
     assert nothing.verdict == "Committed, without a row: 5 images were done before."
     assert_of_one_file(nothing.to_html())
-    artifact = {**dict(fine.manifest["artifact"]), "recipe": "none"}
+    artifact = {**fine.manifest.to_mapping()["artifact"], "recipe": "none"}
     in_float = report_of(tmp_path / "float", [ok("/a", 1, 0.5)], artifact=artifact)
     assert "in float (recipe none): there is nothing to compare" in Page(in_float.to_html(images=False)).text
 
@@ -163,10 +153,14 @@ def test_sql(tmp_path: Path) -> None:
     assert "secret" not in hidden.to_html(images=False) + repr(hidden) + hidden._repr_html_()
 
 
-def test_every_code_has_its_advice() -> None:
-    """Those of decoding, of reading and of the partition."""
-    known = {advice(code) for code in (*ERROR_CODES, *READ_ERROR_CODES, "inference_failed", "invalid_output")}
-    assert len(known) == len(ERROR_CODES) + len(READ_ERROR_CODES) + 2 and advice("of tomorrow") not in known
+def test_every_code_has_its_advice(tmp_path: Path) -> None:
+    """The page says of each error what the table says of its code, whichever codes there are."""
+    report = report_of(tmp_path / "out", [failed(f"/{entry.value}", entry.value) for entry in ErrorCode])
+    text = " ".join(Page(report.to_html(images=False)).text.split())
+    for entry in ErrorCode:
+        assert entry.meaning in text and " ".join(entry.advice.split()) in text
+    assert len({meaning_and_advice(entry.value) for entry in ErrorCode}) == len(ErrorCode)
+    assert meaning_and_advice("of tomorrow") not in {(entry.meaning, entry.advice) for entry in ErrorCode}
 
 
 def test_save(tmp_path: Path) -> None:

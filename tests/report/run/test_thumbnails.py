@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from sparkq.config import DecodeLimits
 from sparkq.report.run.rows import PickedRow
 from sparkq.report.run.thumbnails import MAX_PICTURE_BYTES, Thumbnail, thumbnails
 
@@ -35,7 +36,7 @@ def test_upright_and_small(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(stored).save(tmp_path / "a b%20.jpg", quality=95, exif=exif)
-    (thumbnail,) = thumbnails([row(f"file:{tmp_path}/a b%20.jpg")], limits={})
+    (thumbnail,) = thumbnails([row(f"file:{tmp_path}/a b%20.jpg")], limits=DecodeLimits())
     shown = pixels(thumbnail)
     assert shown.shape == (256, 128, 3)
     assert shown[20, 64, 0] > 200 > 60 > shown[230, 64, 0]
@@ -50,7 +51,7 @@ def test_order_and_failures(tmp_path: Path) -> None:
         row(tmp_path / "2.png"), row(None), row(tmp_path / "absent.png"), row(tmp_path / "0.png"), row(tmp_path / "text.jpg"),
         row("relative.png"), row(tmp_path / "1.png"),
     ]
-    found = thumbnails(rows, limits={})
+    found = thumbnails(rows, limits=DecodeLimits())
     assert [int(pixels(found[place]).mean()) for place in (0, 3, 6)] == pytest.approx([200, 40, 120], abs=2)
     assert [found[place].failure for place in (1, 2, 4, 5)] == [
         "the rows have no path to open it by", "cannot be read any more: expected an object; got nothing there",
@@ -63,7 +64,7 @@ def test_limits_are_the_runs(tmp_path: Path) -> None:
     """What was too large for a worker is too large here."""
     Image.new("RGB", (100, 100)).save(tmp_path / "a.png")
     for limits in ({"max_image_pixels": 9999}, {"max_image_bytes": 20}, {"max_decode_bytes": 1000}):
-        (thumbnail,) = thumbnails([row(tmp_path / "a.png")], limits=limits)
+        (thumbnail,) = thumbnails([row(tmp_path / "a.png")], limits=DecodeLimits(**limits))
         assert thumbnail.uri is None and str(list(limits)[0]) in str(thumbnail.failure)
 
 
@@ -71,7 +72,7 @@ def test_noise_is_bounded(tmp_path: Path) -> None:
     """What no JPEG makes small: three sheets of such pictures are the most that a page can hold."""
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
-    (thumbnail,) = thumbnails([row(tmp_path / "noise.png")], limits={})
+    (thumbnail,) = thumbnails([row(tmp_path / "noise.png")], limits=DecodeLimits())
     assert thumbnail.uri is not None and 10_000 < len(thumbnail.uri) < 4 * MAX_PICTURE_BYTES / 3 + 40
     assert 36 * 4 * MAX_PICTURE_BYTES / 3 < 1.8e6
 
@@ -82,7 +83,7 @@ def test_boxes_are_where_they_were(tmp_path: Path) -> None:
     detection = {
         "label": 1, "label_name": None, "score": None, "x_min": 800.0, "y_min": 400.0, "x_max": 1600.0, "y_max": 800.0,
     }
-    (thumbnail,) = thumbnails([row(tmp_path / "a.jpg", detections=(detection,))], limits={})
+    (thumbnail,) = thumbnails([row(tmp_path / "a.jpg", detections=(detection,))], limits=DecodeLimits())
     shown = pixels(thumbnail).astype(int)
     assert shown.shape == (128, 256, 3)
     drawn = np.argwhere(np.abs(shown - 128).max(axis=2) > 60)

@@ -14,6 +14,7 @@ import pyspark
 import pytest
 
 from sparkq.artifact.file import ModelArtifact
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.spark.cluster.cluster_job import FAILING_PARTITIONS, PARTITIONS
 
@@ -39,7 +40,7 @@ def run(artifact: ModelArtifact, folder: Path, tmp_path_factory: pytest.TempPath
     script = Path(__file__).with_name("cluster_job.py")
     done = subprocess.run(
         [sys.executable, script, work / "model.sparkq", folder, work / "found.json"], env=environment, cwd=work,
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     return ClusterRun(json.loads((work / "found.json").read_text()), _loads(work / "home" / "work"))

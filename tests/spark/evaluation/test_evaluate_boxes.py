@@ -21,7 +21,7 @@ import sparkq
 from sparkq.artifact.file import ModelArtifact
 from sparkq.cli import main
 from sparkq.config import DetectionConfig, InferenceConfig, QuantizationConfig
-from sparkq.engines import fitting_engines
+from sparkq.engines.registry import fitting_engines
 from sparkq.errors import EngineError, InputError
 from sparkq.images.preprocess import preprocess_with_geometry
 from sparkq.metrics.average_precision import mean_average_precision
@@ -221,7 +221,7 @@ def test_a_job_knows_its_thresholds(spark: SparkSession, folder: Path, trained: 
     ))
     images, output = sparkq.read_images(spark, str(folder)), output_folder(spark, job.output)
     left = [
-        remaining_images(images, output, one, max_image_pixels=job.max_image_pixels)[1] for one in (trained.int8, stricter)
+        remaining_images(images, output, one, config=job.inference())[1] for one in (trained.int8, stricter)
     ]
     assert left == [0, len(rows)]
 

@@ -27,6 +27,7 @@ from sparkq.errors import ArtifactDigestError, ConfigError, InputError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.ml import ImageClassifier, ImageDetector, ImageEmbedder
 from sparkq.worker.predictor import Predictor
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.models import DIGITS_PREPROCESS, digits, digits_net
 from tests.shapes import NAMES, SmallSSD, scene
@@ -310,7 +311,7 @@ def test_a_pipeline_is_loaded_by_another_process(
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
     done = subprocess.run(
         [sys.executable, script, place, folder], env=environment, cwd=tmp_path, capture_output=True, text=True,
-        timeout=300,
+        timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found = {Path(row["path"]).name: (row["prediction"], row["model_digest"]) for row in json.loads(done.stdout)}

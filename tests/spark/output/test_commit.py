@@ -14,9 +14,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.errors import ConfigError, InputError, RunTakenError
+from sparkq.runs.manifest import RunFile, RunManifest
 from sparkq.spark.input.sources import read_images
 from sparkq.spark.output.commit import (
-    GateAttempt,
+    Attempt,
     abandon,
     commit,
     committed_run,
@@ -56,14 +57,22 @@ def folder(spark: SparkSession, store: str) -> HadoopFolder:
     return HadoopFolder(spark, store)
 
 
-def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[GateAttempt, dict[str, Any]]:
+def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[Attempt, RunManifest]:
     """An attempt with two finished files, named as Spark names them: differently in each attempt."""
     attempt = start_attempt(folder, run_id)
     names = [f"part-0-{attempt.name}.parquet", f"label=3/part-1-{attempt.name}.parquet"]
     for name in names:
         folder.write(f"{attempt.staging}/tasks/{name}", f"rows of {attempt.name}".encode())
-    files = [{"path": f"run_id={run_id}/{name}", "bytes": 0} for name in names]
-    return attempt, {"run_id": run_id, "attempt": attempt.name, "files": files, "schema": {}, "ended": next(_CLOCK)}
+    return attempt, manifest_of(attempt, [f"run_id={run_id}/{name}" for name in names], ended=f"{next(_CLOCK):09d}")
+
+
+def manifest_of(attempt: Attempt, paths: list[str], *, ended: str = "now") -> RunManifest:
+    """The manifest of an attempt that wrote these files."""
+    return RunManifest(
+        run_id=attempt.run_id, attempt=attempt.name, rows=0, ok=0, errors=0, error_codes={}, engine={}, model_digests=(),
+        seconds=1.0, images_per_second=0.0, started="before", ended=ended, versions={}, partition_by=(),
+        schema={"type": "struct", "fields": []}, files=tuple(RunFile(path, 0) for path in paths), output="out",
+    )
 
 
 def seen(output: Path) -> set[str]:
@@ -74,7 +83,7 @@ def seen(output: Path) -> set[str]:
 
 def listed(folder: HadoopFolder, output: Path) -> set[str]:
     """What the manifests list; all of it is there."""
-    names = {entry["path"] for run in committed_runs(folder) for entry in run["files"]}
+    names = {file.path for run in committed_runs(folder) for file in run.files}
     assert all((output / name).is_file() for name in names)
     return names
 
@@ -85,9 +94,9 @@ def test_a_committed_run_is_its_manifest_and_its_files(folder: HadoopFolder, tmp
     attempt, manifest = staged(folder)
     assert (seen(output), committed_runs(folder)) == (set(), [])
     commit(attempt, "tasks", manifest)
-    assert seen(output) == listed(folder, output) == {entry["path"] for entry in manifest["files"]}
+    assert seen(output) == listed(folder, output) == {file.path for file in manifest.files}
     assert committed_run(folder, "nightly") == manifest
-    assert json.loads((output / "_sparkq" / "nightly.json").read_text()) == manifest
+    assert json.loads((output / "_sparkq" / "nightly.json").read_text()) == manifest.to_mapping()
     assert {path.name for path in (output / "_sparkq").glob("[!.]*")} == {"nightly.json"}
     assert not list(output.rglob("*.tmp"))
 
@@ -101,7 +110,7 @@ def test_of_two_attempts_the_first_to_commit_wins(folder: HadoopFolder, tmp_path
         commit(late, "tasks", late_manifest)
     abandon(late)
     assert_clear(caught.value, "nightly", "its result stands", "Hint: ")
-    assert seen(output) == listed(folder, output) == {entry["path"] for entry in manifest["files"]}
+    assert seen(output) == listed(folder, output) == {file.path for file in manifest.files}
     assert {path.name for path in (output / "_sparkq").glob("[!.]*")} == {"nightly.json"}
 
 
@@ -126,7 +135,7 @@ def test_attempts_that_pass_the_first_check_together(
             self._overtake()
             return super().write_if_absent(path, data)
 
-    overtaken = GateAttempt(Overtaken(folder.spark, folder.location), "nightly", late.name, False)
+    overtaken = Attempt(Overtaken(folder.spark, folder.location), "nightly", late.name, False)
     # What commits first deletes what others stage: kept here, so that nothing but the commit itself stops the other one.
     kept = HadoopFolder.delete
     monkeypatch.setattr(
@@ -134,7 +143,7 @@ def test_attempts_that_pass_the_first_check_together(
     )
     with pytest.raises(RunTakenError):
         commit(overtaken, "tasks", late_manifest)
-    assert seen(tmp_path / "out") == listed(folder, tmp_path / "out") == {entry["path"] for entry in manifest["files"]}
+    assert seen(tmp_path / "out") == listed(folder, tmp_path / "out") == {file.path for file in manifest.files}
 
 
 class Killed(BaseException):
@@ -174,7 +183,7 @@ def test_killed_before_any_change_of_the_commit(folder: HadoopFolder, tmp_path: 
         mortal = Mortal(folder.spark, folder.location)
         mortal.life = life
         try:
-            commit(GateAttempt(mortal, run_id, first.name, False), "tasks", first_manifest)
+            commit(Attempt(mortal, run_id, first.name, False), "tasks", first_manifest)
             survived = True
         except Killed:
             survived = False
@@ -237,10 +246,10 @@ def test_remove_other_runs(folder: HadoopFolder, tmp_path: Path) -> None:
     attempts = [staged(folder, run_id) for run_id in ("first", "second", "third")]
     for attempt, manifest in attempts:
         commit(attempt, "tasks", manifest)
-    assert [run["run_id"] for run in committed_runs(folder)] == ["first", "second", "third"]
+    assert [run.run_id for run in committed_runs(folder)] == ["first", "second", "third"]
     remove_other_runs(attempts[1][0])
     start_attempt(folder, "fourth")
-    assert [run["run_id"] for run in committed_runs(folder)] == ["second"]
+    assert [run.run_id for run in committed_runs(folder)] == ["second"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=second"}
 
 
@@ -296,7 +305,7 @@ def test_readers_do_not_see_what_is_not_a_row(spark: SparkSession, tmp_path: Pat
     folder = output_folder(spark, str(tmp_path / "out put"))
     attempt = start_attempt(folder, "nightly")
     spark.sql("SELECT 1 AS label, CAST('bytes' AS binary) AS content").write.parquet(folder.at(f"{attempt.staging}/tasks"))
-    commit(attempt, "tasks", {"run_id": "nightly", "attempt": attempt.name, "files": [], "schema": {}, "ended": "now"})
+    commit(attempt, "tasks", manifest_of(attempt, []))
     staged(folder, "unfinished")
     assert spark.read.parquet(str(tmp_path / "out put")).count() == 1
     assert pq.read_table(tmp_path / "out put").num_rows == 1

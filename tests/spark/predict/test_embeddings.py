@@ -73,7 +73,7 @@ def test_a_job_from_files_to_rows(
     classifier = replace(artifact, manifest=replace(artifact.manifest, task="classification", classes=64, scores="logits"))
     images = sparkq.read_images(spark, str(photos))
     found = [
-        remaining_images(images, output_folder(spark, job.output), one, max_image_pixels=job.max_image_pixels)[1]
+        remaining_images(images, output_folder(spark, job.output), one, config=job.inference())[1]
         for one in (artifact, classifier)
     ]
     assert found == [0, 41]

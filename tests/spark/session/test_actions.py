@@ -13,6 +13,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from sparkq.spark.session.actions import run_action
+from tests import HANG_SECONDS
 
 
 def test_result_and_error(spark: SparkSession) -> None:
@@ -61,5 +62,5 @@ def test_an_interrupt_cancels_the_actions_own_jobs(spark: SparkSession, terminab
         others = [pool.submit(sleep, 1.5), pool.submit(interrupt)]
         with pytest.raises(KeyboardInterrupt):
             run_action(lambda: sleep(60))
-        assert [other.result(timeout=60) for other in others] == [1, 1]
+        assert [other.result(timeout=HANG_SECONDS) for other in others] == [1, 1]
     assert list(context.statusTracker().getActiveJobsIds()) == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sparkq.artifact.file import ModelArtifact
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.spark.local import COLUMNS
 
@@ -26,7 +27,7 @@ def found(artifact: ModelArtifact, folder: Path, tmp_path_factory: pytest.TempPa
     script = Path(__file__).with_name("connect_job.py")
     done = subprocess.run(
         [sys.executable, script, work / "model.sparkq", folder, work / "found.json"], env=environment, cwd=work,
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=HANG_SECONDS,
     )
     assert done.returncode == 0, done.stderr[-5000:]
     result: dict[str, Any] = json.loads((work / "found.json").read_text())

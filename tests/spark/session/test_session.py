@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
 from sparkq.spark.session.session import session_for
+from tests import HANG_SECONDS
 from tests.java_start import clean_environment
 from tests.spark.local import assert_clear
 
@@ -72,7 +73,8 @@ def test_own_session_is_local_and_stopped(tmp_path: Path) -> None:
         "    print(SparkContext._active_spark_context)\n"
     )
     environment = clean_environment()
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=120, check=True)
+    command = [sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG_SECONDS, check=True)
     assert done.stdout.splitlines() == ["local[*]", sys.executable, "None"]
 
 

@@ -1,0 +1,67 @@
+"""Payloads become loaded engines, on nodes that have what the engine needs."""
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+
+import torch
+
+from sparkq.engines.base import Engine, LoadOptions
+from sparkq.engines.node import describe_node
+from sparkq.engines.registry import ENGINES, EngineSpec, spec_of
+from sparkq.errors import EngineError
+
+__all__ = ["absent_engines", "load_engine"]
+
+
+def absent_engines() -> dict[str, str]:
+    """Return the engines that no artifact runs on here, and what this node lacks for each of them."""
+    lacks = {spec.name: _lack(spec) for spec in ENGINES}
+    return {name: lack for name, lack in lacks.items() if lack is not None}
+
+
+def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
+    """Load a payload into an engine, on a worker or on the driver.
+
+    Parameters
+    ----------
+    payload : bytes
+        A TorchScript archive whose digest was checked.
+    engine : str
+        A name of `sparkq.engines.registry`.
+    options : LoadOptions
+        How it will be run.
+
+    Raises
+    ------
+    EngineError
+        If this node cannot run the engine.
+    """
+    spec = spec_of(engine)
+    lack = _lack(spec)
+    if lack is not None:
+        raise EngineError(
+            f"engine {engine} on {describe_node()}: expected a node that can run it; here {lack}.", hint=spec.advice,
+        )
+    module, _, function = spec.loader.partition(":")
+    try:
+        load: Callable[[bytes, LoadOptions], Engine] = getattr(importlib.import_module(f"sparkq.engines.{module}"), function)
+        return load(payload, options)
+    except ImportError as error:
+        if spec.package is None:
+            raise
+        raise EngineError(
+            f"engine {engine} on {describe_node()}: expected a package {spec.package} that can be imported; got {error}.",
+            hint=spec.advice,
+        ) from error
+
+
+def _lack(spec: EngineSpec) -> str | None:
+    """One clause that says what this node lacks for an engine, or None."""
+    if spec.package is not None and importlib.util.find_spec(spec.package) is None:
+        return f"the package {spec.package} is not installed"
+    if spec.torch_backend and spec.name not in torch.backends.quantized.supported_engines:
+        offered = ", ".join(torch.backends.quantized.supported_engines)
+        return f"torch {torch.__version__} does not offer it, only {offered}"
+    return None
