@@ -122,4 +122,4 @@ def _check(texts: Mapping[str, bytes], sizes: Mapping[str, int]) -> None:
         check_pickle(texts[f"{kind}.pkl"], classes=classes, files=files)
     versions = [texts[name] for name in _VERSIONS if name in texts]
     if len(versions) != 1 or re.fullmatch(rb"\d{1,3}\n?", versions[0]) is None or texts.get("byteorder", b"little") != b"little":
-        raise CodeError(f"versions {versions[:2]} or an order of bytes {texts.get('byteorder')}")
+        raise CodeError(f"versions {versions[:2]} or an order of bytes {texts.get('byteorder')!r}")
