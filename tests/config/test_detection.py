@@ -42,7 +42,8 @@ def test_wrong_anchors_are_refused(changes: dict[str, Any], shown: str) -> None:
 
 @pytest.mark.parametrize(("changes", "shown"), [
     ({"score_threshold": 1.5}, "detection.score_threshold"), ({"iou_threshold": -0.1}, "detection.iou_threshold"),
-    ({"candidates": 0}, "detection.candidates"), ({"candidates": 4097}, "detection.candidates: expected at most 4096"), ({"max_detections": 2.5}, "detection.max_detections"),
+    ({"candidates": 0}, "detection.candidates"),
+    ({"candidates": 4097}, "detection.candidates: expected at most 4096"), ({"max_detections": 2.5}, "detection.max_detections"),
 ])
 def test_wrong_thresholds_are_refused(changes: dict[str, Any], shown: str) -> None:
     """One sentence that names the key."""
