@@ -130,6 +130,31 @@ def test_a_write_that_fails_midway_leaves_nothing(tmp_path: Path, uri: bool, bef
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == ({} if before is None else {"model.sparkq": before})
 
 
+@pytest.mark.parametrize("uri", [False, True], ids=["path", "file uri"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_ordinary_file_is_refused_at_once(tmp_path: Path, kind: str, uri: bool) -> None:
+    """Opening a pipe waits for a writer, and reading a device never ends."""
+    path = tmp_path / "model.sparkq"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(InputError, match="^artifact .*model.sparkq: expected a readable file; got ") as caught:
+        read_file(path.as_uri() if uri else str(path), what="artifact")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_larger_than_memory(tmp_path: Path) -> None:
+    """Refused before a byte is read."""
+    path = tmp_path / "model.sparkq"
+    with path.open("wb") as stream:
+        stream.truncate(2**43)
+    with pytest.raises(InputError, match=f"got {2**43} bytes, more than this machine's memory"):
+        read_file(str(path), what="artifact")
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """While a file is overwritten again and again, every read gives one of the versions, whole."""
     path = str(tmp_path / "model.sparkq")

@@ -11,7 +11,8 @@ import pickle
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ import sparkq.storage
 from sparkq.artifact.file import PROTOCOL, ModelArtifact, sha256_digest
 from sparkq.artifact.payload_coding import encode_payload
 from sparkq.config import QuantizationConfig
-from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError, ArtifactProtocolError, InputError
+from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError, ArtifactProtocolError, ConfigError, InputError
 from tests import HANG_SECONDS, ROOT
 from tests.local_s3 import BUCKET, LocalS3, local_s3
 from tests.sample_artifacts import sample_artifact, sample_payload
@@ -120,6 +121,29 @@ def test_what_is_saved_is_loaded(kind: str, tmp_path: Path, s3: LocalS3, monkeyp
     for artifact in (sample_artifact(sample_payload(b"first" * 1000)), ARTIFACT):
         artifact.save(place)
         assert ModelArtifact.load(place) == artifact
+
+
+@pytest.mark.parametrize("spelled", [str.lower, str.upper])
+def test_a_pinned_file(tmp_path: Path, spelled: Callable[[str], str]) -> None:
+    """What ``sha256sum`` prints of the file pins labels and preprocessing as well, which the digest does not cover."""
+    path = tmp_path / "m.sparkq"
+    ARTIFACT.save(str(path))
+    printed = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert ModelArtifact.load(str(path), sha256=spelled(printed)) == ARTIFACT
+    other = replace(ARTIFACT, manifest=replace(ARTIFACT.manifest, labels=("wasp", "bee", "ant")))
+    assert other.digest == ARTIFACT.digest
+    other.save(str(path))
+    for sha256 in (printed, ARTIFACT.digest):
+        with pytest.raises(ArtifactDigestError, match=f"m.sparkq: expected a file with sha256 {sha256}; got ") as caught:
+            ModelArtifact.load(str(path), sha256=sha256)
+        assert caught.value.hint and "sha256sum" in caught.value.hint
+
+
+@pytest.mark.parametrize("sha256", ["", "abc", "0" * 63, "0" * 65, "g" * 64, "0" * 64 + "\n", f"sha256:{'0' * 64}"])
+def test_a_pin_that_is_none(sha256: str) -> None:
+    """A misspelt pin is no reason to trust a file."""
+    with pytest.raises(ConfigError, match="expected a sha256, 64 hexadecimal digits"):
+        ModelArtifact.loads(DATA, sha256=sha256)
 
 
 def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 
 import sparkq
 from sparkq.config.parsing import to_mapping
-from sparkq.errors import ConfigError, ErrorBudgetError, InputError
+from sparkq.errors import ArtifactDigestError, ConfigError, ErrorBudgetError, InputError
 from sparkq.spark.output.commit import output_folder, start_attempt
 from sparkq.spark.output.write import write_attempt
 from tests.models import digit_files, digits_artifact
@@ -215,7 +216,10 @@ def test_bytes_of_a_table_are_not_read_again(spark: SparkSession, job: sparkq.Pr
 
 def test_manifest(spark: SparkSession, job: sparkq.PredictionJob) -> None:
     """Each worker loaded one model, and took memory; seconds, rate and versions are there, and a report tells the same."""
-    result = sparkq.run_prediction_job(spark, dataclasses.replace(job, run_id="nightly", glob="*[0-9].png"))
+    pinned = hashlib.sha256(Path(job.model).read_bytes()).hexdigest()
+    result = sparkq.run_prediction_job(
+        spark, dataclasses.replace(job, run_id="nightly", glob="*[0-9].png", model_sha256=pinned),
+    )
     workers = result["workers"]
     assert 1 <= workers["workers"] <= workers["loads"] and workers["loads_per_worker"] >= 1
     assert 50e6 < workers["peak_memory_bytes"] < 5e9
@@ -223,7 +227,18 @@ def test_manifest(spark: SparkSession, job: sparkq.PredictionJob) -> None:
     assert result["images_per_second"] == pytest.approx(IMAGES / result["seconds"], rel=0.01)
     assert result["preprocess"]["resize"]["mode"] == "squash"
     assert (result["settings"]["batch_size"], result["settings"]["run_id"]) == (4, "nightly")
+    assert result["settings"]["model_sha256"] == pinned
     _assert_told_by_a_report(result, job.output)
+
+
+def test_another_file_than_the_one_that_is_pinned(spark: SparkSession, job: sparkq.PredictionJob) -> None:
+    """Nothing is computed; the artifact's own digest, which leaves labels and preprocessing open, does not pin it."""
+    for sha256 in ("0" * 64, digits_artifact().digest):
+        with pytest.raises(ArtifactDigestError, match="expected a file with sha256"):
+            sparkq.run_prediction_job(spark, dataclasses.replace(job, model_sha256=sha256))
+    assert not Path(job.output).exists()
+    with pytest.raises(ConfigError, match="model_sha256: expected a sha256, 64 hexadecimal digits"):
+        dataclasses.replace(job, model_sha256="abc")
 
 
 def _assert_told_by_a_report(manifest: dict[str, Any], output: str) -> None:
