@@ -27,6 +27,7 @@ whoever is killed, and however many attempts of one run id there are:
 """
 from __future__ import annotations
 
+import contextlib
 import datetime
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,7 @@ from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = [
     "Attempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
-    "remove_other_runs", "run_taken", "start_attempt",
+    "remove_earlier_runs", "run_taken", "start_attempt",
 ]
 
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -248,12 +249,30 @@ def abandon(attempt: Attempt) -> None:
         folder.delete_if_empty("")
 
 
-def remove_other_runs(attempt: Attempt) -> None:
-    """Delete all runs but the attempt's own, which is committed; readers that are at work on them fail."""
-    folder = attempt.folder
-    for run in committed_runs(folder):
-        if run.run_id != attempt.run_id:
-            # In this order: without the moved one nobody can list the run again.
-            folder.delete(f"{run_folder(run.run_id)}/{MOVED_MANIFEST}")
-            folder.delete(manifest_path(run.run_id))
-            folder.delete(run_folder(run.run_id))
+def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
+    """Delete the runs that ended before the attempt's own, which is committed; readers that are at work on them fail.
+
+    Of two that overwrite each other at once the one that ended last remains: the other finds it when it is committed itself,
+    and goes, as if it had been overwritten a moment later.
+    """
+    folder, own = attempt.folder, (manifest.ended, manifest.run_id)
+    others = [(run_id, _readable(folder, run_id)) for run_id in _listed_ids(folder) if run_id != attempt.run_id]
+    for run_id, other in others:
+        # One that this version cannot read was written by another, before.
+        if other is None or (other.ended, other.run_id) < own:
+            _remove(folder, run_id)
+    if any(other and other.settings.get("overwrite") and (other.ended, other.run_id) > own for _, other in others):
+        _remove(folder, attempt.run_id)
+
+
+def _readable(folder: HadoopFolder, run_id: str) -> RunManifest | None:
+    with contextlib.suppress(InputError):
+        return committed_run(folder, run_id)
+    return None
+
+
+def _remove(folder: HadoopFolder, run_id: str) -> None:
+    # In this order: without the moved one nobody can list the run again.
+    folder.delete(f"{run_folder(run_id)}/{MOVED_MANIFEST}")
+    folder.delete(manifest_path(run_id))
+    folder.delete(run_folder(run_id))

@@ -29,7 +29,7 @@ from sparkq.spark.output.commit import (
     committed_run,
     new_run_id,
     output_folder,
-    remove_other_runs,
+    remove_earlier_runs,
     run_taken,
     start_attempt,
 )
@@ -189,7 +189,7 @@ def write_attempt(
     except BaseException as error:
         raise _given_up(attempt, error) or _told(error, attempt) or error from error
     if overwrite:
-        run_action(partial(remove_other_runs, attempt))
+        run_action(partial(remove_earlier_runs, attempt, manifest))
     return manifest
 
 

@@ -205,11 +205,6 @@ class HadoopFolder:
             if not self._filesystem.rename(self._path(source), self._path(target)):
                 raise InputError(f"{self.at(target)}: expected to move a file here; got a refusal.")
 
-    def make(self, path: str) -> None:
-        """Make a folder, and those above it."""
-        with self._told(path, "a writable place"):
-            self._filesystem.mkdirs(self._path(path))
-
     def delete(self, path: str) -> None:
         """Delete a file, or a folder with all that is in it; nothing where there is none."""
         with self._told(path, "to delete it"):

@@ -103,8 +103,21 @@ def test_least_squares_beats_nearest_rounding(limit_pairs: bool) -> None:
     assert integers.abs().max() <= 128 and torch.equal(integers, integers.round())
     if limit_pairs:
         assert largest_pairs(integers[0]).max() <= LARGEST_PAIR
-    else:
-        assert error(integers[0] * scales[0][:, None]) < 0.8 * error(rounded)
+        # Compared at equal terms: the nearest integers that keep to the limit, by scales that are large enough for it.
+        rounded = _nearest_within_limit(weight[0])
+    assert error(integers[0] * scales[0][:, None]) < 0.8 * error(rounded)
+
+
+def _nearest_within_limit(weight: torch.Tensor) -> torch.Tensor:
+    """Rows of weights on the finest steps at which no pair of neighbours is larger than `LARGEST_PAIR`."""
+    rows = []
+    for row in weight:
+        scale = next(
+            scale for factor in torch.arange(1.0, 4.0, 0.01) if (scale := factor * row.abs().max() / 127) > 0
+            and largest_pairs((row / scale).round().clamp(-128, 127)[None]).max() <= LARGEST_PAIR
+        )
+        rows.append((row / scale).round().clamp(-128, 127) * scale)
+    return torch.stack(rows)
 
 
 def test_fbgemm_depthwise_is_exact_with_limited_weights() -> None:

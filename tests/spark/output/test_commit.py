@@ -1,6 +1,7 @@
 """The commit of a run: one attempt wins, whole, whoever else computes it and wherever one is killed."""
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -24,7 +25,7 @@ from sparkq.spark.output.commit import (
     committed_runs,
     new_run_id,
     output_folder,
-    remove_other_runs,
+    remove_earlier_runs,
     start_attempt,
 )
 from sparkq.spark.session import hadoop
@@ -241,16 +242,35 @@ def test_abandon_leaves_what_was_there(folder: HadoopFolder, tmp_path: Path) -> 
     assert (tmp_path / "out").is_dir() and seen(tmp_path / "out") == set()
 
 
-def test_remove_other_runs(folder: HadoopFolder, tmp_path: Path) -> None:
-    """Manifests and files of all but one."""
-    attempts = [staged(folder, run_id) for run_id in ("first", "second", "third")]
-    for attempt, manifest in attempts:
-        commit(attempt, "tasks", manifest)
-    assert [run.run_id for run in committed_runs(folder)] == ["first", "second", "third"]
-    remove_other_runs(attempts[1][0])
+def committed_three(folder: HadoopFolder) -> list[tuple[Attempt, RunManifest]]:
+    """Three runs, committed in this order by jobs that overwrite."""
+    runs = []
+    for run_id in ("first", "second", "third"):
+        attempt, manifest = staged(folder, run_id)
+        runs.append((attempt, dataclasses.replace(manifest, settings={"overwrite": True})))
+        commit(attempt, "tasks", runs[-1][1])
+    return runs
+
+
+def test_remove_earlier_runs(folder: HadoopFolder, tmp_path: Path) -> None:
+    """Manifests and files of those that were committed before, and of one that this version cannot read."""
+    runs = committed_three(folder)
+    folder.write("_sparkq/old.json", b"{}")
+    remove_earlier_runs(*runs[2])
     start_attempt(folder, "fourth")
-    assert [run.run_id for run in committed_runs(folder)] == ["second"]
-    assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=second"}
+    assert [run.run_id for run in committed_runs(folder)] == ["third"]
+    assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)], ids=["first_removes_first", "last_removes_first"])
+def test_of_two_that_overwrite_at_once_the_last_remains(folder: HadoopFolder, tmp_path: Path, order: tuple[int, int]) -> None:
+    """Both are committed before either removes anything; whichever comes first, one is left, whole."""
+    runs = committed_three(folder)
+    for number in order:
+        remove_earlier_runs(*runs[number])
+    assert [run.run_id for run in committed_runs(folder)] == ["third"]
+    assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
+    assert seen(tmp_path / "out") == listed(folder, tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["file", "folder_with_a_file", "folder_with_a_folder"])
