@@ -26,8 +26,10 @@ class PredictOptions(PredictionJob, SessionOptions):
 
 def _run(options: PredictOptions) -> dict[str, Any]:
     from sparkq.spark.session.session import session_for
-    from sparkq.workflows.predict import run_prediction_job
+    from sparkq.workflows.predict import checked_artifact, run_prediction_job
 
+    # A wrong model, or an output in the input, is told before Spark is started.
+    checked_artifact(options)
     # Spark's own bar counts tasks, and would write over ours.
     with session_for(options.master, console_progress=False) as spark:
         return run_prediction_job(spark, options, progress=None if stdout_is_terminal() and not options.quiet else False)

@@ -30,7 +30,7 @@ from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import canonical_path, shown
 from sparkq.worker.fitting import engine_for
 
-__all__ = ["run_prediction_job"]
+__all__ = ["checked_artifact", "run_prediction_job"]
 
 _logger = logging.getLogger(__name__)
 
@@ -61,12 +61,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     SparkqError
         For whatever cannot be read, run or written; nothing of the run is there then.
     """
-    _require_apart(job)
-    artifact = ModelArtifact.load(job.model, sha256=job.model_sha256)
-    if job.engine != AUTO:
-        engine_for(artifact, job.engine)
-    if job.drift_sample:
-        required_profile(artifact.manifest)
+    artifact = checked_artifact(job)
     attempt = start_attempt(output_folder(spark, job.output), job.run_id or new_run_id())
     manifest = committed_run(attempt.folder, attempt.run_id)
     already = manifest is not None
@@ -79,6 +74,23 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     result = {**manifest.to_mapping(), "already_committed": already}
     _require_budget(job, result)
     return result
+
+
+def checked_artifact(job: PredictionJob) -> ModelArtifact:
+    """Load the artifact of a job and check all that is known without Spark.
+
+    Raises
+    ------
+    SparkqError
+        If the artifact cannot be used, its engine does not fit, or the output is not apart from the input.
+    """
+    _require_apart(job)
+    artifact = ModelArtifact.load(job.model, sha256=job.model_sha256)
+    if job.engine != AUTO:
+        engine_for(artifact, job.engine)
+    if job.drift_sample:
+        required_profile(artifact.manifest)
+    return artifact
 
 
 def _run(
