@@ -219,9 +219,10 @@ def _commit_copies(attempt: Attempt, staged: str, data: bytes) -> None:
     for entry in folder.files(source.rstrip("/")):
         moved.append(f"{run_folder(run_id)}/{entry.path.removeprefix(source)}")
         folder.move_file(entry.path, moved[-1])
-    won = folder.write_if_absent(manifest_path(run_id), data)
+    folder.write_if_absent(manifest_path(run_id), data)
+    # Not whether it was absent: a client whose answer was lost tries again, and finds its own.
     stands = committed_run(folder, run_id)
-    if not won or stands is None or stands.attempt != attempt.name:
+    if stands is None or stands.attempt != attempt.name:
         for path in moved:
             folder.delete(path)
         raise run_taken(attempt)
