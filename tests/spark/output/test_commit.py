@@ -170,7 +170,7 @@ def _mortal(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("write", "write_if_absent", "move_folder", "move_file", "make", "delete", "delete_if_empty"):
+for _name in ("write", "write_if_absent", "move_folder", "move_file", "delete", "delete_if_empty"):
     setattr(Mortal, _name, _mortal(_name))
 
 
