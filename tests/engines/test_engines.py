@@ -12,7 +12,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import QuantizationConfig
 from sparkq.engines import LoadOptions, engine_for, fitting_engines, load_engine
 from sparkq.engines.node import describe_node
-from sparkq.errors import EngineError, SparkqError
+from sparkq.errors import ArtifactFormatError, EngineError, SparkqError
 from sparkq.quantization import quantize
 from sparkq.worker.predictor import Predictor
 from tests.models import SMALL, FailsOnWhite, NotFiniteOnBlack, SmallNet, digits_artifact, float_artifact, noise
@@ -143,7 +143,7 @@ class TestProcessWideSetting:
 
     def test_after_a_payload_that_does_not_load(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.backends.quantized, "engine", "qnnpack")
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ArtifactFormatError):
             load_engine(b"no archive", "fbgemm", OPTIONS)
         assert torch.backends.quantized.engine == "qnnpack"
 
