@@ -240,7 +240,10 @@ def _write_local(target: Path, data: bytes) -> None:
 
 def _write_uri(uri: str, data: bytes) -> None:
     filesystem, path = resolve_uri(uri)
-    if filesystem.type_name in ("s3", "gcs", "abfs"):
+    if filesystem.type_name == "local":
+        # By a temporary file whose name nobody can foresee: another user's link in its place would be followed.
+        _write_local(Path(path), data)
+    elif filesystem.type_name in ("s3", "gcs", "abfs"):
         _write_stream(filesystem, path, data)
     else:
         _write_and_move(filesystem, path, data)

@@ -21,8 +21,8 @@ BATCH = 1_000_003
 """Stands for the batch size wherever a graph computes with shapes: a prime that no layer is wide, and that fits int32."""
 
 _EXAMPLE_BATCH = 2
-_MOST_BYTES = 2**30
-"""Of one value for so many images: of VGG at 224 x 224 pixels it is 26 MB."""
+_MOST_BYTES = 2**32
+"""Of one value for so many images: of VGG at 224 x 224 pixels it is 26 MB, at 2048 x 2048 two gigabytes."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "silu": nn.SiLU, "mish": nn.Mish,
