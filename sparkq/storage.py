@@ -217,7 +217,10 @@ def write_file(path: str, data: bytes, *, what: str) -> None:
         else:
             _write_local(Path(path), data)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{what} {shown(path)}: expected a writable place; got {error}.") from error
+        raise InputError(
+            f"{what} {shown(path)}: expected a writable place; got {error}.",
+            hint="check the path, and the right to write there.",
+        ) from error
 
 
 def _write_local(target: Path, data: bytes) -> None:

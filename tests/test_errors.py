@@ -74,18 +74,6 @@ WITHOUT_HINT = {
 }
 """Where errors need no hint: the sentence itself says all that there is to do."""
 
-HINTS_TO_COME = {
-    "sparkq.artifact.manifest", "sparkq.benchmark.cold_start", "sparkq.benchmark.job", "sparkq.float_models.detection_heads",
-    "sparkq.float_models.exported.loading", "sparkq.float_models.load", "sparkq.model_tasks.classification",
-    "sparkq.model_tasks.detection.task", "sparkq.model_tasks.embedding", "sparkq.quantization.calibration.image_set",
-    "sparkq.runs.committed", "sparkq.spark.benchmark.job_process", "sparkq.spark.cluster.worker_size",
-    "sparkq.spark.evaluation.evaluate", "sparkq.spark.evaluation.evaluate_boxes", "sparkq.spark.evaluation.labelled",
-    "sparkq.spark.input.columns", "sparkq.spark.input.sources", "sparkq.spark.input.worker_reads",
-    "sparkq.spark.ml.stage_storage", "sparkq.spark.predict.inference", "sparkq.worker.engine_measuring",
-    "sparkq.worker.predictor", "sparkq.workflows.quantize",
-}
-"""Modules with errors that leave the user without a next action."""
-
 
 def errors_without_hint() -> Iterator[tuple[str, int, str]]:
     """Module, line and source of every error that is made without a hint.
@@ -108,5 +96,5 @@ def errors_without_hint() -> Iterator[tuple[str, int, str]]:
 def test_every_error_says_what_to_do_next() -> None:
     """Or stands in a module whose errors say it in the sentence itself; a module that no longer needs the excuse has none."""
     found = list(errors_without_hint())
-    assert [(module, line, text) for module, line, text in found if module not in WITHOUT_HINT.keys() | HINTS_TO_COME] == []
-    assert WITHOUT_HINT.keys() | HINTS_TO_COME == {module for module, _, _ in found}
+    assert [(module, line, text) for module, line, text in found if module not in WITHOUT_HINT] == []
+    assert set(WITHOUT_HINT) == {module for module, _, _ in found}

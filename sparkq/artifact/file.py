@@ -142,7 +142,10 @@ class ModelArtifact:
                 hint="the file was changed after it was written; write it anew with `sparkq quantize`.",
             )
         if len(payload) != manifest.payload_bytes:
-            raise ArtifactFormatError(f"{place}: expected a payload of {manifest.payload_bytes} bytes; got {len(payload)}.")
+            raise ArtifactFormatError(
+                f"{place}: expected a payload of {manifest.payload_bytes} bytes; got {len(payload)}.",
+                hint="copy the file again, or make it anew with `sparkq quantize`.",
+            )
         return cls(manifest, payload)
 
     def save(self, path: str) -> None:

@@ -150,7 +150,10 @@ class Manifest:
             protocol = mapping.pop("protocol")
         # A list has a pop of its own, and deep nesting ends in RecursionError.
         except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
-            raise ArtifactFormatError(f"{place}: expected a JSON manifest with a protocol; got {error}.") from error
+            raise ArtifactFormatError(
+                f"{place}: expected a JSON manifest with a protocol; got {error}.",
+                hint="copy the file again, or make it anew with `sparkq quantize`.",
+            ) from error
         if type(protocol) is not int or protocol != PROTOCOL:
             raise ArtifactProtocolError(
                 f"{place}: expected protocol {PROTOCOL}; got {reprlib.repr(protocol)}.",

@@ -69,7 +69,10 @@ def _child(artifact: str, engine: str, batch_size: int, environment: dict[str, s
     command = [sys.executable, "-m", "sparkq.benchmark.cold_start", artifact, engine, str(batch_size)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS)
     if done.returncode:
-        raise EngineError(f"engine {engine}: expected a process that loads it; got {done.stderr.strip().splitlines()[-1:]}.")
+        raise EngineError(
+            f"engine {engine}: expected a process that loads it; got {done.stderr.strip().splitlines()[-1:]}.",
+            hint="run `sparkq doctor --model FILE.sparkq` with this engine.",
+        )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -144,6 +144,7 @@ def run_in_process(request: JobRequest, place: Path) -> JobTimes:
     if done.returncode:
         raise EngineError(
             f"job {request.variant} on local[{request.cores}]: expected it to finish; got {_cause(place / 'log')}.",
+            hint="run `sparkq predict` on the same images: it says more.",
         )
     return parse_config(JobTimes, json.loads((place / "result.json").read_text()), place=f"job {request.variant}")
 

@@ -79,7 +79,10 @@ def spec_of(engine: str) -> EngineSpec:
     for spec in ENGINES:
         if spec.name == engine:
             return spec
-    raise EngineError(f"engine {engine}: expected one of {', '.join(ENGINE_NAMES)}.")
+    raise EngineError(
+        f"engine {engine}: expected one of {', '.join(ENGINE_NAMES)}.",
+        hint="leave the engine out for the first that fits the model.",
+    )
 
 
 def fitting_engines(recipe: str) -> tuple[str, ...]:

@@ -45,13 +45,19 @@ class DetectionOutputs(nn.Module):
         if not isinstance(answer, (list, tuple)):
             return answer  # type: ignore[no-any-return]
         if len(answer) != 2:
-            raise ModelError(f"model {type(self.__dict__['model']).__name__}: {OUTPUT_FORMS}; got {len(answer)} answers.")
+            raise ModelError(
+                f"model {type(self.__dict__['model']).__name__}: {OUTPUT_FORMS}; got {len(answer)} answers.",
+                hint="return class logits and box offsets, as a pair.",
+            )
         return torch.cat([flat for part in answer for flat in _flattened(part)], dim=1)
 
 
 def _of_mapping(answer: Mapping[str, Any]) -> tuple[Any, Any]:
     if not {"cls_logits", "bbox_regression"} <= set(answer):
-        raise ModelError(f"model: expected the answers cls_logits and bbox_regression; got {', '.join(map(str, answer))}.")
+        raise ModelError(
+            f"model: expected the answers cls_logits and bbox_regression; got {', '.join(map(str, answer))}.",
+            hint="return class logits and box offsets, as a pair or under these names.",
+        )
     return answer["cls_logits"], answer["bbox_regression"]
 
 

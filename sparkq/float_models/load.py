@@ -119,14 +119,18 @@ def _from_factory(source: str, name: str) -> nn.Module:
     module = _import_factory_module(source)
     factory = getattr(module, name, None)
     if not callable(factory):
-        raise ModelError(f"model {source}:{name}: expected a callable {name!r} in {source}; got {type(factory).__name__}.")
+        raise ModelError(
+            f"model {source}:{name}: expected a callable {name!r} in {source}; got {type(factory).__name__}.",
+            hint="check the name behind the colon.",
+        )
     try:
         model = factory()
     # The user's code: anything may come out of it, also sys.exit().
     except (Exception, SystemExit) as error:
         raise ModelError(
             f"model {source}:{name}: expected the factory to return a model when called without arguments; got "
-            f"{one_line(error)}."
+            f"{one_line(error)}.",
+            hint="give a function or class that needs no arguments.",
         ) from error
     return _checked_module(model, f"{source}:{name}")
 
@@ -145,7 +149,10 @@ def _import_factory_module(source: str) -> ModuleType:
             hint="give a path (models/my_models.py:factory), or put its folder on PYTHONPATH.",
         ) from error
     except (Exception, SystemExit) as error:
-        raise ModelError(f"model source {source}: expected a module that can be imported; got {one_line(error)}.") from error
+        raise ModelError(
+            f"model source {source}: expected a module that can be imported; got {one_line(error)}.",
+            hint="check the path, or install what it imports.",
+        ) from error
 
 
 def _import_file(path: str) -> ModuleType:
@@ -173,5 +180,8 @@ def _on_path(folder: str) -> Iterator[None]:
 
 def _checked_module(model: object, spec: str) -> nn.Module:
     if not isinstance(model, nn.Module):
-        raise ModelError(f"model {spec}: expected a torch.nn.Module; got {type(model).__name__}.")
+        raise ModelError(
+            f"model {spec}: expected a torch.nn.Module; got {type(model).__name__}.",
+            hint="let the factory return the model itself.",
+        )
     return model

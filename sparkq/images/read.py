@@ -24,7 +24,7 @@ from sparkq.errors import ImageError, InputError
 from sparkq.images.decode import file_too_large
 from sparkq.storage import is_uri, local_path, resolve_place, shown, split_uri
 
-__all__ = ["ReadObject", "read_object", "read_objects"]
+__all__ = ["ReadObject", "read_object", "read_objects", "why_unreadable"]
 
 # Arrow's S3 client holds 25 connections. At 50 ms a request, and two requests an object, this is 240 objects a second.
 _READS_IN_FLIGHT = 24
@@ -92,6 +92,15 @@ def read_object(
             raise ImageError(ErrorCode.IMAGE_TOO_LARGE, "reading it needs more memory than the worker has") from error
         time.sleep(random.uniform(0, first_wait_seconds * 2 ** (attempt - 1)))
     raise ValueError(f"attempts: expected at least 1; got {attempts}")
+
+
+def why_unreadable(uri: str) -> ImageError | None:
+    """Return why this process cannot read from the place of `uri`; None where it can, also where the object is gone."""
+    try:
+        read_object(uri)
+    except ImageError as error:
+        return None if error.code == ErrorCode.NOT_FOUND.value else error
+    return None
 
 
 def _reader_of(uri: str) -> tuple[Callable[[str, Callable[[int], None]], bytes], str]:

@@ -50,7 +50,10 @@ class Classification:
     ) -> Classification:
         """Make the task of a model with such outputs on calibration images."""
         if labels is not None and len(labels) != outputs.shape[1]:
-            raise InputError(f"labels: expected {outputs.shape[1]} names, one a class of the model; got {len(labels)}.")
+            raise InputError(
+                f"labels: expected {outputs.shape[1]} names, one a class of the model; got {len(labels)}.",
+                hint="give one name a line, in the order of the model's outputs.",
+            )
         # A softmax applied twice looks like a prediction, with every score wrong.
         sums_to_one = np.abs(outputs.sum(axis=1) - 1).max() < 0.05 and outputs.min() >= 0 and outputs.shape[1] > 1
         return cls(None if labels is None else tuple(labels), "probabilities" if sums_to_one else "logits")

@@ -37,7 +37,10 @@ class Embedding:
     ) -> Embedding:
         """Make the task of a model with such outputs on calibration images."""
         if labels is not None:
-            raise InputError(f"labels: expected none with task embedding, which names no classes; got {len(labels)}.")
+            raise InputError(
+                f"labels: expected none with task embedding, which names no classes; got {len(labels)}.",
+                hint="leave the labels out.",
+            )
         return cls()
 
     def classes(self, outputs: int) -> int:

@@ -125,7 +125,8 @@ def _committed_ids(filesystem: pyarrow.fs.FileSystem, root: str, output: str) ->
         is_there = filesystem.get_file_info(root).type != pyarrow.fs.FileType.NotFound
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"output {shown(output)}: expected a folder that can be listed; got {shown(' '.join(str(error).split()))[:300]}."
+            f"output {shown(output)}: expected a folder that can be listed; got {shown(' '.join(str(error).split()))[:300]}.",
+            hint="check the path and the right to read it.",
         ) from error
     names = [entry.base_name for entry in entries if entry.type == pyarrow.fs.FileType.File]
     ids = committed_ids(names)
@@ -149,5 +150,8 @@ def _manifest(filesystem: pyarrow.fs.FileSystem, root: str, output: str, run_id:
         with filesystem.open_input_file(f"{root}/{manifest_path(run_id)}") as stream:
             data = stream.read()
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{place}: expected a readable run manifest; got {shown(str(error))}.") from error
+        raise InputError(
+            f"{place}: expected a readable run manifest; got {shown(str(error))}.",
+            hint="check the right to read it.",
+        ) from error
     return RunManifest.loads(data, place=place)

@@ -160,6 +160,7 @@ class EngineMeasuring:
             self.refused[engine] = EngineError(
                 f"engine {engine} on {describe_node()}: expected to load artifact {self._name!r}; got "
                 f"{last_line(error)[:200]}.",
+                hint="take another engine, or `auto`.",
             )
         return None
 

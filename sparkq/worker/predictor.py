@@ -108,7 +108,10 @@ class Predictor:
         golden = self.manifest.golden
         output = self.engine.run(golden.input(self.manifest.input_size)[np.newaxis])[0]
         if len(output) != self.manifest.output_length:
-            raise EngineError(f"engine {self.engine.name}: expected {self.manifest.output_length} outputs; got {len(output)}.")
+            raise EngineError(
+                f"engine {self.engine.name}: expected {self.manifest.output_length} outputs; got {len(output)}.",
+                hint="make the artifact anew with `sparkq quantize`.",
+            )
         parts = self.model_task.golden_parts(output)
         kept = sum(len(part) for part in parts)
         if len(golden.output) != kept:

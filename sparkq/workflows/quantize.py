@@ -94,7 +94,10 @@ def quantize(
     preprocess = preprocess or published_preprocess(model)
     asked = ModelTaskConfig(task, embedding_layer, detection)
     if task == "embedding" and evaluation is not None:
-        raise InputError(f"evaluation: expected none with task {task}, which has no labels; got one.")
+        raise InputError(
+            f"evaluation: expected none with task {task}, which has no labels; got one.",
+            hint="leave the evaluation out, or quantize for classification.",
+        )
     labelled = None if evaluation is None else _labelled(evaluation, evaluation_labels)
     target = GateTarget(max_accuracy_drop, min_agreement, min_cosine, task)
     # Its parts have another class.

@@ -18,7 +18,7 @@ KEYWORDS: dict[str, Any] = {
     "quarantine_bytes": True, "partition_by": ("label_name",), "overwrite": False, "engine": "auto", "batch_size": 8,
     "same_everywhere": True, "top_k": 3, "content_column": None, "uri_column": "uri", "max_image_pixels": 10,
     "max_image_bytes": 20, "max_decode_bytes": 30, "input_format": "uri", "read": "spark", "glob": "*.jpg", "drift_sample": 0.1,
-    "allow_saturation": True,
+    "allow_saturation": True, "model_sha256": "0" * 64,
 }
 """Every keyword of version 0.1."""
 

@@ -86,7 +86,10 @@ class _Reader:
         if self._read_text("archive_format") != "pt2" or len(models) != 1:
             raise ModelError(f"{self._place}: expected one program in a pt2 archive; got {len(models)}.", hint=_HINT)
         if self._read_text("byteorder") != "little":
-            raise ModelError(f"{self._place}: expected little-endian tensors; got {self._read_text('byteorder')!r}.")
+            raise ModelError(
+                f"{self._place}: expected little-endian tensors; got {self._read_text('byteorder')!r}.",
+                hint="export the program on a little-endian machine, such as any x86.",
+            )
         stored = json.loads(self._archive.read(self._names[models[0]]))
         if stored["schema_version"]["major"] != _SCHEMA_MAJOR:
             raise ModelError(

@@ -62,7 +62,8 @@ class Detection:
         if labels is not None and len(labels) != classes:
             raise InputError(
                 f"labels: expected {classes} names, one a class of the model, the first of them the background's; got "
-                f"{len(labels)}."
+                f"{len(labels)}.",
+                hint="give one name a line, the background's first.",
             )
         return model_task
 

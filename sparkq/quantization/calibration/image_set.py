@@ -191,4 +191,7 @@ def _preprocessed(item: object, preprocess: PreprocessConfig, index: int) -> npt
     if isinstance(item, np.ndarray) and item.dtype == np.uint8 and item.ndim == 3 and item.shape[2] == 3 and item.size:
         return preprocess_array(np.ascontiguousarray(item), preprocess)
     got = f"{item.dtype} {list(item.shape)}" if isinstance(item, np.ndarray) else type(item).__name__
-    raise InputError(f"calibration item {index}: expected uint8 [H, W, 3] or encoded bytes; got {got}.")
+    raise InputError(
+        f"calibration item {index}: expected uint8 [H, W, 3] or encoded bytes; got {got}.",
+        hint="give arrays of shape [H, W, 3] and dtype uint8, or the bytes of image files.",
+    )

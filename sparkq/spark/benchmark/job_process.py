@@ -126,7 +126,10 @@ def _timed(job: Job, spark: SparkSession, request: JobRequest, folder: str, name
     rows = pyarrow.dataset.dataset(output, format="parquet").count_rows()
     expected = sum(1 for _ in Path(folder).iterdir())
     if rows != expected:
-        raise InputError(f"benchmark of {request.variant}: expected {expected} rows, one an image; got {rows}.")
+        raise InputError(
+            f"benchmark of {request.variant}: expected {expected} rows, one an image; got {rows}.",
+            hint="report it with the benchmark's options.",
+        )
     return seconds, rows
 
 

@@ -109,6 +109,7 @@ def _child(artifact: ModelArtifact, asked: dict[str, Any]) -> WorkerMeasurement:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1].removeprefix("sparkq.errors.EngineError: ")
         raise EngineError(
             f"worker of artifact {artifact.manifest.name!r} on {describe_node()}: expected a process that predicts; got {said}",
+            hint="run `sparkq doctor --model FILE.sparkq`: it says what this machine lacks.",
         )
     return WorkerMeasurement(**json.loads(done.stdout.splitlines()[-1]))
 

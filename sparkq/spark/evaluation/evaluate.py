@@ -114,7 +114,10 @@ def compare_embeddings(
         require_model_task(one.manifest, "embedding", what="compare_embeddings")
     lengths = [one.manifest.output_length for one in (artifact, float_artifact)]
     if lengths[0] != lengths[1]:
-        raise InputError(f"float model: expected embeddings of {lengths[0]} numbers, as the artifact's; got {lengths[1]}.")
+        raise InputError(
+            f"float model: expected embeddings of {lengths[0]} numbers, as the artifact's; got {lengths[1]}.",
+            hint="make both artifacts with the same --embedding-layer.",
+        )
     images_df, config = read_by_workers(images_df, config)
     image_column = find_image_column(images_df.schema, config)
     model, reference = shipped(images_df, artifact, config), shipped(images_df, float_artifact, InferenceConfig())
@@ -130,7 +133,10 @@ def compare_embeddings(
     except PySparkException as error:
         raise expected_failure(error) or error from error
     if not row["images"]:
-        raise InputError(f"images: expected readable ones to compare embeddings of; got {row['errors'] or 0} that are not.")
+        raise InputError(
+            f"images: expected readable ones to compare embeddings of; got {row['errors'] or 0} that are not.",
+            hint="`sparkq predict` says of each image why it cannot be read.",
+        )
     sqnr = sqnr_db(row["signal"], row["noise"]) if row["noise"] else None
     return EmbeddingComparison(row["images"], row["errors"], row["mean"], row["least"], sqnr)
 
@@ -159,7 +165,8 @@ def require_same_classes(artifact: ModelArtifact, float_artifact: ModelArtifact)
     if float_artifact.manifest.classes != artifact.manifest.classes:
         raise InputError(
             f"float model: expected the {artifact.manifest.classes} classes of artifact {artifact.manifest.name!r}; got "
-            f"{float_artifact.manifest.classes}."
+            f"{float_artifact.manifest.classes}.",
+            hint="give the float model that the artifact was made of.",
         )
 
 

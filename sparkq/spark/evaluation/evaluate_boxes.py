@@ -91,7 +91,10 @@ def evaluate_detections(
     results = [image_result(row.asDict()) for row in rows if row["compared"]]
     known.require_found(len(results), len(rows) - len(results))
     if not any(result.truth for result in results):
-        raise InputError(f"labels {labels}: expected at least one box in the {len(results)} images compared; got none.")
+        raise InputError(
+            f"labels {labels}: expected at least one box in the {len(results)} images compared; got none.",
+            hint="paths in the CSV are relative to the CSV file.",
+        )
     return summarize(results, len(rows) - len(results))
 
 

@@ -47,7 +47,10 @@ class LabelledImages:
             If the images have no path.
         """
         if "path" not in images_df.columns:
-            raise InputError(f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.")
+            raise InputError(
+                f"images: expected a column 'path' to match with labels; got {', '.join(images_df.columns)}.",
+                hint="add a column path, as `sparkq.read_images` has it.",
+            )
         schema = StructType([StructField("__origin", StringType()), StructField("__truth", self.kind)])
         truth_df = images_df.sparkSession.createDataFrame(list(self._by_origin().items()), schema)
         return images_df.withColumn("__origin", canonical(F.col("path"))).join(F.broadcast(truth_df), "__origin")

@@ -8,9 +8,8 @@ import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from sparkq.errors import ImageError
 from sparkq.images.listing import Listing
-from sparkq.images.read import read_object
+from sparkq.images.read import why_unreadable
 from sparkq.spark.input.listing import content_at, listed_rows
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.settings import session_settings
@@ -30,15 +29,10 @@ def driver_can_read(listing: Listing) -> bool:
     if filled.num_rows == 0 or local_path(filled.column("path")[0].as_py()) is not None:
         return True
     first = filled.column("path")[0].as_py()
-    try:
-        read_object(first)
-    except ImageError as error:
-        # Gone since it was listed: the store was reached.
-        if error.code == "not_found":
-            return True
+    error = why_unreadable(first)
+    if error is not None:
         _logger.info("read: Spark opens the files, as pyarrow.fs cannot open %s here: %s", shown(first), error)
-        return False
-    return True
+    return error is None
 
 
 def spark_read(spark: SparkSession, listing: Listing) -> DataFrame:

@@ -52,7 +52,10 @@ def find_content_column(schema: StructType, content_column: str | None) -> str:
                 hint="name it: InferenceConfig(content_column=...) or --content-column.",
             )
     if content_column not in schema.names:
-        raise InputError(f"images: expected a column {content_column!r}; got: {columns}.")
+        raise InputError(
+            f"images: expected a column {content_column!r}; got: {columns}.",
+            hint="name one of these with --content-column.",
+        )
     if content_column not in fitting:
         raise InputError(
             f"images: expected column {content_column!r} to be binary (encoded images) or Spark's image struct; got "

@@ -39,7 +39,10 @@ def list_hadoop(filesystem: Any, root: Any, location: str, matches: Callable[[st
         base = f"{str(top.getPath().toString()).rstrip('/')}/"
         return listing_of(_below(filesystem, root, base, matches, left_out), left_out)
     except Py4JJavaError as error:
-        raise InputError(f"input {location}: expected a folder that can be listed; got {root_message(error)}.") from error
+        raise InputError(
+            f"input {location}: expected a folder that can be listed; got {root_message(error)}.",
+            hint="check the path and the right to read it.",
+        ) from error
 
 
 def _below(

@@ -119,7 +119,10 @@ def _told(error: Exception, path: str, input_format: str) -> InputError:
         )
     if "PATH_NOT_FOUND" in str(error):
         return InputError(f"input {shown(path)}: expected images; got no such path.", hint="check the path.")
-    return InputError(f"input {shown(path)}: expected {input_format}; got {root_message(error)}.")
+    return InputError(
+        f"input {shown(path)}: expected {input_format}; got {root_message(error)}.",
+        hint="check the path, or give another --input-format.",
+    )
 
 
 def _matcher(spark: SparkSession, glob: str | None) -> Callable[[str], bool]:
@@ -130,7 +133,10 @@ def _matcher(spark: SparkSession, glob: str | None) -> Callable[[str], bool]:
     try:
         pattern = re.compile(str(jvm.org.apache.hadoop.fs.GlobPattern(glob).compiled().pattern()), re.DOTALL)
     except (Py4JJavaError, re.error) as error:
-        raise InputError(f"glob: expected a pattern like *.jpg or *.{{jpg,png}}; got {glob!r}.") from error
+        raise InputError(
+            f"glob: expected a pattern like *.jpg or *.{{jpg,png}}; got {glob!r}.",
+            hint="quote it, so that the shell leaves it alone.",
+        ) from error
     return lambda name: pattern.fullmatch(name) is not None
 
 

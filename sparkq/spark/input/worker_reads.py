@@ -48,7 +48,10 @@ def choose_reads(found: FoundImages, config: InferenceConfig, *, read: str) -> t
         return found.df, config
     if found.listing is None:
         if read == "workers":
-            raise InputError("read: expected a directory of images for 'workers'; got a table with the images themselves.")
+            raise InputError(
+                "read: expected a directory of images for 'workers'; got a table with the images themselves.",
+                hint="leave --read out.",
+            )
         return found.df, config
     find_content_column(found.df.schema, config.content_column)
     if read == "spark":

@@ -86,7 +86,10 @@ class StageReader(MLReader[Any]):
             raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got nothing there.", hint="check the path.")
         metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession.sparkContext)
         if metadata["class"].rpartition(".")[2] != self._kind:
-            raise InputError(f"stage {shown(path)}: expected a saved {self._kind}; got a {metadata['class']}.")
+            raise InputError(
+                f"stage {shown(path)}: expected a saved {self._kind}; got a {metadata['class']}.",
+                hint="load it by the class that saved it.",
+            )
         return self._restored(metadata, self._artifact(folder, metadata.get(_DIGEST)))
 
     def _artifact(self, folder: HadoopFolder, digest: str | None) -> ModelArtifact:

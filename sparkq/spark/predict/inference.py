@@ -154,4 +154,7 @@ def _pairs_to_batches(pairs: Iterator[tuple[Key, bytes]], keys: dict[int, Key]) 
 def _bytes(value: Any) -> bytes | None:
     if value is None or isinstance(value, (bytes, bytearray)):
         return None if value is None else bytes(value)
-    raise InputError(f"rdd: expected pairs of (key, bytes); got a value of type {type(value).__name__}.")
+    raise InputError(
+        f"rdd: expected pairs of (key, bytes); got a value of type {type(value).__name__}.",
+        hint="map the values to the bytes of image files.",
+    )

@@ -132,7 +132,7 @@ def test_an_artifact_of_another_task_is_refused(
     ):
         with pytest.raises(InputError) as caught:
             kind(other)
-        assert_clear(caught.value, kind.__name__, f"task {kind.task}", f"task {other.manifest.task}", fitting)
+        assert_clear(caught.value, kind.__name__, f"task {kind.model_task}", f"task {other.manifest.task}", fitting)
     with pytest.raises(ConfigError, match="ModelArtifact"):
         ImageClassifier("model.sparkq")  # type: ignore[arg-type]
 
