@@ -146,9 +146,14 @@ def test_what_was_not_read_or_is_of_another_model_is_tried_again(spark: SparkSes
         "error_code": F.when(unread, "read_failed").when(invalid, "invalid_output").otherwise(F.col("error_code")),
         "model_digest": F.when(F.col("path").endswith("/4.png"), "0" * 64).otherwise(F.col("model_digest")),
     })
-    described = {"preprocess": to_mapping(artifact.manifest.preprocess), "settings": to_mapping(job)}
+    described = {
+        "preprocess": to_mapping(artifact.manifest.preprocess), "settings": to_mapping(job), "task": artifact.manifest.task,
+    }
     attempt = start_attempt(output_folder(spark, job.output), "first")
-    write_attempt(predictions, attempt, partition_by=(), overwrite=False, describe=lambda: described)
+    write_attempt(
+        predictions, attempt, partition_by=(), overwrite=False, output=job.output,
+        describe=lambda manifest: dataclasses.replace(manifest, **described),
+    )
     resumed = sparkq.run_prediction_job(spark, dataclasses.replace(job, resume=True))
     assert (resumed["rows"], resumed["ok"], resumed["skipped"]) == (2, 2, IMAGES - 2 + len(BROKEN))
     assert _names(spark, job.output, run_id=resumed["run_id"]) == Counter(["3.png", "4.png"])
