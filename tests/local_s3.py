@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,8 @@ def local_s3() -> Iterator[LocalS3]:
     """Start the server, make the bucket, and stop it at the end."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
+    host, port = server.get_host_and_port()
     try:
-        host, port = server.get_host_and_port()
         client = boto3.client(
             "s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1",
             aws_access_key_id="key", aws_secret_access_key="secret",
@@ -62,4 +63,6 @@ def local_s3() -> Iterator[LocalS3]:
         yield LocalS3(host, port, client)
         client.close()
     finally:
-        server.stop()
+        # The servers of a process share their buckets: the next one starts with none.
+        with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
+            server.stop()

@@ -16,7 +16,7 @@ from sparkq.benchmark.subject import Subject
 from sparkq.benchmark.timing import Latency, Passes, Spread, interleaved, latency_of, passes, ratio_of, spread_of
 from sparkq.config import PreprocessConfig
 from sparkq.engines.registry import int8_engines
-from sparkq.errors import EngineError, last_line
+from sparkq.errors import SparkqError, last_line
 from sparkq.quantization.normalization import normalize
 from sparkq.worker.fitting import engines_for
 from sparkq.worker.predictor import Predictor
@@ -147,7 +147,7 @@ def _measure_batch(
                 run(batch)
             ready[name] = run
         # An engine that meets an operator which it lacks raises RuntimeError in its first pass.
-        except (EngineError, RuntimeError) as error:
+        except (SparkqError, RuntimeError) as error:
             errors[name] = last_line(error)
     times = interleaved({name: partial(_passes, run, batch, seconds) for name, run in ready.items()}, rounds=rounds)
     speeds = {name: [len(batch) / statistics.fmean(one.core) for one in found] for name, found in times.items()}

@@ -20,6 +20,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from sparkq.engines.registry import engine_packages
 from tests import HANG_SECONDS, ROOT
 from tests.models import digits_artifact
 from tests.onnx_files import write
@@ -213,6 +214,9 @@ def test_without_an_extra_the_message_names_it(without_extras: Environment, fold
         else:
             # Packages that sparkq's own modules do not import, or only after they have asked.
             assert extra in ("connect", "notebook", "report"), statement
+    # Engines ask in one place, with the advice of their entry in the registry.
+    engines = {place for place in reached if place[0] == "sparkq/engines/load.py"}
+    assert {reached.pop(place) for place in engines} == {package for package in engine_packages() if package in EXTRAS}
     assert reached == _asking_places()
 
 

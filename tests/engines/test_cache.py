@@ -187,10 +187,10 @@ class TestDirectory:
     def test_as_seen_by_another_user(self, cache: Path, tmp_path: Path) -> None:
         """Someone else's private directory is not usable, root's is not either; each takes one of his own below ``/tmp``."""
         BlobCache(NAME).write(b"root's")
-        # However deep: pytest's folder is deeper in one of several processes.
-        below_tmp = [folder for folder in tmp_path.parents if Path(tempfile.gettempdir()) in folder.parents]
-        for directory in (tmp_path, *below_tmp):
-            directory.chmod(directory.stat().st_mode | 0o055)
+        # However deep: pytest's folders are open to this user alone.
+        for directory in (tmp_path, *tmp_path.parents):
+            if directory.stat().st_mode & 0o055 != 0o055:
+                directory.chmod(directory.stat().st_mode | 0o055)
         assert _as_another_user(lambda: BlobCache(NAME).read() is None)
         assert _as_another_user(_keeps_its_own)
         theirs = Path(tempfile.gettempdir()) / f"sparkq-{ANOTHER_USER}"

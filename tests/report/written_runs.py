@@ -77,7 +77,7 @@ def write_run(
         "protocol": PROTOCOL, "run_id": run_id, "attempt": "a",
         "rows": len(rows), "ok": len(rows) - len(errors), "errors": len(errors),
         "error_codes": {code: errors.count(code) for code in sorted(set(errors))}, "engine": {"fbgemm": len(rows)},
-        "model_digests": ["d" * 64], "seconds": 12.5, "images_per_second": len(rows) / 12.5, "skipped": 0,
+        "model_digests": ["d" * 64], "seconds": 12.5, "images_per_second": len(rows) / 12.5, "skipped": 0, "left_out": {},
         "input": "/lake/photos", "uri_column": None, "output": str(output), "model": "sample", "model_digest": "d" * 64,
         "workers": {"workers": 4, "loads": 4, "peak_memory_bytes": 5 * 10**8, "loads_per_worker": 1.0}, "drift": None,
         "recalibrate": None, "settings": {"max_error_rate": 0.25, "partition_by": ["a"], "resume": False, "glob": None},

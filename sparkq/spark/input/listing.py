@@ -4,16 +4,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.functions import pandas_udf
 from pyspark.sql.types import BinaryType
 
-from sparkq.config import DEFAULT_MAX_IMAGE_BYTES
 from sparkq.images.listing import Listing
-from sparkq.images.read import read_objects
 from sparkq.spark.session.settings import session_settings
 
 __all__ = ["IMAGE_KEY", "content_at", "is_listing", "listed_rows", "listing_df", "listing_in"]
@@ -27,7 +24,6 @@ _KEEPS_ROWS = {
     "Project", "Filter", "GlobalLimit", "LocalLimit", "Offset", "Sort", "Sample", "Repartition", "RepartitionByExpression",
     "LocalRelation", "LogicalRDD", "SubqueryAlias",
 }
-_BATCH_BYTES = 8 * 2**20
 
 
 def listed_rows(spark: SparkSession, listing: Listing) -> DataFrame:
@@ -61,22 +57,11 @@ def listing_df(spark: SparkSession, listing: Listing) -> DataFrame:
 
 def content_at(path: Column) -> Column:
     """The bytes at a column of paths; null where there are none to read."""
-    content: Column = pandas_udf(_contents, BinaryType())(path)  # type: ignore[call-overload]  # its types miss iterators
+    # Predicting workers import this module, and must not pay for pandas.
+    from sparkq.spark.input.contents import contents_at
+
+    content: Column = pandas_udf(contents_at, BinaryType())(path)  # type: ignore[call-overload]  # its types miss iterators
     return content.alias("content", metadata=_READ_BY_WORKERS)
-
-
-def _contents(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
-    """Read the bytes at paths, in small batches however many paths Spark sends at once."""
-    for paths in batches:
-        waiting: list[bytes | None] = []
-        size = 0
-        for read in read_objects(paths, max_bytes=DEFAULT_MAX_IMAGE_BYTES):
-            waiting.append(read if isinstance(read, bytes) else None)
-            size += len(waiting[-1] or b"")
-            if size > _BATCH_BYTES:
-                yield pd.Series(waiting, dtype=object)
-                waiting, size = [], 0
-        yield pd.Series(waiting, dtype=object)
 
 
 def is_listing(df: DataFrame) -> bool:
