@@ -1,4 +1,13 @@
-"""Weights and biases of an INT8 model fitted, layer by layer, to the float model's outputs on calibration images."""
+"""Fitted weights and biases: an INT8 model's layers, one after the other, fitted to the float model's on calibration images.
+
+- Each layer is fitted to what the float layer gives on the float model's activations, while it itself reads what the INT8 model
+  gives, so that it makes up for the errors before it.
+- Weights: the least-squares solution rounded column by column, each column's error handed on to those left (Frantar et al. 2022,
+  "Optimal Brain Compression", and 2023, "GPTQ", section 3, with the inputs of the quantized network).
+- Biases: the mean error is taken off (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+  Correction", section 4.2, measured instead of derived).
+- Scales and biases stay on the grid of `sparkq.quantization.scales.ties`, if ties are avoided.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -53,13 +62,8 @@ class _Moments:
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
     correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True, compression: Compression = _UNCOMPRESSED,
-) -> int:
+) -> None:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
-
-    Each layer is fitted to what the float layer gives on the float model's activations, while it itself reads what the
-    INT8 model gives, so that it makes up for the errors before it. Weights: the least-squares solution rounded column by
-    column, each column's error handed on to those left (Frantar et al. 2022, "Optimal Brain Compression", and 2023,
-    "GPTQ", with the inputs of the quantized network). Biases: the mean error (Nagel et al. 2019, section 4.2, measured).
 
     Parameters
     ----------
@@ -77,11 +81,6 @@ def fit_layers(
         Weight scales and biases with which no engine has to round from the middle.
     compression : Compression
         Few distinct weights; without `round_weights` the nearest ones.
-
-    Returns
-    -------
-    int
-        Layers changed.
     """
     options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties, compression)
     spared = spared_layers({
@@ -89,7 +88,6 @@ def fit_layers(
         for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
     })
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
-    changed = 0
     for node in quantized.graph.nodes:
         layer = quantized.get_submodule(str(node.target)) if node.op == "call_module" else None
         if not isinstance(layer, (nnq.Conv2d, nnq.Linear)) or not _called_once(quantized, node):
@@ -101,8 +99,6 @@ def fit_layers(
         settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
         _fit(layer, float_layer, moments, asked, inputs[0].q_scale() if settles else None)
-        changed += 1
-    return changed
 
 
 def _is_last(layer: _Layer, node: fx.Node) -> bool:
