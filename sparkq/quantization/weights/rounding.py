@@ -98,7 +98,7 @@ def fit_layers(
         moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
-        _fit(layer, float_layer, moments, asked, inputs[0].q_scale() if settles else None)
+        _fit(layer, float_layer, moments, asked, (inputs[0].q_scale(), inputs[0].q_zero_point()) if settles else None)
 
 
 def _is_last(layer: _Layer, node: fx.Node) -> bool:
@@ -111,16 +111,19 @@ def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _fit(
-    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_scale: float | None,
+    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_steps: tuple[float, int] | None,
 ) -> None:
-    """Fit weights and bias; with an `input_scale`, so that no sum lies on a tie."""
+    """Fit weights and bias; with the input's scale and zero point, so that no sum lies on a tie."""
     packed = layer.weight()  # type: ignore[no-untyped-call]
     groups = layer.groups if isinstance(layer, nnq.Conv2d) else 1
     shape = groups, packed.shape[0] // groups, packed[0].numel()
     weight = float_layer.weight.detach().double().reshape(shape)  # type: ignore[operator]
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
-    grid = None if input_scale is None else scale_grid(input_scale, layer.scale, fitted)
+    grid = None
+    if input_steps is not None:
+        shift = input_steps[0] * input_steps[1] * weight.sum(2).flatten()
+        grid = scale_grid(input_steps[0], layer.scale, fitted.double().abs() + shift.abs())
     if moments is not None and options.round_weights:
         integers, scales = round_least_squares(
             weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
@@ -136,8 +139,8 @@ def _fit(
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()
-    if grid is not None and input_scale is not None:
-        fitted = off_tie_biases(fitted, grid, input_scale)
+    if grid is not None and input_steps is not None:
+        fitted = off_tie_biases(fitted, grid, input_steps[0])
     layer.set_weight_bias(packed, fitted)
 
 
