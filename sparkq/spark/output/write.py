@@ -147,6 +147,7 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 def write_attempt(
     predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
     output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
+    unread: Callable[[DataFrame], DataFrame] | None = None,
 ) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
 
@@ -162,6 +163,8 @@ def write_attempt(
         Adds to the manifest what the job knows beside; called after the job.
     expected_rows : int, optional
         How many there must be.
+    unread : callable, optional
+        If there are fewer, from the rows that are there to those of images that Spark left out.
 
     Returns
     -------
@@ -170,7 +173,10 @@ def write_attempt(
     """
     started, clock = _now(), time.perf_counter()
     try:
-        staged, files = _stage(predictions, attempt, partition_by)
+        _write(predictions, attempt.folder.at(f"{attempt.staging}/tasks"), description=_described(attempt))
+        if unread is not None and expected_rows is not None:
+            _complete(predictions.schema, attempt, expected_rows, unread)
+        staged, files = _compacted(predictions.schema, attempt, partition_by)
         counts = _count(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
         if expected_rows not in (None, counts["rows"]):
             raise InputError(
@@ -227,19 +233,26 @@ def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
     return expected_failure(error)
 
 
-def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
-    """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
+def _complete(schema: StructType, attempt: Attempt, expected: int, unread: Callable[[DataFrame], DataFrame]) -> None:
+    """Add the rows of images that Spark left out."""
+    location = attempt.folder.at(f"{attempt.staging}/tasks")
+    written = read_strictly(attempt.folder.spark, schema, location)
+    if run_action(written.count) < expected:
+        _write(unread(written), location, mode="append")
 
-    What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
+
+def _compacted(schema: StructType, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+    """Copy the rows, a file a task, into few files where they are many; the folder in the staging folder, and its files.
+
+    What a task has written is kept whichever executor dies later, and no image is touched again.
     """
     folder = attempt.folder
     tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
-    _write(predictions, folder.at(tasks), description=_described(attempt))
     files = folder.files(tasks)
     wanted = max(math.ceil(sum(entry.bytes for entry in files) / FILE_BYTES), 1)
     if len(files) <= wanted and not partition_by:
         return "tasks", files
-    rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))
+    rows = read_strictly(folder.spark, schema, folder.at(tasks))
     # A shuffle of rows, that is of labels, not of images; without it every task would write a file a value.
     few = rows.repartition(wanted, *partition_by) if partition_by and wanted > 1 else rows.coalesce(wanted)
     _write(few, folder.at(compact), partition_by)
@@ -252,10 +265,13 @@ def _described(attempt: Attempt) -> str:
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 
 
-def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None) -> None:
+def _write(
+    rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None,
+    mode: str = "errorifexists",
+) -> None:
     # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
     committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
-    writer = rows.write.mode("errorifexists").options(
+    writer = rows.write.mode(mode).options(
         **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
     )
     action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
