@@ -12,6 +12,7 @@
     │   ├── ArtifactProtocolError    written by another protocol of sparkq
     │   └── ArtifactDigestError      its payload is not the one its manifest names
     ├── EngineError              this node cannot run the engine, or runs it wrongly
+    ├── SparkError               Spark cannot be started, or ended under the job
     ├── RunTakenError            another attempt of the same run id has committed it: the work is done
     ├── ErrorBudgetError         more images failed than allowed; everything is committed
     └── ImageError               one image cannot become pixels; becomes a row, never a failed task
@@ -37,6 +38,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "RunTakenError",
+    "SparkError",
     "SparkqError",
     "last_line",
     "one_line",
@@ -120,6 +122,10 @@ class ArtifactDigestError(ArtifactError):
 
 class EngineError(SparkqError):
     """This node cannot run the engine, or its results are not those of the artifact's golden output."""
+
+
+class SparkError(SparkqError):
+    """Spark cannot be started, or it ended under the job: a JVM that died, no memory, workers that were killed."""
 
 
 class RunTakenError(SparkqError):

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[arguments.command]
     return run_command(
         lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
-        failure=command.failure,
+        failure=command.failure, is_kept=command.is_kept,
     )
 
 
