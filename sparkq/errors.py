@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Any
 
 from sparkq.error_codes import ErrorCode
+from sparkq.visible import visible
 
 __all__ = [
     "ArtifactDigestError",
@@ -65,7 +66,8 @@ class SparkqError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+        # Interpreters and notebooks print it as it is.
+        return visible(f"{self.message} Hint: {self.hint}" if self.hint else self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword-only arguments do not survive pickle by default, and these cross process borders.

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from sparkq.cli.crash_log import write_crash_log
 from sparkq.cli.streams import open_standard_streams, part_stderr_from_stdout, say, stdout_kept_clean
 from sparkq.errors import ErrorBudgetError, RunTakenError, SparkqError, one_line
+from sparkq.visible import VisibleFormatter, visible, visible_json
 
 __all__ = ["EXIT_CODES", "run_command", "stdout_is_terminal"]
 
@@ -65,9 +66,9 @@ def run_command(
             logging.getLogger("sparkq").setLevel(logging.WARNING)
         code, result = _guarded(run)
         if as_json:
-            printed = _printed(json.dumps(result, ensure_ascii=False), stdout)
+            printed = _printed(visible_json(json.dumps(result, ensure_ascii=False)), stdout)
         else:
-            printed = ("error" in result and code != ErrorBudgetError.exit_code) or _printed(show(result), stdout)
+            printed = ("error" in result and code != ErrorBudgetError.exit_code) or _printed(visible(show(result)), stdout)
         error = failure(result) if code == EXIT_DONE else None
         if error is not None:
             code = _tell(error)
@@ -154,10 +155,12 @@ def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("py4j").setLevel(logging.ERROR)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_is_no_echo)
+    for each in logging.getLogger().handlers:
+        each.addFilter(_is_no_echo)
     logging.raiseExceptions = False
     warnings.showwarning = _show_warning
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from sparkq.visible import visible
+
 __all__ = ["open_standard_streams", "part_stderr_from_stdout", "say", "stdout_kept_clean"]
 
 
 def say(text: str) -> None:
-    """Print a line on standard error; where nobody can read it, the work goes on."""
+    """Print a line on standard error, control characters spelled out; where nobody can read it, the work goes on."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 def open_standard_streams() -> None:
