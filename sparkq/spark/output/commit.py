@@ -29,7 +29,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import secrets
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -52,9 +54,10 @@ from sparkq.runs.layout import (
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
 from sparkq.spark.session.hadoop import HadoopFolder
+from sparkq.storage import local_path
 
 __all__ = [
-    "Attempt", "abandon", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
+    "Attempt", "abandon", "abandon_locally", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
     "remove_earlier_runs", "run_taken", "start_attempt",
 ]
 
@@ -248,6 +251,18 @@ def abandon(attempt: Attempt) -> None:
         folder.delete_if_empty(path)
     if attempt.made_output:
         folder.delete_if_empty("")
+
+
+def abandon_locally(attempt: Attempt) -> None:
+    """Delete what an attempt staged on a local disk without the JVM, which has died."""
+    path_bytes = local_path(attempt.folder.location)
+    if path_bytes is None:
+        return
+    location = os.fsdecode(path_bytes)
+    shutil.rmtree(os.path.join(location, attempt.staging), ignore_errors=True)
+    for path in (f"{STAGING}/{attempt.run_id}", STAGING, RUNS, *([""] if attempt.made_output else [])):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(location, path))
 
 
 def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:

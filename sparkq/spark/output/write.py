@@ -25,6 +25,7 @@ from sparkq.spark.input.paths import escaped_path
 from sparkq.spark.output.commit import (
     Attempt,
     abandon,
+    abandon_locally,
     commit,
     committed_run,
     new_run_id,
@@ -35,7 +36,7 @@ from sparkq.spark.output.commit import (
 )
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
-from sparkq.spark.session.failures import expected_failure
+from sparkq.spark.session.failures import write_failure
 from sparkq.spark.session.hadoop import FolderEntry
 from sparkq.storage import shown
 from sparkq.version import __version__
@@ -193,7 +194,7 @@ def write_attempt(
         ))
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
-        raise _given_up(attempt, error) or _told(error, attempt) or error from error
+        raise _given_up(attempt, error) or write_failure(error, attempt.folder.location) or error from error
     if overwrite:
         run_action(partial(remove_earlier_runs, attempt, manifest))
     return manifest
@@ -220,17 +221,9 @@ def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
         committed = run_action(clean)
     # The JVM may be gone, or the disk; what happened first is what to tell.
     except Exception:
+        abandon_locally(attempt)
         return None
     return run_taken(attempt) if committed and isinstance(error, Exception) else None
-
-
-def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
-    if "No space left on device" in str(error) and not isinstance(error, SparkqError):
-        return InputError(
-            f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
-            hint="nothing of this run is left there; make room and run it again.",
-        )
-    return expected_failure(error)
 
 
 def _complete(schema: StructType, attempt: Attempt, expected: int, unread: Callable[[DataFrame], DataFrame]) -> None:
