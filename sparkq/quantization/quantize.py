@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationPr
 from sparkq.artifact.file import ModelArtifact, sha256_digest
 from sparkq.artifact.manifest import Golden, Manifest, expand
 from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config.preprocess import PREPROCESS_FIELDS
 from sparkq.engines.base import Engine, LoadOptions
 from sparkq.engines.load import load_engine
 from sparkq.engines.observed import observe
@@ -44,7 +45,7 @@ _PROFILED_IMAGES = 256
 def quantize(
     model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
-    task: ModelTaskConfig = ModelTaskConfig(),
+    task: ModelTaskConfig = ModelTaskConfig(), preprocess_origin: Mapping[str, str] | None = None,
 ) -> ModelArtifact:
     """Make an artifact of a float model. Runs on the driver.
 
@@ -65,6 +66,8 @@ def quantize(
         Default: the model's class name.
     task : ModelTaskConfig
         What its outputs are, as `sparkq.quantization.task_model.task_model` gives it with the model.
+    preprocess_origin : mapping of str to str, optional
+        Where each setting of `preprocess` comes from, for the manifest; default: all of them are given.
 
     Returns
     -------
@@ -95,6 +98,7 @@ def quantize(
     manifest = Manifest(
         name=name or type(model).__name__,
         preprocess=preprocess,
+        preprocess_origin=dict(preprocess_origin or dict.fromkeys(PREPROCESS_FIELDS, "given")),
         **_described(task, probe),
         quantization=config,
         calibration_images=images.count if config.recipe in _CALIBRATED else 0,
