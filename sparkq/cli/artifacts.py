@@ -27,6 +27,7 @@ def show_artifact(result: dict[str, Any]) -> str:
     ]
     if result["recipe"] != "none" and result["float_layers"]:
         lines.append(f"float   {len(result['float_layers'])} layers stayed in float: {', '.join(result['float_layers'][:5])}")
+    lines += [f"warning on the calibration images {warning}" for warning in result["warnings"]]
     if result["report"] is not None:
         lines.append(f"report  {result['report']}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from sparkq.errors import ModelError
 from sparkq.float_models.load import require_image_shape
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.model_tasks import ModelTask, model_task_type
-from sparkq.quantization.calibration.checks import warn_once
+from sparkq.quantization.calibration.checks import warn_of_images, warn_of_labels
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.float_graph.macs import float_layers, int8_macs_percent
 from sparkq.quantization.normalization import normalize
@@ -91,7 +92,9 @@ def quantize(
     images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
-        warn_once(images, float_outputs if task.name == "classification" else None)
+        warn_of_images(images)
+    if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
+        warn_of_labels(images, partial(_classified, model, preprocess, config.batch_size), names=labels)
     converted = _converted(model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config, task, labels)
@@ -158,6 +161,19 @@ def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: Pr
             f"model {name}: expected finite outputs on the calibration images; got NaN or infinite values.",
             hint="check the weights and preprocess.",
         )
+    return outputs
+
+
+def _classified(
+    model: nn.Module, preprocess: PreprocessConfig, batch_size: int, images: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.float32]:
+    """Outputs of the float model, float32 [M, C]."""
+    with torch.no_grad():
+        parts = [
+            model(normalize(torch.from_numpy(images[start:start + batch_size]), preprocess))
+            for start in range(0, len(images), batch_size)
+        ]
+    outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
     return outputs
 
 

@@ -11,6 +11,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import ArtifactJob, CalibrationConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.config.parsing import to_mapping
 from sparkq.errors import GateError
+from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def _result(options: ArtifactJob, artifact: ModelArtifact, attempts: list[GateAt
         "artifact_bytes": len(artifact.dumps()),
         "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
         "table": gate_table(attempts) if attempts else "",
+        "warnings": calibration_warnings(manifest),
         "report": None if options.report is None else shown(options.report),
     }
 

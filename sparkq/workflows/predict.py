@@ -112,7 +112,8 @@ def _run(
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
-            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
+            expected_rows=images.inventory.images, output=shown(job.output),
+            classes=artifact.manifest.classes, names=artifact.manifest.labels, describe=_described(
                 job, artifact, drift, nodes, reports, images=found,
                 skipped=found.inventory.images - images.inventory.images,
             ),

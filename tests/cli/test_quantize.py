@@ -131,6 +131,21 @@ def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
     assert [path.name for path in (job / "out").iterdir()] == ["digits.sparkq"]
 
 
+def test_one_label_for_all(spark: SparkSession, sparkq: Command, job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A network that loads its weights, and then gives every image the same label: logged, printed and in the report."""
+    state = digits_net().state_dict()
+    state["classifier.bias"] = state["classifier.bias"] + 1000 * torch.eye(10)[3]
+    torch.save(state, job / "broken.pt")
+    config = _config(job, _content(weights="broken.pt", calibration={"input": "photos", "images": 40}, report="r.html"))
+    found = sparkq("quantize", "--config", config)
+    assert found.code == 0, found.err
+    said = "gives all {} images the same label (3, three), although it tells 10 apart"
+    assert any("calibration: the float model gives all " in message for message in caplog.messages)
+    count = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.calibration_images
+    assert f"warning on the calibration images the artifact {said.format(count)}" in found.out
+    assert f"the artifact {said.format(count)}" in (job / "r.html").read_text()
+
+
 def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:
     images = [preprocess_content(path.read_bytes(), artifact.manifest.preprocess) for path in sorted((job / "photos").iterdir())]
     return Predictor(artifact).engine.run(np.stack(images))
