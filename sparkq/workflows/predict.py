@@ -115,7 +115,8 @@ def _run(
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
             unread=_unread(images, artifact, settled),
-            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
+            expected_rows=images.inventory.images, output=shown(job.output),
+            classes=artifact.manifest.classes, names=artifact.manifest.labels, describe=_described(
                 job, artifact, drift, nodes, reports, images=found,
                 skipped=found.inventory.images - images.inventory.images,
             ),

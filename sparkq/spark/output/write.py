@@ -5,11 +5,9 @@ import datetime
 import math
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyspark
 import torch
@@ -34,6 +32,7 @@ from sparkq.spark.output.commit import (
     run_taken,
     start_attempt,
 )
+from sparkq.spark.output.counts import RowCounts, counted_columns
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import write_failure
@@ -44,7 +43,6 @@ from sparkq.version import __version__
 __all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
 
 _PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
-_COUNTED = ("status", "error_code", "engine", "model_digest")
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class WrittenPredictions:
         From the start of the write to its commit.
     files, bytes : int
         How many Parquet files, and how large in all.
+    warnings : tuple of str
+        Reasons why the rows may be worth nothing, such as one label for all of them.
     """
 
     run_id: str
@@ -76,6 +76,7 @@ class WrittenPredictions:
     seconds: float
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -131,6 +132,7 @@ def written_by(manifest: RunManifest) -> WrittenPredictions:
     return WrittenPredictions(
         run_id=manifest.run_id, rows=manifest.rows, ok=manifest.ok, errors=manifest.errors, error_codes=manifest.error_codes,
         engines=manifest.engine, seconds=manifest.seconds, files=len(manifest.files), bytes=manifest.total_bytes,
+        warnings=manifest.warnings,
     )
 
 
@@ -149,6 +151,7 @@ def write_attempt(
     predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
     output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
     unread: Callable[[DataFrame], DataFrame] | None = None,
+    classes: int | None = None, names: Sequence[str] | None = None,
 ) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
 
@@ -166,6 +169,10 @@ def write_attempt(
         How many there must be.
     unread : callable, optional
         If there are fewer, from the rows that are there to those of images that Spark left out.
+    classes : int, optional
+        How many the model tells apart, if that is known.
+    names : sequence of str, optional
+        Of the classes.
 
     Returns
     -------
@@ -178,19 +185,20 @@ def write_attempt(
         if unread is not None and expected_rows is not None:
             _complete(predictions.schema, attempt, expected_rows, unread)
         staged, files = _compacted(predictions.schema, attempt, partition_by)
-        counts = _count(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
-        if expected_rows not in (None, counts["rows"]):
+        counts = _counted(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
+        if expected_rows not in (None, counts.rows):
             raise InputError(
-                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts['rows']}.",
+                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts.rows}.",
                 hint="the input changed while it was read: run it again.",
             )
         seconds = time.perf_counter() - clock
         times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
         manifest = describe(RunManifest(
-            run_id=attempt.run_id, attempt=attempt.name, **counts, seconds=round(seconds, 3),
-            images_per_second=round(counts["rows"] / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
+            run_id=attempt.run_id, attempt=attempt.name, **counts.figures(), seconds=round(seconds, 3),
+            images_per_second=round(counts.rows / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
             versions=_versions(), partition_by=tuple(partition_by), schema=predictions.schema.jsonValue(),
             files=tuple(_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files),
+            warnings=counts.warnings(classes, names),
         ))
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
@@ -278,23 +286,12 @@ def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base
     return reader.parquet(*map(escaped_path, locations))
 
 
-def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
-    counted = []
-    if files:
-        columns = StructType([predictions.schema[name] for name in _COUNTED])
-        written = read_strictly(predictions.sparkSession, columns, location)
-        counted = run_action(written.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
-    codes: Counter[str] = Counter()
-    engines: Counter[str] = Counter()
-    for row in counted:
-        engines[row["engine"]] += row["rows"]
-        if row["status"] == "error":
-            codes[row["error_code"]] += row["rows"]
-    rows, errors = engines.total(), codes.total()
-    return {
-        "rows": rows, "ok": rows - errors, "errors": errors, "error_codes": dict(sorted(codes.items())),
-        "engine": dict(sorted(engines.items())), "model_digests": tuple(sorted({row["model_digest"] for row in counted})),
-    }
+def _counted(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> RowCounts:
+    if not files:
+        return RowCounts.of([])
+    columns = counted_columns(predictions.schema)
+    written = read_strictly(predictions.sparkSession, columns, location)
+    return RowCounts.of(run_action(written.groupBy(*columns.names).agg(F.count("*").alias("rows")).collect))
 
 
 def _named(entry: FolderEntry, staged: str, run_id: str) -> RunFile:
