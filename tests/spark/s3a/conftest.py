@@ -9,18 +9,25 @@ from tests.local_s3 import BUCKET, LocalS3, local_s3
 from tests.models import digit_files, digits_artifact
 from tests.spark.s3a.local_s3a import S3ASession, s3a_session
 
-IMAGES = 12
+IMAGES = 8
 MODEL = f"s3a://{BUCKET}/models/digits.sparkq"
 PHOTOS = f"s3a://{BUCKET}/photos"
 
 
+def put_scans(server: LocalS3, folder: str, names: list[str], *, bucket: str = BUCKET) -> None:
+    """Real scans as objects of these names; a bucket that is not there is made."""
+    if bucket != BUCKET:
+        server.client.create_bucket(Bucket=bucket)
+    for name, content in zip(names, digit_files(len(names)), strict=True):
+        server.client.put_object(Bucket=bucket, Key=f"{folder}{name}", Body=content)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[LocalS3]:
-    """A model, and scans as ``photos/00.png`` and so on; tests write beside them only."""
+    """A model, and scans as ``photos/0.png`` and so on; tests write beside them only."""
     with local_s3() as server:
         server.client.put_object(Bucket=BUCKET, Key="models/digits.sparkq", Body=digits_artifact().dumps())
-        for number, content in enumerate(digit_files(IMAGES)):
-            server.client.put_object(Bucket=BUCKET, Key=f"photos/{number:02d}.png", Body=content)
+        put_scans(server, "photos/", [f"{number}.png" for number in range(IMAGES)])
         yield server
 
 

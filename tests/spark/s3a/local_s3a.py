@@ -19,7 +19,7 @@ from tests.local_s3 import LocalS3
 
 _PYTHON = ROOT / ".venv-s3a" / "bin" / "python"
 _JARS = ("hadoop-aws-3.3.1.jar", "aws-java-sdk-bundle-1.11.901.jar")
-_PATIENCE_SECONDS = 240
+_PATIENCE_SECONDS = 600
 SPARKQ = (str(_PYTHON), str(Path(sys.executable).with_name("sparkq")))
 """The installed command, run by the interpreter of that environment."""
 

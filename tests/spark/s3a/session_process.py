@@ -44,7 +44,7 @@ def serve() -> None:
     # What else writes to standard output, Java with it, goes to standard error.
     with open(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
-        with session_for("local[2]") as spark:
+        with session_for("local[1]") as spark:
             for line in sys.stdin:
                 request = json.loads(line)
                 asked = request.get("read")
