@@ -63,16 +63,16 @@ class S3ASession:
         """Run the command; `variables` are the environment's while it runs."""
         return Outcome(**self._asked(arguments=[str(part) for part in arguments], variables=dict(variables or {})))
 
-    def predictions(self, output: str, **options: object) -> list[dict[str, Any]]:
-        """The rows of `sparkq.read_predictions`, as JSON has them; an `AssertionError` with its message if it is refused."""
-        found = self._asked(read=output, options=options)
+    def predictions(self, output: str, *, variables: Mapping[str, str] | None = None, **options: object) -> list[dict[str, Any]]:
+        """The rows of `sparkq.read_predictions`, as JSON has them."""
+        found = self._asked(read=output, options=options, variables=dict(variables or {}))
         assert "rows" in found, found["err"]
         rows: list[dict[str, Any]] = found["rows"]
         return rows
 
-    def refusal(self, output: str, **options: object) -> str:
-        """The message with which `sparkq.read_predictions` refuses."""
-        return str(self._asked(read=output, options=options)["err"])
+    def refusal(self, output: str) -> str:
+        """The message with which `sparkq.read_predictions` refuses; it begins with ``unexpected`` where none of ours does."""
+        return str(self._asked(read=output, options={}, variables={})["err"])
 
     def _asked(self, **request: object) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None

@@ -13,17 +13,17 @@ from unittest.mock import patch
 from pyspark.sql import SparkSession
 
 from sparkq.cli import main
-from sparkq.errors import SparkqError
+from sparkq.errors import SparkqError, one_line
 from sparkq.spark.output.read import read_predictions
 from sparkq.spark.session.session import session_for
 
 
-def run(arguments: list[str], variables: dict[str, str]) -> dict[str, Any]:
+def run(arguments: list[str]) -> dict[str, Any]:
     """A command, and what it left."""
     out, err = io.StringIO(), io.StringIO()
     # Each command's log is to go where its own standard error does.
     logging.root.handlers.clear()
-    with patch.dict(os.environ, variables), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main(arguments)
         except SystemExit as error:
@@ -37,6 +37,9 @@ def read(spark: SparkSession, output: str, options: dict[str, Any]) -> dict[str,
         return {"rows": [json.loads(row) for row in read_predictions(spark, output, **options).toJSON().collect()]}
     except SparkqError as error:
         return {"err": str(error)}
+    # The next test is to find the session alive.
+    except Exception as error:
+        return {"err": f"unexpected: {one_line(error)}"}
 
 
 def serve() -> None:
@@ -47,8 +50,8 @@ def serve() -> None:
         with session_for("local[1]") as spark:
             for line in sys.stdin:
                 request = json.loads(line)
-                asked = request.get("read")
-                answer = read(spark, asked, request["options"]) if asked else run(request["arguments"], request["variables"])
+                with patch.dict(os.environ, request["variables"]):
+                    answer = read(spark, request["read"], request["options"]) if "read" in request else run(request["arguments"])
                 print(json.dumps(answer), file=answers, flush=True)
 
 
