@@ -5,11 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.disturbed_s3 import DisturbedS3, disturbed_s3
 from tests.local_s3 import BUCKET, LocalS3, local_s3
 from tests.models import digit_files, digits_artifact
 from tests.spark.s3a.local_s3a import S3ASession, s3a_session
 
 IMAGES = 8
+DISTURBED = "disturbed"
 MODEL = f"s3a://{BUCKET}/models/digits.sparkq"
 PHOTOS = f"s3a://{BUCKET}/photos"
 
@@ -32,7 +34,16 @@ def server() -> Iterator[LocalS3]:
 
 
 @pytest.fixture(scope="session")
-def s3a(server: LocalS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3ASession]:
-    """The session; what a test leaves in the bucket is its own, by its name."""
-    with s3a_session(server, tmp_path_factory.mktemp("s3a")) as session:
+def proxy(server: LocalS3) -> Iterator[DisturbedS3]:
+    """The same server, with whatever a test lets go wrong."""
+    server.client.create_bucket(Bucket=DISTURBED)
+    with disturbed_s3(server) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def s3a(server: LocalS3, proxy: DisturbedS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3ASession]:
+    """The session; what a test leaves in the bucket is its own, by its name. It sees one bucket through the proxy."""
+    settings = {f"fs.s3a.bucket.{DISTURBED}.endpoint": f"http://{proxy.s3.host}:{proxy.s3.port}"}
+    with s3a_session(server, tmp_path_factory.mktemp("s3a"), settings) as session:
         yield session

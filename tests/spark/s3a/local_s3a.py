@@ -24,7 +24,7 @@ SPARKQ = (str(_PYTHON), str(Path(sys.executable).with_name("sparkq")))
 """The installed command, run by the interpreter of that environment."""
 
 
-def s3a_environment(server: LocalS3, **settings: str) -> dict[str, str]:
+def s3a_environment(server: LocalS3, settings: Mapping[str, str]) -> dict[str, str]:
     """Variables of a process whose Spark and whose pyarrow find their buckets on `server`, with more `settings` of Hadoop's."""
     assert _PYTHON.is_file(), "There is no Spark with S3A in .venv-s3a. Hint: make s3a"
     [jars] = (_PYTHON.parent.parent / "lib").glob("python*/site-packages/sagemaker_pyspark/jars")
@@ -84,11 +84,11 @@ class S3ASession:
 
 
 @contextlib.contextmanager
-def s3a_session(server: LocalS3, folder: Path) -> Iterator[S3ASession]:
+def s3a_session(server: LocalS3, folder: Path, settings: Mapping[str, str]) -> Iterator[S3ASession]:
     """Start the session, and end it with its JVM; its log is in `folder`."""
     with open(folder / "session.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [_PYTHON, "-m", "tests.spark.s3a.session_process"], env=s3a_environment(server), cwd=ROOT, text=True,
+            [_PYTHON, "-m", "tests.spark.s3a.session_process"], env=s3a_environment(server, settings), cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )
         try:

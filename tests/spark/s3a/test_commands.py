@@ -125,8 +125,9 @@ def test_quantize(s3a: S3ASession, server: LocalS3, tmp_path: Path) -> None:
     server.client.put_object(Bucket=BUCKET, Key=f"{FOLDER}/labels.txt", Body="\n".join(map(str, range(10))).encode())
     place = f"s3a://{BUCKET}/{FOLDER}"
     found = s3a.sparkq(
-        "quantize", "--model", f"{tmp_path}/nets.py:digits", "--weights", f"{place}/weights.pt", "--labels", f"{place}/labels.txt",
-        "--preprocess-resize-mode", "squash", "--preprocess-resize-size", "32", "--preprocess-mean", "0.5", "--preprocess-std", "0.25",
+        "quantize", "--model", f"{tmp_path}/nets.py:digits", "--weights", f"{place}/weights.pt",
+        "--labels", f"{place}/labels.txt", "--preprocess-resize-mode", "squash", "--preprocess-resize-size", "32",
+        "--preprocess-mean", "0.5", "--preprocess-std", "0.25",
         "--calibration-input", PHOTOS, "--output", f"{place}/made.sparkq", "--report", f"{place}/pages/quantized.html", "--json",
     )
     assert found.code == 0, found.err

@@ -76,8 +76,7 @@ def test_resume(s3a: S3ASession, server: LocalS3, first: dict[str, bytes]) -> No
     """What was predicted by the one name is not by the other."""
     found = s3a.sparkq(
         "predict", "--model", MODEL, "--input", f"s3://{INPUT}", "--output", copied(server, first, "resumed"), "--resume",
-        "--max-error-rate", "1",
-        "--json", variables=ON_EMR,
+        "--max-error-rate", "1", "--json", variables=ON_EMR,
     )
     assert found.code == 0, found.err
     assert (found.document["rows"], found.document["skipped"]) == (0, IMAGES + 1)
