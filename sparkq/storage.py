@@ -91,8 +91,9 @@ def split_uri(uri: str) -> tuple[str, str, str]:
 def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Open the ``pyarrow.fs`` filesystem of `uri` and return it with the path in it.
 
-    Hadoop's spellings (``s3a://x``, ``file:/x``) are understood. Spaces and letters outside ASCII may stand as they are or
-    percent-encoded; a percent sign is ``%25``, as in any uri.
+    Hadoop's spellings (``s3a://x``, ``file:/x``) are understood. Keys of object stores are taken literally, as Spark and the
+    stores' own tools take them: ``a%20b`` and ``a b`` are two. In ``file:`` uris spaces and letters outside ASCII may stand as
+    they are or percent-encoded, and a percent sign is ``%25``.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         raise InputError(f"{shown(uri)}: expected file:///path, a file of this machine; got another host.")
     place, path, options = split_uri(uri)
     filesystem, root = resolve_place(f"{place}/{options}", named=uri)
-    return filesystem, f"{root.rstrip('/')}{urllib.parse.unquote(path)}"
+    return filesystem, f"{root.rstrip('/')}{path}"
 
 
 def resolve_place(place: str, *, named: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -155,10 +156,15 @@ def read_file(path: str, *, what: str) -> bytes:
             data: bytes = stream.read()
             return data
     except FileNotFoundError as error:
-        raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint="check the path.") from error
+        raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint=_check_path(path)) from error
     # MemoryError: what this process may have can be less than what the machine has.
     except (OSError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{what} {shown(path)}: expected a readable file; got {error or 'too little memory'}.") from error
+
+
+def _check_path(path: str) -> str:
+    encoded = is_uri(path) and local_path(path) is None and "%" in path
+    return f"check the path{'; percent signs are taken as they are' if encoded else ''}."
 
 
 def _read_local(path: str) -> bytes:

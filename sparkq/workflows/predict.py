@@ -20,7 +20,8 @@ from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
 from sparkq.spark.input.job_images import JobImages, read_job_images
 from sparkq.spark.input.paths import spark_path
-from sparkq.spark.output.commit import Attempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.commit import Attempt, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
 from sparkq.spark.output.write import check_partition_columns, write_attempt
@@ -68,6 +69,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     if manifest is None:
         manifest = _run(spark, job, artifact, attempt, progress)
     else:
+        require_files(attempt.folder, manifest)
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
         quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)

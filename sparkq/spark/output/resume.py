@@ -19,7 +19,7 @@ from sparkq.spark.input.inventory import holds_bytes
 from sparkq.spark.input.job_images import JobImages
 from sparkq.spark.input.listing import IMAGE_KEY, listed_rows, listing_in
 from sparkq.spark.input.paths import canonical
-from sparkq.spark.output.commit import committed_runs
+from sparkq.spark.output.committed import committed_runs
 from sparkq.spark.output.read import rows_of
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.hadoop import HadoopFolder

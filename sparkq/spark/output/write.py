@@ -21,18 +21,18 @@ from sparkq.errors import InputError, SparkqError
 from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
-from sparkq.spark.input.paths import escaped_path
+from sparkq.spark.input.paths import LITERAL_PATHS
 from sparkq.spark.output.commit import (
     Attempt,
     abandon,
     commit,
-    committed_run,
     new_run_id,
     output_folder,
     remove_earlier_runs,
     run_taken,
     start_attempt,
 )
+from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
@@ -122,6 +122,8 @@ def write_predictions(
             predictions, attempt, partition_by=partition_by, overwrite=overwrite,
             output=shown(output),
         )
+    else:
+        require_files(attempt.folder, manifest)
     return written_by(manifest)
 
 
@@ -266,7 +268,7 @@ def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base
     """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
     reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
     reader = reader if base is None else reader.option("basePath", base)
-    return reader.parquet(*map(escaped_path, locations))
+    return reader.options(**LITERAL_PATHS).parquet(*locations)
 
 
 def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
