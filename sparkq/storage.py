@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from sparkq.errors import InputError
+from sparkq.redaction import carries_credentials, shown
 
 __all__ = [
     "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path",
@@ -41,11 +42,6 @@ DOUBLED_SLASHES = r"(?<![:/])/{2,}"
 def is_uri(path: str) -> bool:
     """Whether `path` names a filesystem (``s3://...``), not a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
-
-
-def shown(path: str) -> str:
-    """`path`, or a text with paths, as it may stand in a message or a log: without the credentials that a uri can carry."""
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/@\s]*@", r"\1***@", path)
 
 
 def local_path(path: str) -> bytes | None:
@@ -85,6 +81,11 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if found is None:
         raise InputError(f"{shown(uri)}: expected scheme://place/path; got something else.")
     scheme, place, path, options = found.groups("")
+    if carries_credentials(uri) and "@" not in place:
+        raise InputError(
+            f"{shown(uri)}: expected credentials with each / written as %2F; got a uri in which they do not end.",
+            hint="better give them by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or by the machine's role.",
+        )
     return f"{scheme}{place}", path, options
 
 
@@ -123,9 +124,12 @@ def resolve_place(place: str, *, named: str | None = None) -> tuple[pyarrow.fs.F
     try:
         filesystem, root = pyarrow.fs.FileSystem.from_uri(re.sub(S3_ALIAS, "s3://", place))
     except (pa.ArrowException, OSError, ValueError) as error:
+        text = shown(str(error))
+        # It prints the uri whole, and a notebook prints the cause of an error.
+        cause = error if text == str(error) else type(error)(text)
         raise InputError(
-            f"{shown(named or place)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {shown(str(error))}."
-        ) from error
+            f"{shown(named or place)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {text}."
+        ) from cause
     return filesystem, root
 
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 from sparkq.cli.crash_log import write_crash_log
 from sparkq.errors import ErrorBudgetError, RunTakenError, SparkqError, one_line
+from sparkq.redaction import shown, shown_values
 
 __all__ = ["EXIT_CODES", "run_command", "stdout_is_terminal"]
 
@@ -58,9 +59,9 @@ def run_command(
         _log_to_stderr()
         code, result = _guarded(run)
         if as_json:
-            print(json.dumps(result, ensure_ascii=False), file=stdout)
+            print(json.dumps(shown_values(result), ensure_ascii=False), file=stdout)
         elif "error" not in result or code == ErrorBudgetError.exit_code:
-            print(show(result), file=stdout)
+            print(shown(show(result)), file=stdout)
         error = failure(result) if code == EXIT_DONE else None
         if error is not None:
             code = _tell(error)
@@ -112,16 +113,25 @@ def _failure(kind: str, message: str, hint: str | None) -> dict[str, Any]:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_ShownFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("py4j").setLevel(logging.ERROR)
     warnings.showwarning = _show_warning
+
+
+class _ShownFormatter(logging.Formatter):
+    """Other packages log what they were given, and tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
 
 
 def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"sparkq: warning: {message}", file=file or sys.stderr)
+    print(f"sparkq: warning: {shown(str(message))}", file=file or sys.stderr)
 
 
 def _part_stderr_from_stdout() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sparkq.engines.registry import engine_packages
 from sparkq.host import cpu_model, package_version
+from sparkq.redaction import shown
 from sparkq.version import __version__
 
 __all__ = ["write_crash_log"]
@@ -22,7 +23,7 @@ def write_crash_log() -> str:
     with tempfile.NamedTemporaryFile("w", prefix="sparkq-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.writelines(f"{name + ':':<10}{value}\n" for name, value in _circumstances().items())
         log.write("\n")
-        traceback.print_exc(file=log)
+        log.write(shown(traceback.format_exc()))
     return log.name
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
+from sparkq.redaction import shown
 from sparkq.version import __version__
 
 __all__ = ["COMMANDS", "main"]
@@ -51,8 +53,15 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """An example that is one line stays one, to be copied; options are wrapped as usual."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A wrong argument is told without the credentials in it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", epilog=EXIT_CODES,
         allow_abbrev=False, formatter_class=_Help,
     )

@@ -1,7 +1,6 @@
 """The preprocessing that a named architecture was published with."""
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -9,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from sparkq.config import PreprocessConfig, ResizeConfig
 from sparkq.config.parsing import to_mapping
 from sparkq.errors import ConfigError
+from sparkq.redaction import get_logger
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["PUBLISHED", "published_preprocess"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 PUBLISHED = "pretrained_cfg"
 """Attribute of a model with timm's description of its input; `sparkq.float_models.load` gives models of torchvision one, too."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config.parsing import to_mapping
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
+from sparkq.redaction import get_logger
 from sparkq.runs.manifest import RunManifest, WorkerFigures
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
@@ -33,7 +33,7 @@ from sparkq.worker.fitting import engine_for
 
 __all__ = ["checked_artifact", "run_prediction_job"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None = None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Warnings of calibration images that are too few, or odd: the ranges that they give cost accuracy."""
 from __future__ import annotations
 
-import logging
 import weakref
 
 import numpy as np
@@ -9,10 +8,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from sparkq.quantization.calibration.image_set import CalibrationSet
+from sparkq.redaction import get_logger
 
 __all__ = ["image_complaints", "label_complaints", "warn_once"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _LEAST_IMAGES = 32
 # Shares of the sample.
 _NEARLY_ALL, _HALF, _MANY_COPIES = 0.95, 0.5, 0.2

@@ -1,7 +1,6 @@
 """Files that Spark reads itself, where workers cannot: ``binaryFile`` over a listing of ours."""
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import pyarrow.compute as pc
@@ -10,6 +9,7 @@ from pyspark.sql import functions as F
 
 from sparkq.images.listing import Listing
 from sparkq.images.read import why_unreadable
+from sparkq.redaction import get_logger
 from sparkq.spark.input.listing import content_at, listed_rows
 from sparkq.spark.input.paths import LITERAL_PATHS
 from sparkq.spark.session.actions import run_action
@@ -18,7 +18,7 @@ from sparkq.storage import local_path, shown
 
 __all__ = ["driver_can_read", "spark_read"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _LISTING_TASKS = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
 # Names that Spark's file sources leave out, whoever gives them.
 _HIDDEN = r"(^|/)([_.][^/]*|[^/]*\._COPYING_)$"

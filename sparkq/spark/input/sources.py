@@ -1,7 +1,6 @@
 """Sources of images: folders of files, Parquet with bytes, and lists of uris."""
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkq.errors import InputError
 from sparkq.images.listing import Listing, list_local, list_store
+from sparkq.redaction import get_logger
 from sparkq.spark.input.binary_file import driver_can_read, spark_read
 from sparkq.spark.input.hadoop_listing import list_hadoop
 from sparkq.spark.input.listing import listing_df
@@ -27,7 +27,7 @@ from sparkq.storage import local_path, resolve_place, shown, split_uri
 
 __all__ = ["FoundImages", "count_images", "find_images", "images_of", "read_images"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _STORES = r"(s3[an]?|gs|gcs|abfss?)://"
 
 

@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +42,7 @@ from pyspark.sql import SparkSession
 
 from sparkq.config import check_run_id
 from sparkq.errors import InputError, RunTakenError
+from sparkq.redaction import get_logger
 from sparkq.runs.layout import MOVED_MANIFEST, RUNS, STAGING, is_hidden, manifest_path, run_folder, run_id_of, staging_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
@@ -51,7 +51,7 @@ from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = ["Attempt", "abandon", "commit", "new_run_id", "output_folder", "remove_earlier_runs", "run_taken", "start_attempt"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _STALE = datetime.timedelta(days=7)
 

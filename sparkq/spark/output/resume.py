@@ -1,7 +1,6 @@
 """Find the images that committed runs have not predicted yet, from metadata: no image is opened, no list made in Python."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from sparkq.artifact.manifest import detection_mapping
 from sparkq.config.parsing import to_mapping
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import InputError
+from sparkq.redaction import get_logger
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.inventory import holds_bytes
 from sparkq.spark.input.job_images import JobImages
@@ -28,7 +28,7 @@ __all__ = ["remaining_images"]
 
 _PLACE = "__sparkq_place"
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def remaining_images(images: JobImages, folder: HadoopFolder, artifact: ModelArtifact) -> JobImages:

@@ -13,6 +13,7 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it sh
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
+from sparkq.redaction import carries_credentials
 from sparkq.spark.session.conditional_create import can_create_if_absent, create_if_absent, fill
 from sparkq.spark.session.connect import is_connect
 from sparkq.spark.session.failures import root_message
@@ -39,6 +40,12 @@ def hadoop_path(spark: SparkSession, location: str) -> tuple[Any, Any]:
         raise InputError(
             f"{location}: expected a classic Spark session, whose JVM lists files and commits runs; got one of Spark Connect.",
             hint="there, spark.read.format('binaryFile') and predictions.write.parquet(...) work.",
+        )
+    if carries_credentials(location):
+        # Hadoop refuses it, too, but Spark would first have it in its logs, plans and pages.
+        raise InputError(
+            f"{location}: expected a uri without credentials, as Hadoop demands; got one with a key in it.",
+            hint="give them as spark.hadoop.fs.s3a.access.key and .secret.key, by the environment, or by the machine's role.",
         )
     context = spark.sparkContext
     path = context._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]

@@ -1,7 +1,6 @@
 """The Spark session that a command runs in."""
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -12,10 +11,11 @@ from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
+from sparkq.redaction import get_logger
 
 __all__ = ["session_for"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @contextmanager
