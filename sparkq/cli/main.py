@@ -9,6 +9,7 @@ from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
+from sparkq.redaction import shown
 from sparkq.version import __version__
 from sparkq.visible import visible
 
@@ -54,10 +55,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that repeats wrong arguments with their control characters spelled out."""
+    """A parser that repeats wrong arguments without credentials in them, and with control characters spelled out."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        super()._print_message(visible(message), file)
+        super()._print_message(visible(shown(message)), file)
 
 
 def _parser() -> argparse.ArgumentParser:

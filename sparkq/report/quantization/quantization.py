@@ -16,6 +16,7 @@ from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.quantization.diagnosis import Diagnosis, LayerDiagnosis
 from sparkq.quantization.gate import GateAttempt, GateTarget, chosen_attempt, gate_rows
 from sparkq.report.quantization.figures import layer_figure, sensitivity_figure
+from sparkq.report.wording import without_credentials
 from sparkq.storage import shown, write_file
 from sparkq.version import __version__
 
@@ -86,7 +87,7 @@ def render_quantization_report(report: QuantizationReport) -> str:
     # What users named (models, layers, recipes' files) is text, never markup.
     environment = Environment(
         loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=without_credentials,
     )
     header, *rows = gate_rows(report.attempts)
     layers = _layers(report)

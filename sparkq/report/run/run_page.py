@@ -17,7 +17,7 @@ from sparkq.report.run.charts import box_chart, histogram_chart, rate_chart, tas
 from sparkq.report.run.rows import PickedRow
 from sparkq.report.run.run_summary import RunSummary
 from sparkq.report.run.thumbnails import Thumbnail, thumbnails
-from sparkq.report.wording import clock, number, percent
+from sparkq.report.wording import clock, number, percent, without_credentials
 from sparkq.storage import shown
 from sparkq.version import __version__
 
@@ -33,7 +33,7 @@ def render_run_report(run: RunSummary, *, images: bool) -> str:
     # What users named (files, labels, models) is text, never markup.
     environment = Environment(
         loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=without_credentials,
     )
     environment.filters.update(
         number=number, percent=percent, clock=clock, shown=shown, unbroken=lambda text: text.replace(" %", "\u00a0%"),

@@ -5,7 +5,6 @@ word, so it is told to leave it out, and what its rows lack is added from the li
 """
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -15,13 +14,14 @@ from pyspark.sql.types import BinaryType
 
 from sparkq.error_codes import ErrorCode
 from sparkq.images.listing import Listing
+from sparkq.redaction import get_logger
 from sparkq.spark.input.listing import listed_rows
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.hadoop import hadoop_path
 
 __all__ = ["unread_rows"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _LOOKED_UP = 1000
 _GONE = "listed, but no longer there when its turn came"
 _REFUSED = "listed, but Spark could not read it when its turn came: refused, or changed meanwhile"

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,13 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from sparkq.redaction import get_logger
 from sparkq.spark.session.failures import machine_failure
 from sparkq.spark.session.java import require_java
 
 __all__ = ["session_for"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @contextmanager
