@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize, report
+from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, preview, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
@@ -20,6 +20,7 @@ COMMANDS = {
     "convert": convert.COMMAND,
     "plan": plan.COMMAND,
     "doctor": doctor.COMMAND,
+    "preview": preview.COMMAND,
     "predict": predict.COMMAND,
     "report": report.COMMAND,
     "evaluate": evaluate.COMMAND,
