@@ -12,6 +12,7 @@
     │   ├── ArtifactProtocolError    written by another protocol of sparkq
     │   └── ArtifactDigestError      its payload is not the one its manifest names
     ├── EngineError              this node cannot run the engine, or runs it wrongly
+    ├── SparkError               Spark cannot be started, or ended under the job
     ├── RunTakenError            another attempt of the same run id has committed it: the work is done
     ├── ErrorBudgetError         more images failed than allowed; everything is committed
     └── ImageError               one image cannot become pixels; becomes a row, never a failed task
@@ -25,6 +26,7 @@ from typing import Any
 
 from sparkq.error_codes import ErrorCode
 from sparkq.redaction import shown
+from sparkq.visible import visible
 
 __all__ = [
     "ArtifactDigestError",
@@ -39,6 +41,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "RunTakenError",
+    "SparkError",
     "SparkqError",
     "last_line",
     "one_line",
@@ -65,7 +68,8 @@ class SparkqError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+        # Interpreters and notebooks print it as it is.
+        return visible(f"{self.message} Hint: {self.hint}" if self.hint else self.message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions with keyword-only arguments do not survive pickle by default, and these cross process borders.
@@ -122,6 +126,10 @@ class ArtifactDigestError(ArtifactError):
 
 class EngineError(SparkqError):
     """This node cannot run the engine, or its results are not those of the artifact's golden output."""
+
+
+class SparkError(SparkqError):
+    """Spark cannot be started, or it ended under the job: a JVM that died, no memory, workers that were killed."""
 
 
 class RunTakenError(SparkqError):

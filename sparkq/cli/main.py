@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any
 
 from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
@@ -11,6 +11,7 @@ from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
 from sparkq.redaction import shown
 from sparkq.version import __version__
+from sparkq.visible import visible
 
 __all__ = ["COMMANDS", "main"]
 
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[arguments.command]
     return run_command(
         lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
-        failure=command.failure,
+        failure=command.failure, is_kept=command.is_kept,
     )
 
 
@@ -54,10 +55,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A wrong argument is told without the credentials in it."""
+    """A parser that repeats wrong arguments without credentials and with control characters spelled out."""
 
-    def error(self, message: str) -> NoReturn:
-        super().error(shown(message))
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(visible(shown(message)), file)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,6 +47,8 @@ def _show(result: dict[str, Any]) -> str:
     ]
     if result.get("drift") is not None:
         lines.append(_drift_line(result["drift"]))
+    # A run that was committed before there were any says nothing.
+    lines += [f"warning {warning}" for warning in result.get("warnings", ())]
     lines += [f"error   {count} rows {code}" for code, count in result["error_codes"].items()]
     if result["errors"]:
         lines.append("Hint: error rows keep their path and say why: SELECT path, error_message WHERE status = 'error'.")
@@ -70,4 +72,5 @@ COMMAND = Command(
     PredictOptions, _run, _show,
     summary="Predict every image of a folder or table with Spark, and write Parquet.",
     example="sparkq predict --model model.sparkq --input photos/ --output predictions/",
+    is_kept=True,
 )

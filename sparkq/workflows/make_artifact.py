@@ -8,14 +8,18 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import ArtifactJob, CalibrationConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config import ArtifactJob, CalibrationConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config.parsing import to_mapping
 from sparkq.errors import GateError
+from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.storage import shown
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import nn
 
+    from sparkq.float_models.published_preprocess import ResolvedPreprocess
     from sparkq.quantization.calibration.image_set import CalibrationSet
     from sparkq.quantization.gate import GateAttempt, GateTarget
 
@@ -32,10 +36,7 @@ def make_artifact(
     GateError
         If nothing reaches the target; where a report is wanted it is written, and the message names it.
     """
-    from sparkq.float_models.load import load_float_model, require_image_shape
-    from sparkq.float_models.published_preprocess import published_preprocess
     from sparkq.model_tasks.labels import read_label_names
-    from sparkq.quantization.task_model import task_model
     from sparkq.report.quantization.extra import check_report
     from sparkq.workflows.quantize import make_gated
 
@@ -43,18 +44,15 @@ def make_artifact(
     target = _target(options)
     if options.report is not None:
         check_report(options.report)
-    model = load_float_model(options.model, options.weights)
-    preprocess = options.preprocess or published_preprocess(model)
-    require_image_shape(model, preprocess.input_size)
-    name = options.name or type(model).__name__
-    model, task = task_model(model, options.model_task_config(), preprocess)
+    name, model, task, resolved = _float_model(options)
+    preprocess = resolved.config
     labels = None if options.labels is None else read_label_names(options.labels)
     with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
         page = partial(_page, options, name, preprocess, model, found, config)
         try:
             artifact, attempts = make_gated(
                 model, found, preprocess, config, target, held_out=held_out, labels=labels, name=name, labelled=labelled,
-                task=task,
+                task=task, preprocess_origin=resolved.origin,
             )
         except GateError as error:
             if options.report is not None:
@@ -68,6 +66,20 @@ def make_artifact(
     if options.report is not None and content is not None:
         _write_report(options.report, content)
     return _result(options, artifact, attempts)
+
+
+def _float_model(options: ArtifactJob) -> tuple[str, nn.Module, ModelTaskConfig, ResolvedPreprocess]:
+    """The model by its name, ready for its task, and how images come to it."""
+    from sparkq.float_models.load import load_float_model, require_image_shape
+    from sparkq.float_models.published_preprocess import resolved_preprocess
+    from sparkq.quantization.task_model import task_model
+
+    model = load_float_model(options.model, options.weights)
+    resolved = resolved_preprocess(model, options.preprocess)
+    require_image_shape(model, resolved.config.input_size)
+    # Its parts have another class.
+    name = options.name or type(model).__name__
+    return name, *task_model(model, options.model_task_config(), resolved.config), resolved
 
 
 @contextmanager
@@ -145,6 +157,8 @@ def _result(options: ArtifactJob, artifact: ModelArtifact, attempts: list[GateAt
         "output_length": manifest.output_length,
         "embedding_layer": manifest.embedding_layer,
         "input_size": list(manifest.input_size),
+        "preprocess": to_mapping(manifest.preprocess),
+        "preprocess_origin": manifest.preprocess_origin,
         "calibration_images": manifest.calibration_images,
         "accuracy": manifest.accuracy,
         "int8_macs_percent": manifest.int8_macs_percent,
@@ -153,6 +167,7 @@ def _result(options: ArtifactJob, artifact: ModelArtifact, attempts: list[GateAt
         "artifact_bytes": len(artifact.dumps()),
         "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
         "table": gate_table(attempts) if attempts else "",
+        "warnings": calibration_warnings(manifest),
         "report": None if options.report is None else shown(options.report),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
@@ -24,8 +25,9 @@ from sparkq.spark.output.commit import Attempt, new_run_id, output_folder, start
 from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
+from sparkq.spark.output.unread import unread_rows
 from sparkq.spark.output.write import check_partition_columns, write_attempt
-from sparkq.spark.predict.inference import predict_reporting
+from sparkq.spark.predict.inference import predict, predict_reporting
 from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import canonical_path, shown
@@ -117,11 +119,20 @@ def _run(
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
-            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
+            unread=_unread(images, artifact, settled),
+            expected_rows=images.inventory.images, output=shown(job.output),
+            classes=artifact.manifest.classes, names=artifact.manifest.labels, describe=_described(
                 job, artifact, drift, nodes, reports, images=found,
                 skipped=found.inventory.images - images.inventory.images,
             ),
         )
+
+
+def _unread(images: JobImages, artifact: ModelArtifact, config: InferenceConfig) -> Callable[[Any], Any] | None:
+    """Make the function that adds rows of files which Spark left out; None where workers answer for each path."""
+    if images.listing is None or config.uri_column is not None:
+        return None
+    return partial(unread_rows, listing=images.listing, predict=partial(predict, artifact=artifact, config=config))
 
 
 def _require_places(job: PredictionJob, columns: Sequence[str], config: InferenceConfig) -> None:

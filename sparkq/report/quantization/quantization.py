@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import QuantizationConfig
+from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.quantization.diagnosis import Diagnosis, LayerDiagnosis
 from sparkq.quantization.gate import GateAttempt, GateTarget, chosen_attempt, gate_rows
 from sparkq.report.quantization.figures import layer_figure, sensitivity_figure
@@ -97,6 +98,7 @@ def render_quantization_report(report: QuantizationReport) -> str:
         overview=Markup(sensitivity_figure(
             [layer["noise"] for layer in layers], [layer["precision"] == "float" for layer in layers],
         )) if report.diagnosis.sensitivity_images else None,
+        warnings=[] if report.artifact is None else calibration_warnings(report.artifact.manifest),
         refused=report.artifact is None, version=__version__,
     )
 

@@ -40,7 +40,7 @@ def spark_read(spark: SparkSession, listing: Listing) -> DataFrame:
     """The files as ``path, modificationTime, length, content``, of which Spark's executors read the content.
 
     A file that Spark cannot read any more has no row here: whoever writes the rows adds it
-    (`sparkq.spark.output.reconcile`). Files of zero bytes and those whose names Spark leaves out come beside the others.
+    (`sparkq.spark.output.unread`). Files of zero bytes and those whose names Spark leaves out come beside the others.
     """
     rows = listed_rows(spark, listing)
     left_out = (F.col("length") == 0) | F.col("path").rlike(_HIDDEN) | F.col("path").startswith("file+percent:")

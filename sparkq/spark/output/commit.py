@@ -34,7 +34,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,10 +48,14 @@ from sparkq.redaction import get_logger
 from sparkq.runs.layout import MOVED_MANIFEST, RUNS, STAGING, is_hidden, manifest_path, run_folder, run_id_of, staging_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
-from sparkq.spark.output.committed import committed_run, listed_ids, require_files
+from sparkq.spark.output.committed import committed_run, listed_ids, readable_run, require_files
 from sparkq.spark.session.hadoop import HadoopFolder
+from sparkq.storage import local_path
 
-__all__ = ["Attempt", "abandon", "commit", "new_run_id", "output_folder", "remove_earlier_runs", "run_taken", "start_attempt"]
+__all__ = [
+    "Attempt", "abandon", "abandon_locally", "commit", "new_run_id", "output_folder", "remove_earlier_runs", "run_taken",
+    "start_attempt",
+]
 
 _logger = get_logger(__name__)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -184,7 +190,7 @@ def _require_there(attempt: Attempt, manifest: RunManifest) -> None:
         require_files(folder, manifest)
     except InputError as error:
         stands = folder.exists(manifest_path(run_id))
-        if not stands and _overwritten(manifest, [_readable(folder, other) for other in listed_ids(folder)]):
+        if not stands and _overwritten(manifest, [readable_run(folder, other) for other in listed_ids(folder)]):
             return
         _remove(folder, run_id)
         raise InputError(
@@ -249,6 +255,18 @@ def abandon(attempt: Attempt) -> None:
         folder.delete_if_empty("")
 
 
+def abandon_locally(attempt: Attempt) -> None:
+    """Delete what an attempt staged on a local disk without the JVM, which has died."""
+    path_bytes = local_path(attempt.folder.location)
+    if path_bytes is None:
+        return
+    location = os.fsdecode(path_bytes)
+    shutil.rmtree(os.path.join(location, attempt.staging), ignore_errors=True)
+    for path in (f"{STAGING}/{attempt.run_id}", STAGING, RUNS, *([""] if attempt.made_output else [])):
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(location, path))
+
+
 def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
     """Delete the runs that ended before the attempt's own, which is committed; readers that are at work on them fail.
 
@@ -256,7 +274,7 @@ def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
     and goes, as if it had been overwritten a moment later.
     """
     folder, own = attempt.folder, (manifest.ended, manifest.run_id)
-    others = [(run_id, _readable(folder, run_id)) for run_id in listed_ids(folder) if run_id != attempt.run_id]
+    others = [(run_id, readable_run(folder, run_id)) for run_id in listed_ids(folder) if run_id != attempt.run_id]
     for run_id, other in others:
         # One that this version cannot read was written by another, before.
         if other is None or (other.ended, other.run_id) < own:
@@ -268,12 +286,6 @@ def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
 def _overwritten(manifest: RunManifest, others: Sequence[RunManifest | None]) -> bool:
     own = (manifest.ended, manifest.run_id)
     return any(other and other.settings.get("overwrite") and (other.ended, other.run_id) > own for other in others)
-
-
-def _readable(folder: HadoopFolder, run_id: str) -> RunManifest | None:
-    with contextlib.suppress(InputError):
-        return committed_run(folder, run_id)
-    return None
 
 
 def _remove(folder: HadoopFolder, run_id: str) -> None:
