@@ -200,8 +200,11 @@ def test_every_logger_is_a_redacting_one() -> None:
 @secrets
 def test_run_manifests(secret: str) -> None:
     """Whatever describes the job."""
-    values: dict[str, Any] = {field.name: None for field in dataclasses.fields(RunManifest)}
-    empty = RunManifest(**values | {
+    required: dict[str, Any] = {
+        field.name: None for field in dataclasses.fields(RunManifest)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    empty = RunManifest(**required | {
         "model_digests": (), "partition_by": (), "nodes": ({"reason": uri_of(secret)},), "files": (), "run_id": "x",
         "input": uri_of(secret), "output": uri_of(secret), "settings": {"model": uri_of(secret), "columns": [uri_of(secret)]},
     })
