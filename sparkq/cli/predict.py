@@ -49,6 +49,9 @@ def _show(result: dict[str, Any]) -> str:
         lines.append(_drift_line(result["drift"]))
     # A run that was committed before there were any says nothing.
     lines += [f"warning {warning}" for warning in result.get("warnings", ())]
+    if result.get("left_out"):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in result["left_out"].items())
+        lines.append(f"left out {sum(result['left_out'].values())} files of the input on purpose: {reasons}")
     lines += [f"error   {count} rows {code}" for code, count in result["error_codes"].items()]
     if result["errors"]:
         lines.append("Hint: error rows keep their path and say why: SELECT path, error_message WHERE status = 'error'.")

@@ -143,6 +143,19 @@ def test_broken_files_are_counted(spark: SparkSession, sparkq: Command, images: 
     assert found.document["error_codes"] == {"empty_content": 1}
 
 
+def test_what_is_left_out_is_told(spark: SparkSession, sparkq: Command, images: Path, model: Path, tmp_path: Path) -> None:
+    """By reason, in the manifest and on the console."""
+    (tmp_path / "in").mkdir()
+    for name in ("000.png", "001.png"):
+        (tmp_path / "in" / name).write_bytes((images / name).read_bytes())
+    (tmp_path / "in" / "_SUCCESS").touch()
+    (tmp_path / "in" / "labels.csv").write_text("path,label")
+    found = sparkq("predict", "--model", model, "--input", tmp_path / "in", "--output", tmp_path / "out", "--glob", "*.png")
+    assert found.code == 0, found.err
+    assert "left out 2 files of the input on purpose: 1 glob, 1 metadata" in found.out
+    assert _run_manifest(tmp_path / "out")["left_out"] == {"glob": 1, "metadata": 1}
+
+
 def test_table_in_table_out(spark: SparkSession, sparkq: Command, model: Path, tmp_path: Path) -> None:
     """Parquet with a binary column of any name; its other columns come through."""
     rows = [(index, bytearray(content)) for index, content in enumerate(digit_files(6))]
