@@ -59,6 +59,11 @@ class ErrorCode(enum.Enum):
         "If such images are wanted, raise --max-image-pixels, --max-image-bytes or --max-decode-bytes, and the executors' memory "
         "with it; then run with --resume.", _LASTS, _LIMITS,
     )
+    DECODE_TOO_COSTLY = (
+        "decode_too_costly", "Decoding it would take longer than allowed; it was not decoded.",
+        "Pictures take a fraction of a second: such a file is damaged, or made to keep a decoder busy. If it is wanted, raise "
+        "--max-decode-seconds; then run with --resume.", _LASTS, ("max_decode_seconds",),
+    )
     TRUNCATED_IMAGE = (
         "truncated_image", "The file ends too early.", "Copy it again from its source; then run with --resume.", _LASTS,
     )

@@ -66,7 +66,7 @@ def test_codes_are_stable_words() -> None:
         assert entry.meaning.endswith(".") and entry.advice.endswith((".", "?")) and entry.meaning != entry.advice
         assert entry.lasts or entry.cures == ()
     assert {cure for entry in ErrorCode for cure in entry.cures} <= {field.name for field in dataclasses.fields(InferenceConfig)}
-    assert ErrorCode.IMAGE_TOO_LARGE.cures == LIMITS
+    assert ErrorCode.IMAGE_TOO_LARGE.cures == LIMITS and ErrorCode.DECODE_TOO_COSTLY.cures == ("max_decode_seconds",)
 
 
 def _retried(entry: ErrorCode) -> str:
@@ -75,7 +75,9 @@ def _retried(entry: ErrorCode) -> str:
     options = [f"`--{name.replace('_', '-')}`" for name in entry.cures]
     if not options:
         return "no"
-    return f"with another {options[0]}" if len(options) == 1 else f"with a larger {', '.join(options[:-1])} or {options[-1]}"
+    if entry.cures == ("engine",):
+        return f"with another {options[0]}"
+    return f"with a larger {', '.join(options[:-1])} or {options[-1]}" if len(options) > 1 else f"with a larger {options[0]}"
 
 
 def test_the_readme_has_the_table() -> None:
@@ -89,10 +91,11 @@ def _settings(**values: Any) -> dict[str, Any]:
     return to_mapping(InferenceConfig(**values))
 
 
-@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("name", [*LIMITS, "max_decode_seconds"])
 @pytest.mark.parametrize(("before", "now", "is_final"), [(100, 99, True), (100, 100, True), (100, 101, False)])
 def test_a_larger_limit_may_cure_an_image_that_was_too_large(name: str, before: int, now: int, is_final: bool) -> None:
-    assert ErrorCode.IMAGE_TOO_LARGE.is_final(_settings(**{name: before}), _settings(**{name: now})) is is_final
+    entry = ErrorCode.DECODE_TOO_COSTLY if name == "max_decode_seconds" else ErrorCode.IMAGE_TOO_LARGE
+    assert entry.is_final(_settings(**{name: before}), _settings(**{name: now})) is is_final
 
 
 @pytest.mark.parametrize(("before", "now", "is_final"), [
@@ -104,7 +107,7 @@ def test_another_engine_may_cure_an_invalid_output(before: str | None, now: str 
 
 CONFIGS = st.builds(
     InferenceConfig, engine=st.sampled_from([None, "fbgemm", "onednn"]), top_k=st.integers(1, 9),
-    **{name: st.integers(1, 5) for name in LIMITS},
+    **{name: st.integers(1, 5) for name in (*LIMITS, "max_decode_seconds")},
 )
 
 
@@ -116,7 +119,7 @@ def test_what_is_tried_again(before: InferenceConfig, now: InferenceConfig) -> N
     for entry in ErrorCode:
         cured = (entry is ErrorCode.IMAGE_TOO_LARGE and larger) or (
             entry is ErrorCode.INVALID_OUTPUT and before.engine != now.engine
-        )
+        ) or (entry is ErrorCode.DECODE_TOO_COSTLY and now.max_decode_seconds > before.max_decode_seconds)
         assert entry.is_final(*settings) is (entry.lasts and not cured)
         assert entry.is_final(settings[0], settings[0]) is entry.lasts
 

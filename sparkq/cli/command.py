@@ -26,6 +26,8 @@ class Command:
         One line.
     example : str
         One command line.
+    is_kept : bool
+        Whether what it does is on storage when it ends, so that a result which cannot be printed is no failure.
     failure : callable
         That mapping to what is wrong all the same: the result is printed, and the command fails.
     """
@@ -36,3 +38,4 @@ class Command:
     summary: str
     example: str
     failure: Callable[[dict[str, Any]], SparkqError | None] = lambda result: None
+    is_kept: bool = False

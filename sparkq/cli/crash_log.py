@@ -10,19 +10,26 @@ from pathlib import Path
 
 from sparkq.engines.registry import engine_packages
 from sparkq.host import cpu_model, package_version
+from sparkq.redaction import shown
 from sparkq.version import __version__
+from sparkq.visible import visible
 
 __all__ = ["write_crash_log"]
 
 _PACKAGES = ("torch", *engine_packages(), "pyspark", "pyarrow", "numpy", "pandas", "pillow")
 
+_REPORT = (
+    "This is a fault of sparkq, not of your images or your machine. Please report it, with this file, where you got sparkq from."
+)
+
 
 def write_crash_log() -> str:
-    """Write versions, platform and the traceback of the error that is being handled to a file, and return its path."""
+    """Write the traceback of the error that is handled, with versions and where to report it, to a file; return its path."""
     with tempfile.NamedTemporaryFile("w", prefix="sparkq-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(f"{_REPORT}\n\n")
         log.writelines(f"{name + ':':<10}{value}\n" for name, value in _circumstances().items())
         log.write("\n")
-        traceback.print_exc(file=log)
+        log.write(visible(shown(traceback.format_exc())))
     return log.name
 
 

@@ -106,4 +106,5 @@ COMMAND = Command(
     DemoOptions, _run, _show,
     summary="Train a small model on real scans, quantize it, run the Spark job, and print what came out.",
     example="sparkq demo --output /tmp/sparkq-demo",
+    is_kept=True,
 )

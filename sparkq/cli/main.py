@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, preview, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
+from sparkq.redaction import shown
 from sparkq.version import __version__
+from sparkq.visible import visible
 
 __all__ = ["COMMANDS", "main"]
 
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = COMMANDS[arguments.command]
     return run_command(
         lambda: command.run(options_from(command.options, arguments)), show=command.show, as_json=arguments.json,
-        failure=command.failure,
+        failure=command.failure, is_kept=command.is_kept,
     )
 
 
@@ -52,8 +55,15 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """An example that is one line stays one, to be copied; options are wrapped as usual."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that repeats wrong arguments without credentials in them, and with control characters spelled out."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(visible(shown(message)), file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sparkq", description="INT8 inference with PyTorch models over images, on Spark.", epilog=EXIT_CODES,
         allow_abbrev=False, formatter_class=_Help,
     )

@@ -72,4 +72,5 @@ COMMAND = Command(
     PredictOptions, _run, _show,
     summary="Predict every image of a folder or table with Spark, and write Parquet.",
     example="sparkq predict --model model.sparkq --input photos/ --output predictions/",
+    is_kept=True,
 )

@@ -36,4 +36,5 @@ COMMAND = Command(
     QuantizeOptions, _run, show_artifact,
     summary="Quantize a float model to an INT8 artifact, with calibration images.",
     example="sparkq quantize --config conf/quantize_model.yaml --output model.sparkq",
+    is_kept=True,
 )

@@ -60,4 +60,5 @@ def _show(result: dict[str, Any]) -> str:
 COMMAND = Command(
     ReportOptions, _run, _show, summary="Write one HTML page of a run: errors, drift, scores, throughput, pictures.",
     example="sparkq report predictions/ --output report.html",
+    is_kept=True,
 )

@@ -69,7 +69,8 @@ class InferenceConfig(ExecutionConfig):
     """How an artifact predicts an image DataFrame.
 
     It has the options of `EngineConfig` (``engine``, ``allow_saturation``), `ExecutionConfig` (``batch_size``,
-    ``content_column``) and `DecodeLimits` (``max_image_pixels``, ``max_image_bytes``, ``max_decode_bytes``), too.
+    ``content_column``) and `DecodeLimits` (``max_image_pixels``, ``max_image_bytes``, ``max_decode_bytes``,
+    ``max_decode_seconds``), too.
 
     Parameters
     ----------

@@ -9,8 +9,8 @@ from typing import Any
 from sparkq.config.checks import check_positive
 
 __all__ = [
-    "DEFAULT_MAX_DECODE_BYTES", "DEFAULT_MAX_IMAGE_BYTES", "DEFAULT_MAX_IMAGE_PIXELS", "PIXEL_LIMIT_ONLY", "DecodeLimits",
-    "limits_among",
+    "DEFAULT_MAX_DECODE_BYTES", "DEFAULT_MAX_DECODE_SECONDS", "DEFAULT_MAX_IMAGE_BYTES", "DEFAULT_MAX_IMAGE_PIXELS",
+    "PIXEL_LIMIT_ONLY", "DecodeLimits", "limits_among",
 ]
 
 DEFAULT_MAX_IMAGE_PIXELS = 178_956_970
@@ -22,10 +22,15 @@ DEFAULT_MAX_IMAGE_BYTES = 64 * 2**20
 DEFAULT_MAX_DECODE_BYTES = 200 * 10**6
 """Beside ResNet-50 (450 MB), reads that wait and pixels that wait, a worker stays below 700 MB."""
 
+DEFAULT_MAX_DECODE_SECONDS = 10
+"""A photograph takes some hundredths of a second; what takes more than this was made to."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """How large an image may be. A larger one is an error row (``image_too_large``) and is never decoded.
+    """How large an image may be, and how long its decoding may take. What is beyond a limit is never decoded.
+
+    It is an error row: ``image_too_large``, or ``decode_too_costly`` where it is `max_decode_seconds`.
 
     Parameters
     ----------
@@ -36,19 +41,23 @@ class DecodeLimits:
     max_decode_bytes : int
         Images that take more memory while they are decoded, their file included, become error rows; judged by the header. By
         default about 45 megapixels of RGB in PNG, TIFF or BMP, 12 in WebP, 60 in progressive JPEG; other JPEGs are decoded at
-        reduced scale and take hardly any.
+        reduced scale and take hardly any. A TIFF's largest strip or tile counts, too.
+    max_decode_seconds : int
+        Images that take longer to decode become error rows; judged by what stands before the pixels (scans, tiles, segments), at
+        half the speed of an AMD EPYC (Zen 4).
     """
 
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS
     max_image_bytes: int = DEFAULT_MAX_IMAGE_BYTES
     max_decode_bytes: int = DEFAULT_MAX_DECODE_BYTES
+    max_decode_seconds: int = DEFAULT_MAX_DECODE_SECONDS
 
     def __post_init__(self) -> None:
         for entry in fields(DecodeLimits):
             check_positive(entry.name, getattr(self, entry.name))
 
 
-PIXEL_LIMIT_ONLY = DecodeLimits(max_image_bytes=sys.maxsize, max_decode_bytes=sys.maxsize)
+PIXEL_LIMIT_ONLY = DecodeLimits(max_image_bytes=sys.maxsize, max_decode_bytes=sys.maxsize, max_decode_seconds=sys.maxsize)
 """For whoever decodes an image that is in memory already, one at a time, as a driver does."""
 
 

@@ -1,7 +1,6 @@
 """The preprocessing of a float model, setting by setting: given, published with its architecture, or the default."""
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from sparkq.config.preprocess import (
     preprocess_of_fields,
 )
 from sparkq.errors import ConfigError
+from sparkq.redaction import get_logger
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["PUBLISHED", "GivenPreprocess", "ResolvedPreprocess", "resolved_preprocess"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 PUBLISHED = "pretrained_cfg"
 """Attribute of a model with timm's description of its input; `sparkq.float_models.load` gives models of torchvision one, too."""

@@ -18,6 +18,10 @@ from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PIXEL_LIMIT_ONLY, DecodeLimi
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import ImageError
 from sparkq.images.decode_memory import decoding_bytes
+from sparkq.images.decode_meter import DecodeMeter
+from sparkq.images.decode_time import decoding_seconds
+from sparkq.images.opening_cost import add_opening
+from sparkq.images.tag_directory import add_directories
 
 __all__ = ["decode_image", "file_too_large", "open_image"]
 
@@ -29,7 +33,7 @@ _UPRIGHT = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXIF_ORIENTATION = 0x0112
+_EXIF_ORIENTATION, _EXIF_PREFIX = 0x0112, b"Exif\0\0"
 
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError,
@@ -81,7 +85,9 @@ def open_image(
     scaled inverse DCT), never below twice `enough`, so that the antialiased resize that follows still has its input.
     """
     data = _checked(data, limits)
+    meter = DecodeMeter(limits, file_bytes=len(data))
     try:
+        add_opening(meter, data)
         image = _open(data)
         pixels = image.width * image.height
         if pixels > limits.max_image_pixels:
@@ -95,9 +101,9 @@ def open_image(
         if enough is not None and is_jpeg:
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
-        _check_memory(image, data, pixels, limits)
+        _add_decoding(meter, image, data, pixels)
         _load(image)
-        orientation = _orientation(image)
+        orientation = _orientation(image, meter)
         rgb = _to_rgb(image)
     except ImageError:
         raise
@@ -130,15 +136,12 @@ def file_too_large(size: int, max_image_bytes: int) -> ImageError:
     return ImageError(ErrorCode.IMAGE_TOO_LARGE, message)
 
 
-def _check_memory(image: Image.Image, data: bytes | memoryview, pixels: int, limits: DecodeLimits) -> None:
-    needed = len(data) + decoding_bytes(image, data, real_pixels=pixels)
-    if needed > limits.max_decode_bytes:
-        kind = f"progressive {image.format}" if "progressive" in image.info else image.format
-        raise ImageError(
-            ErrorCode.IMAGE_TOO_LARGE,
-            f"decoding this {kind} of {pixels} pixels takes about {needed} bytes; expected at most "
-            f"{limits.max_decode_bytes} (max_decode_bytes)",
-        )
+def _add_decoding(meter: DecodeMeter, image: Image.Image, data: bytes | memoryview, pixels: int) -> None:
+    kind = f"progressive {image.format}" if "progressive" in image.info else image.format
+    meter.add(
+        f"this {kind} of {pixels} pixels", seconds=decoding_seconds(image, data, real_pixels=pixels),
+        memory_bytes=decoding_bytes(image, data, real_pixels=pixels),
+    )
 
 
 @contextlib.contextmanager
@@ -193,12 +196,24 @@ def _decoder_error(error: BaseException, data: bytes | memoryview) -> ImageError
     return ImageError(ErrorCode.CORRUPT_IMAGE, f"the decoder gave up: {type(error).__name__}: {text}")
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, meter: DecodeMeter) -> int:
     # A damaged EXIF block says nothing of the pixels, which decoded; such an image counts as stored upright.
     try:
+        add_directories(meter, memoryview(_exif_block(image)), what=f"this {image.format}")
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except ImageError:
+        raise
     except Exception:
         return 1
+
+
+def _exif_block(image: Image.Image) -> bytes:
+    """EXIF as Pillow finds it: a PNG's may be text in hexadecimal digits."""
+    block: bytes = image.info.get("exif", b"")
+    text = image.info.get("Raw profile type exif")
+    if not block and isinstance(text, str):
+        block = bytes.fromhex("".join(text.split("\n")[3:]))
+    return block.removeprefix(_EXIF_PREFIX)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

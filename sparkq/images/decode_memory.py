@@ -1,13 +1,15 @@
 """The memory that decoding an image will take, known from its header: Pillow itself has no limit in bytes.
 
-Bytes a pixel as Pillow 12 was seen to take them; in `tests/test_decode_memory.py` they are compared with a process's peak.
+Bytes a pixel as Pillow 12 was seen to take them; in `tests/images/test_decode_memory.py` they are compared with a process's peak.
 """
 from __future__ import annotations
 
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-__all__ = ["decoding_bytes"]
+from sparkq.images.tiff_pieces import tiff_pieces
+
+__all__ = ["decoding_bytes", "has_scans", "is_run_length_coded", "samples_a_pixel"]
 
 # Pillow's own pixels, by mode; 4 for all others (RGB is stored as RGBX).
 _STORED = {"1": 1, "L": 1, "P": 1, "LA": 4, "I;16": 2, "I;16L": 2, "I;16B": 2}
@@ -17,6 +19,10 @@ _WEBP = 16
 # What 16-bit gray takes on its way to 8 bits, in NumPy.
 _SIXTEEN_BITS = 4
 _COEFFICIENT_BYTES = 2
+# Run-length coded BMPs are decoded to a bytearray that may skip 255 rows at once, and are copied twice.
+_RUN_LENGTH_COPIES, _SKIPPED_ROWS = 3, 256
+# A TIFF's plain strips and tiles are Python objects; all others are decoded by libtiff into a buffer of one of them.
+_PIECE_BYTES = 700
 _ORIENTATION = 0x0112
 _START_OF_SCAN, _FIRST_SEGMENT = 0xDA, 2
 
@@ -46,7 +52,24 @@ def decoding_bytes(image: Image.Image, data: bytes | memoryview, *, real_pixels:
     else:
         each = stored + _RGB
     whole = (each + (_RGB if _is_turned(image) else 0)) * pixels
-    return whole + _coefficients(image, data, real_pixels) if image.format in ("JPEG", "MPO") else whole
+    return whole + _buffers(image, data, real_pixels)
+
+
+def _buffers(image: Image.Image, data: bytes | memoryview, real_pixels: int) -> int:
+    """What the decoder takes beside the pixels."""
+    if image.format in ("JPEG", "MPO"):
+        return _coefficients(image, data, real_pixels)
+    if isinstance(image, TiffImageFile):
+        pieces = tiff_pieces(image)
+        return _PIECE_BYTES * pieces.count if pieces.is_plain else pieces.buffer_bytes
+    if is_run_length_coded(image):
+        return _RUN_LENGTH_COPIES * (image.width * image.height + _SKIPPED_ROWS * image.width)
+    return 0
+
+
+def is_run_length_coded(image: Image.Image) -> bool:
+    """Whether it is a BMP that Pillow decodes in Python, run by run."""
+    return any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", []))
 
 
 def _is_turned(image: Image.Image) -> bool:
@@ -58,12 +81,20 @@ def _is_turned(image: Image.Image) -> bool:
 
 def _coefficients(image: Image.Image, data: bytes | memoryview, real_pixels: int) -> int:
     """libjpeg keeps the coefficients of the whole file, at full scale, where they come in several scans (progressive JPEGs)."""
+    return int(_COEFFICIENT_BYTES * samples_a_pixel(image) * real_pixels) if has_scans(image, data) else 0
+
+
+def samples_a_pixel(image: Image.Image) -> float:
+    """Samples a pixel of a JPEG, after subsampling: 1.5 for 4:2:0."""
     layers: list[tuple[int, int, int, int]] = getattr(image, "layer", [])
-    if not layers or not ("progressive" in image.info or _components_of_first_scan(data) < len(layers)):
-        return 0
-    widest, highest = max(layer[1] for layer in layers), max(layer[2] for layer in layers)
-    samples = sum(layer[1] * layer[2] for layer in layers) / (widest * highest)
-    return int(_COEFFICIENT_BYTES * samples * real_pixels)
+    widest, highest = max((layer[1] for layer in layers), default=1), max((layer[2] for layer in layers), default=1)
+    return sum(layer[1] * layer[2] for layer in layers) / max(widest * highest, 1)
+
+
+def has_scans(image: Image.Image, data: bytes | memoryview) -> bool:
+    """Whether a JPEG is decoded in several scans over its pixels."""
+    layers = getattr(image, "layer", [])
+    return bool(layers) and ("progressive" in image.info or _components_of_first_scan(data) < len(layers))
 
 
 def _components_of_first_scan(file: bytes | memoryview) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
 from sparkq.errors import InputError
+from sparkq.redaction import shown_values
 from sparkq.runs.task_times import TaskTimes
 
 __all__ = ["PROTOCOL", "RunFile", "RunManifest", "WorkerFigures"]
@@ -186,7 +187,7 @@ class RunManifest:
 
     def dumps(self) -> bytes:
         """The file's bytes."""
-        return json.dumps(self.to_mapping(), indent=1, ensure_ascii=False).encode()
+        return json.dumps(shown_values(self.to_mapping()), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def loads(cls, data: bytes, *, place: str) -> RunManifest:

@@ -18,6 +18,8 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.node import describe_node, return_freed_memory
+from sparkq.redaction import get_logger
+from sparkq.visible import VisibleFormatter
 from sparkq.worker.engine_choice import EngineChoice, choose_engine
 from sparkq.worker.predictor import Predictor
 
@@ -27,7 +29,7 @@ _MAX_PREDICTORS = 2
 _predictors: OrderedDict[PredictorKey, Predictor] = OrderedDict()
 _lock = threading.Lock()
 _loads = 0
-_logger = logging.getLogger("sparkq.worker")
+_logger = get_logger("sparkq.worker")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def _configure_logging() -> None:
     if not _logger.hasHandlers():
         # A Python worker configures no logging; without a handler of ours the line would be lost.
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s sparkq: %(message)s"))
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s sparkq: %(message)s"))
         _logger.addHandler(handler)
         _logger.setLevel(logging.INFO)
         # The package of an engine may give the root logger a handler when it is imported: each line would come twice.

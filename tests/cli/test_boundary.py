@@ -229,3 +229,61 @@ def test_a_command_knows_whether_its_result_goes_to_a_terminal(monkeypatch: pyte
         assert run_command(command, show=lambda result: "", as_json=False) == 0
     os.close(far)
     assert seen == [is_terminal]
+
+
+@pytest.mark.parametrize(("is_kept", "sink", "code"), [
+    (False, "full", 1), (True, "full", 0), (False, "closed", 0), (True, "closed", 0), (False, "gone", 0), (True, "gone", 0),
+])
+def test_a_result_that_cannot_be_printed(
+    tmp_path: Path, environment: dict[str, str], is_kept: bool, sink: str, code: int,
+) -> None:
+    """A full disk is told, a reader that has gone is not; no traceback, not even of Python's own end."""
+    script = tmp_path / "result.py"
+    script.write_text(textwrap.dedent(f"""
+        import sys
+        from sparkq.cli.boundary import run_command
+
+        print("kept in the buffer")
+        sys.exit(run_command(lambda: {{"rows": 3}}, show=str, as_json=True, is_kept={is_kept}))
+    """).replace('print("kept in the buffer")\n', ""))
+    where = {"full": ">/dev/full", "closed": ">&-", "gone": "| true"}[sink]
+    pipeline = f'set -o pipefail; "{sys.executable}" "{script}" {where}'
+    found = run_process(["bash", "-c", pipeline], environment, tmp_path)
+    assert (found.code, TRACEBACK in found.err) == (code, False), found.err
+    assert ("standard output: expected to take the result" in found.err) == (sink == "full")
+    assert "Exception ignored" not in found.err and "BrokenPipe" not in found.err
+
+
+def test_nobody_reads_standard_error(tmp_path: Path, environment: dict[str, str]) -> None:
+    """A warning, a log line and an error that cannot be told end nothing."""
+    script = tmp_path / "mute.py"
+    script.write_text(textwrap.dedent("""
+        import logging, sys, warnings
+        from sparkq.cli.boundary import run_command
+        from sparkq.errors import InputError
+
+        def command():
+            warnings.warn("from warnings")
+            logging.getLogger("sparkq").warning("from logging")
+            open(sys.argv[1], "w").close()
+            raise InputError("It is so.")
+
+        sys.exit(run_command(command, show=str, as_json=False))
+    """))
+    for where in ("2>/dev/full", "2>&-", "2> >(true)"):
+        reached = tmp_path / "reached"
+        found = run_process(["bash", "-c", f'"{sys.executable}" "{script}" "{reached}" {where}'], environment, tmp_path)
+        assert (found.code, found.out) == (1, "") and reached.exists()
+        reached.unlink()
+
+
+def test_what_follows_from_an_interrupt_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same signal may have ended the JVM, so that cleaning up fails."""
+    def command() -> dict[str, Any]:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ConnectionRefusedError("no JVM any more")
+
+    assert run_command(command, show=str, as_json=False) == 130
+    assert capsys.readouterr().err == "sparkq: interrupted\n"

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +47,19 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.fixture(scope="module")
+def exported(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ResNet-20 as an ONNX file."""
+    path = tmp_path_factory.mktemp("exported") / "resnet20.onnx"
+    export(reference_model(shared_data, "resnet20"), path, 32)
+    return path
+
+
 @pytest.fixture
-def config(shared_data: Path, tmp_path: Path) -> Path:
+def config(exported: Path, tmp_path: Path) -> Path:
     """A config file beside a folder with the model in it."""
     (tmp_path / "nets").mkdir()
-    export(reference_model(shared_data, "resnet20"), tmp_path / "nets" / "resnet20.onnx", 32)
+    shutil.copy(exported, tmp_path / "nets")
     (tmp_path / "convert.yaml").write_text(CONFIG)
     return tmp_path / "convert.yaml"
 

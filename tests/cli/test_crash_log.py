@@ -21,7 +21,9 @@ def _written() -> tuple[dict[str, str], str]:
     try:
         raise ZeroDivisionError("a bug")
     except ZeroDivisionError:
-        head, _, below = Path(write_crash_log()).read_text(encoding="utf-8").partition("\n\n")
+        where, _, rest = Path(write_crash_log()).read_text(encoding="utf-8").partition("\n\n")
+        assert "report it" in where and "where you got sparkq from" in where
+        head, _, below = rest.partition("\n\n")
     return {name: value.strip() for name, _, value in (line.partition(":") for line in head.splitlines())}, below
 
 

@@ -194,3 +194,47 @@ def test_full_disk(spark: SparkSession, sparkq: Command, images: Path, model: Pa
     subprocess.run(["mount", "-o", "remount,size=10M", str(small_disk)], check=True)
     assert sparkq(*arguments).code == 0
     assert _names(spark, small_disk / "out") == Counter(path.name for path in images.iterdir())
+
+
+@pytest.mark.jvm
+def test_sigterm_of_the_whole_group(start: StartJob, tmp_path: Path) -> None:
+    """As `timeout` and YARN send it, and `timeout` twice: 130, one word, and no folder."""
+    job = start("--master", "local[1]")
+    job.wait_until(job.has_committed_a_task)
+    os.killpg(job.process.pid, signal.SIGTERM)
+    os.kill(job.process.pid, signal.SIGTERM)
+    code, out, err = job.end()
+    assert (code, out, err.splitlines()[-1]) == (130, "", "sparkq: interrupted"), err
+    assert TRACEBACK not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.jvm
+def test_the_jvm_killed(start: StartJob, tmp_path: Path) -> None:
+    """By the kernel, for its memory, say: an expected error, and nothing is left of the run."""
+    job = start("--master", "local[1]")
+    job.wait_until(job.has_committed_a_task)
+    children = Path(f"/proc/{job.process.pid}/task/{job.process.pid}/children").read_text().split()
+    (java,) = (child for child in children if Path(f"/proc/{child}/comm").read_text().strip() == "java")
+    os.kill(int(java), signal.SIGKILL)
+    code, out, err = job.end()
+    assert (code, out) == (1, ""), err
+    assert "sparkq: error: Spark: expected its JVM to run until the job has ended" in err
+    assert TRACEBACK not in err and "unexpected error" not in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.jvm
+def test_standard_output_that_is_closed(
+    console_script: str, environment: dict[str, str], images: Path, model: Path, tmp_path: Path,
+) -> None:
+    """The run is committed, which is what the exit code says."""
+    command = f'"{console_script}" predict --model "{model}" --input "{images}" --output "{tmp_path}/out" --master "local[1]" >&-'
+    done = subprocess.run(["sh", "-c", command], env=environment, stderr=subprocess.PIPE, text=True, timeout=HANG_SECONDS)
+    assert done.returncode == 0 and TRACEBACK not in done.stderr, done.stderr
+    assert len(list((tmp_path / "out" / "_sparkq").glob("*.json"))) == 1
+
+
+def test_output_that_may_not_be_written(spark: SparkSession, sparkq: Command, images: Path, model: Path) -> None:
+    """Where the kernel lets nobody write, not even root: one sentence."""
+    sparkq("predict", "--model", model, "--input", images, "--output", "/sys/sparkq").assert_refused("/sys/sparkq", "write")

@@ -51,7 +51,8 @@ CONFIGS = st.one_of(
     st.builds(CalibrationConfig, st.text(), SIZES, st.none() | st.text()),
     st.builds(
         InferenceConfig, engine=st.sampled_from([None, "fbgemm", "float32"]), batch_size=SIZES, top_k=SIZES,
-        max_image_pixels=SIZES, max_image_bytes=SIZES, max_decode_bytes=SIZES, content_column=st.none() | st.text(),
+        max_image_pixels=SIZES, max_image_bytes=SIZES, max_decode_bytes=SIZES, max_decode_seconds=SIZES,
+        content_column=st.none() | st.text(),
     ),
     st.builds(InferenceConfig, uri_column=st.none() | st.text()),
     st.builds(InferenceConfig, engine=st.just("auto"), batch_size=st.just("auto") | SIZES, same_everywhere=st.booleans()),

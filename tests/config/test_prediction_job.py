@@ -17,8 +17,8 @@ KEYWORDS: dict[str, Any] = {
     "model": "m", "input": "i", "output": "o", "run_id": "nightly", "resume": True, "max_error_rate": 0.5, "quarantine": "q",
     "quarantine_bytes": True, "partition_by": ("label_name",), "overwrite": False, "engine": "auto", "batch_size": 8,
     "same_everywhere": True, "top_k": 3, "content_column": None, "uri_column": "uri", "max_image_pixels": 10,
-    "max_image_bytes": 20, "max_decode_bytes": 30, "input_format": "uri", "read": "spark", "glob": "*.jpg", "drift_sample": 0.1,
-    "allow_saturation": True, "model_sha256": "0" * 64,
+    "max_image_bytes": 20, "max_decode_bytes": 30, "max_decode_seconds": 40, "input_format": "uri", "read": "spark",
+    "glob": "*.jpg", "drift_sample": 0.1, "allow_saturation": True, "model_sha256": "0" * 64,
 }
 """Every keyword of version 0.1."""
 
@@ -38,7 +38,9 @@ def test_its_parts_are_made_of_its_options() -> None:
     config = job.inference()
     assert type(config) is InferenceConfig and type(job.limits) is type(config.limits) is DecodeLimits
     assert to_mapping(config) == {name: KEYWORDS[name] for name in to_mapping(config)}
-    assert job.limits == config.limits == DecodeLimits(max_image_pixels=10, max_image_bytes=20, max_decode_bytes=30)
+    assert job.limits == config.limits == DecodeLimits(
+        max_image_pixels=10, max_image_bytes=20, max_decode_bytes=30, max_decode_seconds=40,
+    )
     assert part_of(ExecutionConfig, config).batch_size == 8
 
 
@@ -48,7 +50,7 @@ def test_required_options_come_first() -> None:
     assert all(entry.default is not dataclasses.MISSING for entry in option_fields(PredictionJob)[3:])
 
 
-@pytest.mark.parametrize("name", ["max_image_pixels", "max_image_bytes", "max_decode_bytes"])
+@pytest.mark.parametrize("name", ["max_image_pixels", "max_image_bytes", "max_decode_bytes", "max_decode_seconds"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "9", None])
 def test_a_limit_is_a_whole_number(name: str, value: object) -> None:
     """Wherever it is set."""

@@ -16,6 +16,7 @@ from sparkq.errors import ImageError
 from sparkq.images.decode import open_image
 from sparkq.images.decode_memory import decoding_bytes
 from tests import HANG_SECONDS, ROOT
+from tests.image_bombs import tiled_tiff
 from tests.pictures import encode, png, texture
 
 SIDE = 3000
@@ -63,12 +64,16 @@ KINDS: dict[str, tuple[str, str, dict[str, object]]] = {
     "gray PNG": ("L", "PNG", {"compress_level": 1}), "16-bit PNG": ("I;16", "PNG", {"compress_level": 1}),
     "palette PNG": ("P", "PNG", {"compress_level": 1}), "turned PNG": ("RGB", "PNG", {"compress_level": 1, "exif": turned()}),
     "WebP": ("RGB", "WEBP", {"quality": 50, "method": 0}), "GIF": ("P", "GIF", {}), "TIFF": ("RGB", "TIFF", {}),
+    "deflated TIFF of one strip": ("RGB", "TIFF", {"compression": "tiff_deflate", "tiffinfo": {278: 3000}}),
+    "TIFF of JPEGs": ("RGB", "TIFF", {"compression": "jpeg", "tiffinfo": {278: 3000}}), "TIFF of one large tile": ("", "", {}),
     "BMP": ("RGB", "BMP", {}),
 }
 
 
 def large_file(name: str) -> bytes:
     """A file of 9 megapixels of one of `KINDS`."""
+    if name == "TIFF of one large tile":
+        return tiled_tiff((SIDE, SIDE), (2 * SIDE // 16 * 16, SIDE // 16 * 16 + 16))
     photo = Image.fromarray(np.tile(texture(300, 300), (SIDE // 300, SIDE // 300, 1)))
     mode, file_format, options = KINDS[name]
     gray = np.asarray(photo.convert("L")).astype(np.uint16) * 257

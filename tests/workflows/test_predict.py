@@ -20,6 +20,7 @@ from sparkq.config.parsing import to_mapping
 from sparkq.errors import ArtifactDigestError, ConfigError, ErrorBudgetError, InputError
 from sparkq.spark.output.commit import output_folder, start_attempt
 from sparkq.spark.output.write import write_attempt
+from tests.image_bombs import scans_jpeg
 from tests.models import digit_files, digits_artifact
 from tests.pictures import encode, texture
 
@@ -131,6 +132,17 @@ def test_resume_after_a_limit_was_raised(
     assert (raised["ok"], raised["error_codes"], raised["skipped"]) == (1, {"image_too_large": len(LIMITS) - 1}, 1)
     rows = sparkq.read_predictions(spark, job.output).where("status = 'ok'").collect()
     assert sorted(row["path"].rpartition("/")[2] for row in rows) == sorted([name, "whole"])
+
+
+def test_resume_after_more_time_was_allowed(spark: SparkSession, job: sparkq.PredictionJob, tmp_path: Path) -> None:
+    """An image that would take too long is a row that says so; with a larger limit it is predicted."""
+    (tmp_path / "in" / "scans.jpg").write_bytes(scans_jpeg(500, 2000))
+    first = sparkq.run_prediction_job(spark, dataclasses.replace(job, max_decode_seconds=1))
+    assert (first["ok"], first["error_codes"]["decode_too_costly"]) == (IMAGES, 1)
+    again = sparkq.run_prediction_job(spark, dataclasses.replace(job, max_decode_seconds=1, resume=True))
+    assert again["rows"] == 0
+    raised = sparkq.run_prediction_job(spark, dataclasses.replace(job, max_decode_seconds=10, resume=True))
+    assert (raised["rows"], raised["ok"]) == (1, 1)
 
 
 def test_what_was_not_read_or_is_of_another_model_is_tried_again(spark: SparkSession, job: sparkq.PredictionJob) -> None:

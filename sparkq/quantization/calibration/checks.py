@@ -1,7 +1,6 @@
 """Warnings of calibration images that are too few, or odd: the ranges that they give cost accuracy."""
 from __future__ import annotations
 
-import logging
 import weakref
 from collections.abc import Callable, Sequence
 
@@ -10,10 +9,11 @@ import numpy.typing as npt
 
 from sparkq.metrics.plausibility import LEAST_IMAGES, one_label_warning
 from sparkq.quantization.calibration.image_set import CalibrationSet
+from sparkq.redaction import get_logger
 
 __all__ = ["image_complaints", "warn_of_images", "warn_of_labels"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _LEAST_IMAGES = 32
 # Shares of the sample.
 _NEARLY_ALL, _HALF, _MANY_COPIES = 0.95, 0.5, 0.2

@@ -1,7 +1,6 @@
 """`evaluate` and `compare_embeddings`: accuracy on labelled images, and INT8 against float, measured on Spark."""
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -22,6 +21,7 @@ from sparkq.metrics.plausibility import chance_warning, one_label_warning
 from sparkq.metrics.sqnr import sqnr_db
 from sparkq.model_tasks import require_model_task
 from sparkq.model_tasks.labels import read_labels_csv
+from sparkq.redaction import get_logger
 from sparkq.spark.cluster.nodes import choose_for_all
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.evaluation.labelled import LabelledImages
@@ -33,7 +33,7 @@ from sparkq.worker.evaluate import COMPARISON_FIELDS, EVALUATION_FIELDS, compare
 
 __all__ = ["compare_embeddings", "evaluate", "measure_accuracy", "require_same_classes", "shipped"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _COUNTED_LABELS = ("label", "float_label", "truth")
 
 

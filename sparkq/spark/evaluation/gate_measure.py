@@ -1,7 +1,6 @@
 """The gate's measurement on Spark: accuracy on labelled images."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from pyspark.sql import DataFrame
@@ -9,6 +8,7 @@ from pyspark.sql import DataFrame
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.quantization.gate import Measured, drop_error
+from sparkq.redaction import get_logger
 from sparkq.spark.evaluation.evaluate import measure_accuracy
 from sparkq.spark.evaluation.evaluate_boxes import evaluate_detections
 from sparkq.spark.input.sources import count_images
@@ -16,7 +16,7 @@ from sparkq.spark.predict.planning import with_planned_partitions
 
 __all__ = ["labelled_measure"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def labelled_measure(

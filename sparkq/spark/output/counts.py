@@ -1,7 +1,6 @@
 """The rows of a run, counted by what a manifest says of them."""
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pyspark.sql import Row
 from pyspark.sql.types import StructType
 
 from sparkq.metrics.plausibility import one_label_warning
+from sparkq.redaction import get_logger
 
 __all__ = ["RowCounts", "counted_columns"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _COUNTED = ("status", "error_code", "engine", "model_digest")
 
 

@@ -11,7 +11,7 @@ from functools import partial
 
 import pyspark
 import torch
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
@@ -19,27 +19,28 @@ from sparkq.errors import InputError, SparkqError
 from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
-from sparkq.spark.input.paths import escaped_path
 from sparkq.spark.output.commit import (
     Attempt,
     abandon,
+    abandon_locally,
     commit,
-    committed_run,
     new_run_id,
     output_folder,
-    remove_earlier_runs,
     run_taken,
     start_attempt,
 )
+from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.counts import RowCounts, counted_columns
+from sparkq.spark.output.overwrite import remove_earlier_runs
+from sparkq.spark.output.strict_read import read_strictly
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
-from sparkq.spark.session.failures import expected_failure
+from sparkq.spark.session.failures import write_failure
 from sparkq.spark.session.hadoop import FolderEntry
 from sparkq.storage import shown
 from sparkq.version import __version__
 
-__all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
+__all__ = ["WrittenPredictions", "check_partition_columns", "write_attempt", "write_predictions", "written_by"]
 
 _PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
 
@@ -123,6 +124,8 @@ def write_predictions(
             predictions, attempt, partition_by=partition_by, overwrite=overwrite,
             output=shown(output),
         )
+    else:
+        require_files(attempt.folder, manifest)
     return written_by(manifest)
 
 
@@ -149,6 +152,7 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 def write_attempt(
     predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
     output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
+    unread: Callable[[DataFrame], DataFrame] | None = None,
     classes: int | None = None, names: Sequence[str] | None = None,
 ) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
@@ -165,6 +169,8 @@ def write_attempt(
         Adds to the manifest what the job knows beside; called after the job.
     expected_rows : int, optional
         How many there must be.
+    unread : callable, optional
+        If there are fewer, from the rows that are there to those of images that Spark left out.
     classes : int, optional
         How many the model tells apart, if that is known.
     names : sequence of str, optional
@@ -177,7 +183,10 @@ def write_attempt(
     """
     started, clock = _now(), time.perf_counter()
     try:
-        staged, files = _stage(predictions, attempt, partition_by)
+        _write(predictions, attempt.folder.at(f"{attempt.staging}/tasks"), description=_described(attempt))
+        if unread is not None and expected_rows is not None:
+            _complete(predictions.schema, attempt, expected_rows, unread)
+        staged, files = _compacted(predictions.schema, attempt, partition_by)
         counts = _counted(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
         if expected_rows not in (None, counts.rows):
             raise InputError(
@@ -195,9 +204,9 @@ def write_attempt(
         ))
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
-        raise _given_up(attempt, error) or _told(error, attempt) or error from error
+        raise _given_up(attempt, error) or write_failure(error, attempt.folder.location) or error from error
     if overwrite:
-        run_action(partial(remove_earlier_runs, attempt, manifest))
+        run_action(partial(remove_earlier_runs, attempt.folder, manifest))
     return manifest
 
 
@@ -222,32 +231,31 @@ def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
         committed = run_action(clean)
     # The JVM may be gone, or the disk; what happened first is what to tell.
     except Exception:
+        abandon_locally(attempt)
         return None
     return run_taken(attempt) if committed and isinstance(error, Exception) else None
 
 
-def _told(error: BaseException, attempt: Attempt) -> SparkqError | None:
-    if "No space left on device" in str(error) and not isinstance(error, SparkqError):
-        return InputError(
-            f"output {attempt.folder.location}: expected room for the predictions; got No space left on device.",
-            hint="nothing of this run is left there; make room and run it again.",
-        )
-    return expected_failure(error)
+def _complete(schema: StructType, attempt: Attempt, expected: int, unread: Callable[[DataFrame], DataFrame]) -> None:
+    """Add the rows of images that Spark left out."""
+    location = attempt.folder.at(f"{attempt.staging}/tasks")
+    written = read_strictly(attempt.folder.spark, schema, location)
+    if run_action(written.count) < expected:
+        _write(unread(written), location, mode="append")
 
 
-def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
-    """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
+def _compacted(schema: StructType, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+    """Copy the rows, a file a task, into few files where they are many; the folder in the staging folder, and its files.
 
-    What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
+    What a task has written is kept whichever executor dies later, and no image is touched again.
     """
     folder = attempt.folder
     tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
-    _write(predictions, folder.at(tasks), description=_described(attempt))
     files = folder.files(tasks)
     wanted = max(math.ceil(sum(entry.bytes for entry in files) / FILE_BYTES), 1)
     if len(files) <= wanted and not partition_by:
         return "tasks", files
-    rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))
+    rows = read_strictly(folder.spark, schema, folder.at(tasks))
     # A shuffle of rows, that is of labels, not of images; without it every task would write a file a value.
     few = rows.repartition(wanted, *partition_by) if partition_by and wanted > 1 else rows.coalesce(wanted)
     _write(few, folder.at(compact), partition_by)
@@ -260,21 +268,17 @@ def _described(attempt: Attempt) -> str:
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 
 
-def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None) -> None:
+def _write(
+    rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None,
+    mode: str = "errorifexists",
+) -> None:
     # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
     committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
-    writer = rows.write.mode("errorifexists").options(
+    writer = rows.write.mode(mode).options(
         **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
     )
     action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
     run_action(action, description=description)
-
-
-def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
-    """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
-    reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
-    reader = reader if base is None else reader.option("basePath", base)
-    return reader.parquet(*map(escaped_path, locations))
 
 
 def _counted(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> RowCounts:

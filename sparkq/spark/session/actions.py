@@ -1,6 +1,7 @@
 """Spark actions that Ctrl-C ends cleanly."""
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -41,6 +42,8 @@ def run_action(action: Callable[[], Result], *, description: str | None = None) 
         except KeyboardInterrupt:
             while not future.done():
                 # Again and again: an action that was just about to start its job has none to cancel yet.
-                java_context.cancelJobsWithTag(tag)
+                # A JVM that has died, too, ends the action.
+                with contextlib.suppress(Exception):
+                    java_context.cancelJobsWithTag(tag)
                 wait([future], timeout=0.2)
             raise

@@ -1,12 +1,34 @@
-"""Spark wraps what a worker raised in pages of Java: find our own sentence in it."""
+"""Spark wraps what happened in pages of Java: find our own sentence in it, or what the machine did to the job."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+
+from py4j.protocol import Py4JNetworkError  # type: ignore[import-untyped]
+from pyspark import SparkContext
 
 import sparkq.errors
-from sparkq.errors import SparkqError
+from sparkq.errors import InputError, SparkError, SparkqError
 
-__all__ = ["expected_failure", "root_message"]
+__all__ = ["expected_failure", "machine_failure", "root_message", "write_failure"]
+
+_FULL = "No space left on device"
+_NOTHING_LEFT = "nothing of this job counts; run it again."
+# What Spark, the JVM and Hadoop say where neither sparkq nor the images are at fault, and what to do.
+_CAUSES = (
+    (r"OutOfMemoryError|GC overhead limit exceeded", "the JVM ran out of memory",
+     "give it more (spark.driver.memory, spark.executor.memory; `sparkq plan` says how much); "),
+    (r"Python worker exited unexpectedly|Python worker .*crash", "a Python worker died",
+     "most often the kernel or the container ended it for its memory: give executors more (`sparkq plan` says how much); "),
+    (r"ExecutorLostFailure|Executor lost|exited caused by one of the running tasks", "an executor was lost",
+     "look into its log, most often for its memory (`sparkq plan` says how much it needs); "),
+    (r"SparkContext (?:was|is) (?:shut down|stopped)|(?:stopped|because) SparkContext", "Spark was stopped", ""),
+    (_FULL, _FULL, "make room where Spark keeps its temporary files (spark.local.dir); "),
+)
+_REFUSALS = re.compile(
+    f".*(?:{_FULL}|Mkdirs failed to create|Permission denied|Operation not permitted|Read-only file system|"
+    "AccessControlException|AccessDenied|Access Denied|ParentNotDirectoryException|Not a directory).*"
+)
 
 
 def expected_failure(error: BaseException) -> SparkqError | None:
@@ -26,3 +48,60 @@ def root_message(error: BaseException) -> str:
         cause = cause.getCause()
     text = str(error if cause is None else cause.getMessage()).strip()
     return text.partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def write_failure(error: BaseException, output: str) -> SparkqError | None:
+    """The expected error for what ended the writing of predictions to `output`, or None if it is something else."""
+    refusal = None if isinstance(error, SparkqError) else _REFUSALS.search(str(error))
+    if refusal is None:
+        return expected_failure(error)
+    if _FULL in refusal[0]:
+        return InputError(
+            f"output {output}: expected room for the predictions; got {_FULL}.",
+            hint="nothing of this run is left there; make room and run it again.",
+        )
+    return InputError(
+        f"output {output}: expected a place where the executors may write; got {refusal[0].strip()[:300]}.",
+        hint="nothing of this run is left there; check the rights of the user that Spark runs as.",
+    )
+
+
+def machine_failure(error: BaseException) -> SparkError | None:
+    """The error for what the machine or the cluster did to Spark, or None: what is left may be sparkq's own fault.
+
+    Parameters
+    ----------
+    error : BaseException
+        What came out of Spark, or what followed from it.
+    """
+    causes = list(_chain(error))
+    if any(isinstance(cause, SparkqError) for cause in causes):
+        return None
+    for pattern, what, hint in _CAUSES:
+        if any(re.search(pattern, str(cause)) for cause in causes):
+            return SparkError(f"Spark: expected it to run until the job has ended; got: {what}.", hint=f"{hint}{_NOTHING_LEFT}")
+    if any("JAVA_GATEWAY_EXITED" in str(cause) for cause in causes):
+        return SparkError(
+            "Spark: expected its JVM to start; got one that ended at once.",
+            hint="standard error above has what Java said; `java -version` shows whether it runs at all.",
+        )
+    if _jvm_has_died() or any(isinstance(cause, (Py4JNetworkError, ConnectionRefusedError)) for cause in causes):
+        return SparkError(
+            "Spark: expected its JVM to run until the job has ended; got none any more.",
+            hint=f"was it killed, or its container? For memory, give it more (spark.driver.memory); {_NOTHING_LEFT}",
+        )
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it followed from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _jvm_has_died() -> bool:
+    process = getattr(SparkContext._gateway, "proc", None)
+    return process is not None and process.poll() is not None

@@ -10,7 +10,7 @@ import sparkq
 from sparkq.artifact.file import ModelArtifact
 from sparkq.errors import EngineError, InputError
 from sparkq.spark.evaluation.evaluate import evaluate
-from sparkq.spark.session.failures import expected_failure
+from sparkq.spark.session.failures import expected_failure, machine_failure
 from sparkq.worker.predictor import Predictor
 from tests.spark.local import assert_clear
 
@@ -68,3 +68,28 @@ def test_other_failures_are_not_ours(spark: SparkSession) -> None:
         spark.table("no_such_table")
     assert expected_failure(in_spark.value) is None
     assert expected_failure(ValueError("sparkq.errors.NoSuchError: text")) is None
+
+
+@pytest.mark.parametrize(("text", "word"), [
+    ("java.lang.OutOfMemoryError: Java heap space", "memory"), ("Python worker exited unexpectedly (crashed)", "worker died"),
+    ("ExecutorLostFailure (executor 3 exited)", "executor was lost"),
+    ("[JAVA_GATEWAY_EXITED] Java gateway process exited", "JVM"),
+    ("Job 3 cancelled because SparkContext was shut down", "stopped"), ("java.io.IOException: No space left on device", "space"),
+])
+def test_what_the_machine_did_is_expected(text: str, word: str) -> None:
+    """Also where something else followed from it; and whatever it is, it says what to do."""
+    for error in (RuntimeError(text), _followed_by(RuntimeError(text), KeyError("a clean-up that failed"))):
+        found = machine_failure(error)
+        assert found is not None and word in found.message and found.hint
+    assert machine_failure(_followed_by(RuntimeError(text), InputError("It is so."))) is None
+
+
+def test_the_rest_may_be_a_fault_of_sparkq() -> None:
+    """And is reported as such."""
+    assert machine_failure(RuntimeError("Job aborted: java.lang.NullPointerException")) is None
+    assert machine_failure(ZeroDivisionError()) is None
+
+
+def _followed_by(first: Exception, second: Exception) -> Exception:
+    second.__context__ = first
+    return second

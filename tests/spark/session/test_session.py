@@ -1,16 +1,19 @@
 """Which session a command runs in, and whose it is to stop."""
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import pyspark
 import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
+from sparkq.spark.session.java import require_java
 from sparkq.spark.session.session import session_for
 from tests import HANG_SECONDS
 from tests.java_start import clean_environment
@@ -89,3 +92,22 @@ def test_no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught, session_for(None):
         pass
     assert_clear(caught.value, "Java 17", "apt-get install")
+
+
+def test_an_old_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By what it says of itself, and by the file beside it; newer ones pass."""
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text('#!/bin/sh\necho \'openjdk version "1.8.0_392"\' >&2\n')
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    if int(pyspark.__version__.partition(".")[0]) < 4:
+        require_java()
+        return
+    with pytest.raises(InputError) as caught:
+        require_java()
+    assert_clear(caught.value, "Java 17", "1.8.0_392", "JAVA_HOME")
+    for version, is_new_enough in (("11.0.2", False), ("17", True), ("21.0.1", True), ("25-ea", True)):
+        (tmp_path / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+        with contextlib.nullcontext() if is_new_enough else pytest.raises(InputError, match=version):
+            require_java()
