@@ -19,7 +19,7 @@ _STORE = r"(?:s3[an]?|gs|gcs|oss|cosn?|obs|swift|wasbs?|abfss?)"
 _CREDENTIALS = re.compile(
     rf"""
     (?P<store>{_STORE}:/+)(?:[^\s/:,]*:\S*@ | [^\s/]*@ | [^\s/:,]*:(?!//)[\w%+/=]\S*)
-  | (?P<other>(?!file:)[a-z][a-z0-9+.-]{0,30}://)(?:[^\s/:,]*:(?![0-9]+/)\S*@ | [^\s/]*@)
+  | (?P<other>(?!file:)[a-z][a-z0-9+.-]{{0,30}}://)(?:[^\s/:,]*:(?![0-9]+/)\S*@ | [^\s/]*@)
     """,
     re.VERBOSE | re.IGNORECASE,
 )

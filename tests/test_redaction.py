@@ -60,6 +60,15 @@ def test_no_secret_is_shown(scheme: str, secret: str, before: str) -> None:
     assert shown(shown(text)) == shown(text)
 
 
+@given(
+    scheme=st.sampled_from(["ftp", "hdfs", "https", "sftp", "warp"]),
+    secret=st.text(characters, min_size=1, max_size=60).filter(lambda text: not re.match("[0-9]+/", text)),
+)
+def test_no_secret_of_another_scheme_is_shown(scheme: str, secret: str) -> None:
+    """But of what looks like a port and a path."""
+    assert shown(f"no '{scheme}://{KEY}:{secret}@host:8020/a': gone") == f"no '{scheme}://***@host:8020/a': gone"
+
+
 @given(secret=st.text(string.ascii_letters + string.digits + "/+", min_size=1, max_size=60).filter(lambda s: s[:2] != "//"))
 def test_a_uri_that_was_cut_off(secret: str) -> None:
     """Other libraries cut their messages; a bucket has no colon."""
@@ -200,8 +209,11 @@ def test_every_logger_is_a_redacting_one() -> None:
 @secrets
 def test_run_manifests(secret: str) -> None:
     """Whatever describes the job."""
-    values: dict[str, Any] = {field.name: None for field in dataclasses.fields(RunManifest)}
-    empty = RunManifest(**values | {
+    required: dict[str, Any] = {
+        field.name: None for field in dataclasses.fields(RunManifest)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
+    empty = RunManifest(**required | {
         "model_digests": (), "partition_by": (), "nodes": ({"reason": uri_of(secret)},), "files": (), "run_id": "x",
         "input": uri_of(secret), "output": uri_of(secret), "settings": {"model": uri_of(secret), "columns": [uri_of(secret)]},
     })

@@ -66,6 +66,9 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     """
     artifact = checked_artifact(job)
     attempt = start_attempt(output_folder(spark, job.output), job.run_id or new_run_id())
+    if job.quarantine is not None:
+        # A place that Spark does not take is said now, not when all is predicted.
+        output_folder(spark, job.quarantine)
     manifest = committed_run(attempt.folder, attempt.run_id)
     already = manifest is not None
     if manifest is None:

@@ -25,16 +25,7 @@ from sparkq.quantization.task_model import task_model
 from sparkq.report.preview.preview import Preview
 from sparkq.worker.predictor import Predictor
 from tests.local_s3 import BUCKET, local_s3
-from tests.models import (
-    REFERENCES,
-    SMALL,
-    NotFiniteOnBlack,
-    SmallNet,
-    digit_files,
-    digits_artifact,
-    encoded,
-    reference_artifact,
-)
+from tests.models import REFERENCES, SMALL, NotFiniteOnBlack, SmallNet, digit_files, digits_artifact, encoded, reference_artifact
 from tests.report.html_page import Page
 from tests.shapes import PREPROCESS as SHAPES
 from tests.shapes import scene, trained_ssd

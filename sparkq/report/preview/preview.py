@@ -17,14 +17,7 @@ from sparkq.drawing import draw_detections
 from sparkq.metrics.plausibility import one_label_warning
 from sparkq.report.page_name import check_name
 from sparkq.report.pictures import data_uri
-from sparkq.report.preview.seen import (
-    SeenImage,
-    channel_values,
-    denormalized,
-    network_values,
-    value_note,
-    values_as_pixels,
-)
+from sparkq.report.preview.seen import SeenImage, channel_values, denormalized, network_values, value_note, values_as_pixels
 from sparkq.report.template import render
 from sparkq.storage import shown, write_file
 from sparkq.version import __version__

@@ -14,9 +14,9 @@ from sparkq.config import QuantizationConfig
 from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.quantization.diagnosis import Diagnosis, LayerDiagnosis
 from sparkq.quantization.gate import GateAttempt, GateTarget, chosen_attempt, gate_rows
-from sparkq.report.quantization.figures import layer_figure, sensitivity_figure
 from sparkq.report.preview.preview import sheet_of
 from sparkq.report.preview.seen import SeenImage
+from sparkq.report.quantization.figures import layer_figure, sensitivity_figure
 from sparkq.report.template import render
 from sparkq.storage import shown, write_file
 from sparkq.version import __version__

@@ -1,6 +1,7 @@
 """Committed runs as Hadoop's filesystems show them: their manifests, and whether what these list is there."""
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -9,7 +10,7 @@ from sparkq.runs.layout import RUNS, committed_ids, manifest_path, run_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.session.hadoop import HadoopFolder
 
-__all__ = ["committed_run", "committed_runs", "listed_ids", "require_files"]
+__all__ = ["committed_run", "committed_runs", "listed_ids", "readable_run", "require_files"]
 
 _NAMED = 3
 _READS_AT_ONCE = 16
@@ -19,6 +20,13 @@ def committed_run(folder: HadoopFolder, run_id: str) -> RunManifest | None:
     """The manifest of a committed run, or None. Raises `InputError` if it is no manifest that this version reads."""
     data = folder.read(manifest_path(run_id))
     return None if data is None else RunManifest.loads(data, place=folder.at(manifest_path(run_id)))
+
+
+def readable_run(folder: HadoopFolder, run_id: str) -> RunManifest | None:
+    """The manifest of a committed run, or None also where this version cannot read it."""
+    with contextlib.suppress(InputError):
+        return committed_run(folder, run_id)
+    return None
 
 
 def committed_runs(folder: HadoopFolder) -> list[RunManifest]:

@@ -121,8 +121,7 @@ def write_predictions(
     manifest = committed_run(attempt.folder, attempt.run_id)
     if manifest is None:
         manifest = write_attempt(
-            predictions, attempt, partition_by=partition_by, overwrite=overwrite,
-            output=shown(output),
+            predictions, attempt, partition_by=partition_by, overwrite=overwrite, output=shown(output),
         )
     else:
         require_files(attempt.folder, manifest)

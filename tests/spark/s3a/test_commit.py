@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import signal
 import subprocess
@@ -26,39 +25,40 @@ ONCE = Counter(f"{PHOTOS}/{number}.png" for number in range(IMAGES))
 """Every image has one row."""
 
 
-class Attempts:
-    """Processes that compute one run, ``sparkq predict`` each, whose manifests wait at the proxy."""
+class HeldAttempt:
+    """A process that computes a run, ``sparkq predict``, and whose manifest waits at the proxy."""
 
     def __init__(self, proxy: DisturbedS3, name: str) -> None:
-        self.proxy, self.name = proxy, name
-        self.processes: list[subprocess.Popen[str]] = []
-        proxy.disturbances.held.clear()
-        proxy.disturbances.held_writes = f"/{name}/_sparkq/nightly.json"
-
-    def start(self) -> None:
-        """One more."""
-        # Longer than any of them waits for another.
-        environment = s3a_environment(self.proxy.s3, {"fs.s3a.connection.timeout": "600000"})
-        self.processes.append(subprocess.Popen(
-            [*SPARKQ, *arguments(self.name), "--master", "local[1]"], env=environment, text=True, stdout=subprocess.PIPE,
+        self.name, self._disturbances = name, proxy.disturbances
+        self._disturbances.held.clear()
+        self._disturbances.held_writes = f"/{name}/_sparkq/nightly.json"
+        # Longer than it waits for anybody.
+        environment = s3a_environment(proxy.s3, {"fs.s3a.connection.timeout": "600000"})
+        self.process = subprocess.Popen(
+            [*SPARKQ, *arguments(name), "--master", "local[1]"], env=environment, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True,
-        ))
+        )
 
     def wait_until_held(self) -> None:
-        """All of them have copied their files, and are about to write the manifest."""
+        """It has copied its files, and is about to write the manifest."""
         def held() -> bool:
-            ended = [process for process in self.processes if process.poll() is not None]
-            assert not ended, ended[0].communicate()[1][-3000:]
-            return len(self.proxy.disturbances.held) == len(self.processes)
+            assert self.process.poll() is None, self.process.communicate()[1][-3000:]
+            return bool(self._disturbances.held)
 
-        wait_for(held, "the manifests")
+        wait_for(held, "the manifest")
+
+    def release(self) -> tuple[int, str]:
+        """Let the manifest through; the exit code and what it told."""
+        self._disturbances.held[0].set()
+        told = self.process.communicate(timeout=600)[1]
+        return self.process.returncode, told
 
     def kill(self) -> None:
-        """All that is left, and their JVMs and workers."""
-        for process in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        """What is left of it, its JVM and workers with it."""
+        self._disturbances.held_writes = None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
 
 
 def arguments(name: str) -> list[str]:
@@ -68,12 +68,11 @@ def arguments(name: str) -> list[str]:
 
 
 @pytest.fixture
-def attempts(proxy: DisturbedS3, request: pytest.FixtureRequest) -> Iterator[Attempts]:
+def attempt(proxy: DisturbedS3, request: pytest.FixtureRequest) -> Iterator[HeldAttempt]:
     """Of an output that is named after the test."""
-    attempts = Attempts(proxy, request.node.name)
-    yield attempts
-    proxy.disturbances.held_writes = None
-    attempts.kill()
+    attempt = HeldAttempt(proxy, request.node.name)
+    yield attempt
+    attempt.kill()
 
 
 def listed(server: LocalS3, name: str) -> Counter[str]:
@@ -88,39 +87,31 @@ def plain(server: LocalS3, name: str) -> Counter[str]:
     return Counter(path for data in files for path in pq.read_table(io.BytesIO(data)).column("path").to_pylist())
 
 
-def test_killed_between_copy_and_manifest(s3a: S3ASession, server: LocalS3, attempts: Attempts) -> None:
+def test_killed_between_copy_and_manifest(s3a: S3ASession, server: LocalS3, attempt: HeldAttempt) -> None:
     """Its files are there and are no run; the same command again makes the run."""
-    attempts.start()
-    attempts.wait_until_held()
-    assert plain(server, attempts.name) == ONCE
-    attempts.kill()
-    attempts.proxy.disturbances.held_writes = None
+    attempt.wait_until_held()
+    assert plain(server, attempt.name) == ONCE
+    attempt.kill()
     with pytest.raises(InputError, match="expected a folder with committed runs"):
-        find_run(server.uri(attempts.name))
-    found = s3a.sparkq(*arguments(attempts.name))
+        find_run(server.uri(attempt.name))
+    found = s3a.sparkq(*arguments(attempt.name))
     assert found.code == 0, found.err
     assert (found.document["rows"], found.document["already_committed"]) == (IMAGES, False)
-    assert listed(server, attempts.name) == ONCE
-    assert Counter(row["path"] for row in s3a.predictions(f"s3a://{BUCKET}/{attempts.name}")) == ONCE
+    assert listed(server, attempt.name) == ONCE
+    assert Counter(row["path"] for row in s3a.predictions(f"s3a://{BUCKET}/{attempt.name}")) == ONCE
 
 
-def test_overlapping_attempts(server: LocalS3, attempts: Attempts) -> None:
+def test_overlapping_attempts(s3a: S3ASession, server: LocalS3, attempt: HeldAttempt) -> None:
     """Both have found no manifest, and write it one after the other: one wins, the other says so and leaves nothing."""
-    attempts.start()
-    attempts.start()
-    attempts.wait_until_held()
-    first, second = attempts.proxy.disturbances.held
-    first.set()
-    wait_for(lambda: any(process.poll() is not None for process in attempts.processes), "the first to commit")
-    second.set()
-    ends = [(*process.communicate(timeout=600), process.returncode) for process in attempts.processes]
-    assert sorted(code for *_, code in ends) == [0, 75], ends
-    [told] = [err for _, err, code in ends if code == 75]
+    attempt.wait_until_held()
+    first = s3a.sparkq(*arguments(attempt.name))
+    assert first.code == 0, first.err
+    assert "may both report success" not in first.err
+    code, told = attempt.release()
+    assert code == 75, told
     assert "another attempt of the same run id was first" in told
-    [document] = [json.loads(out) for out, _, code in ends if code == 0]
-    assert find_run(server.uri(attempts.name)).manifest["attempt"] == document["attempt"]
-    assert listed(server, attempts.name) == ONCE
-    assert plain(server, attempts.name) == ONCE
+    assert find_run(server.uri(attempt.name)).manifest.attempt == first.document["attempt"]
+    assert listed(server, attempt.name) == plain(server, attempt.name) == ONCE
 
 
 def test_the_answer_to_the_manifest_is_lost(s3a: S3ASession, proxy: DisturbedS3) -> None:

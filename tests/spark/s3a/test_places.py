@@ -96,8 +96,9 @@ def bucket(server: LocalS3) -> str:
     return "whole"
 
 
-@pytest.mark.parametrize("uri", ["s3a://{}", "s3a://{}/", "s3://{}", "s3://{}/"])
-@pytest.mark.parametrize("variables", [{}, ON_EMR], ids=["spark", "emr"])
+@pytest.mark.parametrize(("uri", "variables"), [
+    ("s3a://{}", {}), ("s3a://{}/", ON_EMR), ("s3://{}/", {}), ("s3://{}", ON_EMR),
+], ids=["s3a", "s3a_slash_on_emr", "s3_slash", "s3_on_emr"])
 def test_a_bucket_as_input(s3a: S3ASession, bucket: str, uri: str, variables: dict[str, str]) -> None:
     """Both scans are listed."""
     found = s3a.sparkq("plan", "--model", MODEL, "--input", uri.format(bucket), "--json", variables=variables)
