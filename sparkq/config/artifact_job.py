@@ -52,8 +52,8 @@ class ArtifactJob(SessionOptions):
     min_cosine : float
         With task embedding: mean cosine similarity of INT8's and float's vectors on images held out from calibration.
     report : str, optional
-        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations. Needs
-        sparkq[report].
+        FILE.html to write, path or uri: the gate's attempts, each layer's sensitivity, weights and activations, and some of the
+        calibration images as the network gets them. Needs sparkq[report].
     """
 
     model: str = spec_field()
