@@ -40,7 +40,10 @@ def _utf16_units(character: str) -> list[int]:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats log records as `logging.Formatter` does, without credentials and with control characters spelled out."""
+    """Formats log records as `logging.Formatter` does, without credentials and with control characters spelled out.
+
+    Other packages log what they were given, and tracebacks.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""

@@ -15,7 +15,7 @@ __all__ = ["open_standard_streams", "part_stderr_from_stdout", "say", "stdout_ke
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, redacted, control characters spelled out; where nobody can read it, the work goes on."""
+    """Print a line on standard error without credentials, control characters spelled out; where nobody can read it, go on."""
     with contextlib.suppress(OSError, ValueError):
         print(visible(shown(text)), file=sys.stderr, flush=True)
 

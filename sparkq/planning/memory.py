@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 
 from sparkq.planning.instances import Instance
-from sparkq.planning.partitions import ARROW_BATCH_BYTES
+from sparkq.planning.partitions import ARROW_BATCH_BYTES, PARQUET_BATCH_BYTES
 
 __all__ = ["ExecutorShape", "Memory", "WorkerNeeds", "driver_memory_mb", "executor_memory", "shape_on", "submit_options"]
 
@@ -15,6 +15,8 @@ _BASE_HEAP_MB = 1024
 """Spark keeps 300 MB for itself and gives tasks 60 % of the rest."""
 _BATCHES_IN_HEAP = 3
 """A batch of image bytes is there as rows, as Arrow vectors, and as what is being sent."""
+_VECTORS = 3
+"""A batch of Parquet's reader, in a vector that doubles while it is filled."""
 _LEAST_OVERHEAD_MB, _OVERHEAD_SHARE = 384, 0.1
 """What Spark itself adds for the JVM beside its heap; what it sets must hold that and the Python workers."""
 
@@ -40,11 +42,14 @@ class WorkerNeeds:
         Of the largest encoded image.
     jvm_reads : bool
         Whether image bytes pass through the JVM; otherwise the workers read them themselves.
+    row_group_bytes : int
+        Of the largest row group of a Parquet: each task that runs holds one whole.
     """
 
     resident_bytes: int
     largest_bytes: int
     jvm_reads: bool
+    row_group_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,17 @@ class ExecutorShape:
 def executor_memory(workers: int, needs: WorkerNeeds) -> Memory:
     """Memory of an executor with so many Python workers at once (cores over ``spark.task.cpus``)."""
     batch = (_BATCHES_IN_HEAP * ARROW_BATCH_BYTES + 2 * needs.largest_bytes) if needs.jvm_reads else 0
+    if needs.row_group_bytes:
+        batch += needs.row_group_bytes + _VECTORS * PARQUET_BATCH_BYTES
     heap_mb = _rounded(_BASE_HEAP_MB + workers * batch / _MB)
     own_mb = max(_LEAST_OVERHEAD_MB, _OVERHEAD_SHARE * heap_mb)
     return Memory(heap_mb, _rounded(own_mb + workers * needs.resident_bytes / _MB), workers)
 
 
-def driver_memory_mb(files: int) -> int:
-    """Heap of the driver: it holds the list of files."""
-    return _rounded(_BASE_DRIVER_MB + files * _DRIVER_KB_PER_FILE / 1024)
+def driver_memory_mb(files: int, *, local: Memory | None = None) -> int:
+    """Heap of the driver: it holds the list of files, and on a local master, as the executor (`local`), images as well."""
+    images_mb = 0 if local is None else local.heap_mb - _BASE_HEAP_MB
+    return _rounded(_BASE_DRIVER_MB + files * _DRIVER_KB_PER_FILE / 1024 + images_mb)
 
 
 def shape_on(instance: Instance, nodes: int, needs: WorkerNeeds, *, task_cpus: int) -> ExecutorShape:

@@ -13,6 +13,8 @@ _TASK_SECONDS, _SHORTEST_TASK_SECONDS = 40.0, 20.0
 """A task shall compute for 20 to 60 s: long beside the tenths of a second that starting it takes, short if it is repeated."""
 _TASKS_PER_SLOT = 2
 
+PARQUET_BATCH_BYTES = 16 * 2**20
+_PARQUET_BATCH_ROWS = 4096
 ARROW_BATCH_BYTES = 64 * 2**20
 _LARGEST_ARROW_BATCH_BYTES = 2**30
 """Of the largest images alone: Arrow's binary arrays end at 2 GiB, and Spark sorts files by size, so large ones come together."""
@@ -129,6 +131,15 @@ def images_an_arrow_batch(*, mean_bytes: float, largest_bytes: float) -> int:
     """Rows a batch: about 64 MiB of them, and at most 1 GiB if all were as large as the largest one."""
     rows = min(ARROW_BATCH_BYTES / max(mean_bytes, 1.0), _LARGEST_ARROW_BATCH_BYTES / max(largest_bytes, 1.0))
     return max(min(int(rows), _ARROW_BATCH_ROWS), 1)
+
+
+def parquet_settings(*, mean_bytes: float) -> dict[str, str]:
+    """Spark settings by which a batch of Parquet's reader holds about 16 MiB of images; Spark's default is 4096 rows of any size.
+
+    The reader's vectors double until they hold a batch, in the heap, beside the row group's stored bytes.
+    """
+    rows = max(min(int(PARQUET_BATCH_BYTES / max(mean_bytes, 1.0)), _PARQUET_BATCH_ROWS), 1)
+    return {"spark.sql.parquet.columnarReaderBatchSize": str(rows)}
 
 
 def scan_settings(tasks: int, *, file_cost_bytes: int) -> dict[str, str]:

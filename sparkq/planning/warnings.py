@@ -148,7 +148,7 @@ def _memory_warnings(
         )
     driver = _megabytes(conf.get("spark.driver.memory", "1g"))
     if driver < driver_mb:
-        warnings.append(f"spark.driver.memory is {driver:.0f} MB, the list of files needs {driver_mb} MB")
+        warnings.append(f"spark.driver.memory is {driver:.0f} MB, the driver needs {driver_mb} MB")
     if is_local(conf):
         # The driver is the executor, and the workers are limited by nothing but the machine.
         return warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,13 @@ from sparkq.config.parsing import to_mapping
 from sparkq.errors import GateError
 from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.storage import shown
+from sparkq.workflows.pattern import pattern_image
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import nn
 
-    from sparkq.float_models.published_preprocess import ResolvedPreprocess
     from sparkq.quantization.calibration.image_set import CalibrationSet
     from sparkq.quantization.gate import GateAttempt, GateTarget
 
@@ -36,7 +37,6 @@ def make_artifact(
     GateError
         If nothing reaches the target; where a report is wanted it is written, and the message names it.
     """
-    from sparkq.model_tasks.labels import read_label_names
     from sparkq.report.quantization.extra import check_report
     from sparkq.workflows.quantize import make_gated
 
@@ -44,15 +44,12 @@ def make_artifact(
     target = _target(options)
     if options.report is not None:
         check_report(options.report)
-    name, model, task, resolved = _float_model(options)
-    preprocess = resolved.config
-    labels = None if options.labels is None else read_label_names(options.labels)
-    with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
-        page = partial(_page, options, name, preprocess, model, found, config)
+    given = _float_model(options)
+    with _images(options, given.preprocess, calibration, config) as (found, held_out, labelled):
+        page = partial(_page, options, given, found, config, with_sheet=calibration is not None)
         try:
             artifact, attempts = make_gated(
-                model, found, preprocess, config, target, held_out=held_out, labels=labels, name=name, labelled=labelled,
-                task=task, preprocess_origin=resolved.origin,
+                given.model, found, given.preprocess, config, target, held_out=held_out, labelled=labelled, **given.described(),
             )
         except GateError as error:
             if options.report is not None:
@@ -68,10 +65,25 @@ def make_artifact(
     return _result(options, artifact, attempts)
 
 
-def _float_model(options: ArtifactJob) -> tuple[str, nn.Module, ModelTaskConfig, ResolvedPreprocess]:
-    """The model by its name, ready for its task, and how images come to it."""
+@dataclass(frozen=True, eq=False)
+class _FloatModel:
+    """A float model, ready for its task, and all that its artifact says of it."""
+
+    name: str
+    model: nn.Module
+    task: ModelTaskConfig
+    labels: tuple[str, ...] | None
+    preprocess: PreprocessConfig
+    preprocess_origin: dict[str, str]
+
+    def described(self) -> dict[str, Any]:
+        return {"name": self.name, "task": self.task, "labels": self.labels, "preprocess_origin": self.preprocess_origin}
+
+
+def _float_model(options: ArtifactJob) -> _FloatModel:
     from sparkq.float_models.load import load_float_model, require_image_shape
     from sparkq.float_models.published_preprocess import resolved_preprocess
+    from sparkq.model_tasks.labels import read_label_names
     from sparkq.quantization.task_model import task_model
 
     model = load_float_model(options.model, options.weights)
@@ -79,7 +91,9 @@ def _float_model(options: ArtifactJob) -> tuple[str, nn.Module, ModelTaskConfig,
     require_image_shape(model, resolved.config.input_size)
     # Its parts have another class.
     name = options.name or type(model).__name__
-    return name, *task_model(model, options.model_task_config(), resolved.config), resolved
+    model, task = task_model(model, options.model_task_config(), resolved.config)
+    labels = None if options.labels is None else tuple(read_label_names(options.labels))
+    return _FloatModel(name, model, task, labels, resolved.config, resolved.origin)
 
 
 @contextmanager
@@ -90,7 +104,7 @@ def _images(
     if calibration is None and options.evaluation is None:
         from sparkq.quantization.calibration.image_set import calibration_set
 
-        yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, None
+        yield calibration_set([pattern_image(preprocess.input_size)], preprocess), None, None
         return
     from sparkq.quantization.calibration.image_set import calibration_set
     from sparkq.spark.calibration.prepare import spark_calibration
@@ -103,7 +117,7 @@ def _images(
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, read_images(spark, options.evaluation), options.evaluation_labels)
         if calibration is None:
-            yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, labelled
+            yield calibration_set([pattern_image(preprocess.input_size)], preprocess), None, labelled
             return
         with spark_calibration(
             read_images(spark, calibration.input, glob=calibration.glob), preprocess, images=calibration.images,
@@ -112,27 +126,27 @@ def _images(
             yield found.calibration, found.held_out, labelled
 
 
-def _pattern(input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """An image for the golden input where there is none: the same bytes on every machine, no two regions alike."""
-    import numpy as np
-
-    row, column = np.indices(input_size)
-    channels = [row * 5 + column * 3 + row * column // 7, row * 2 + column * 7, row * column // 3 + column]
-    return (np.stack(channels, axis=2) % 256).astype(np.uint8)
-
-
 def _page(
-    options: ArtifactJob, name: str, preprocess: PreprocessConfig, model: Any, calibration: CalibrationSet,
-    config: QuantizationConfig, *, artifact: ModelArtifact | None, attempts: Sequence[GateAttempt],
+    options: ArtifactJob, given: _FloatModel, calibration: CalibrationSet, config: QuantizationConfig, *, with_sheet: bool,
+    artifact: ModelArtifact | None, attempts: Sequence[GateAttempt],
 ) -> str:
+    from sparkq.quantization import quantize
     from sparkq.quantization.diagnosis import diagnose
     from sparkq.report.quantization.quantization import QuantizationReport, render_quantization_report
+    from sparkq.workflows.preview import calibration_seen
 
     asked = config if artifact is None else artifact.manifest.quantization
+    # Where nothing was written, the sheet shows whether it is the float model's fault.
+    seen_by = artifact or quantize(
+        given.model, calibration=calibration, preprocess=given.preprocess, config=QuantizationConfig(recipe="none"),
+        **given.described(),
+    )
     return render_quantization_report(QuantizationReport(
-        name=name, output=options.output, asked=config, target=_target(options),
+        name=given.name, output=options.output, asked=config, target=_target(options),
         attempts=attempts, artifact=artifact, calibration_images=calibration.count,
-        calibration_fingerprint=calibration.fingerprint, diagnosis=diagnose(model, calibration, preprocess, asked),
+        calibration_fingerprint=calibration.fingerprint,
+        diagnosis=diagnose(given.model, calibration, given.preprocess, asked),
+        seen_by=seen_by.manifest, seen=calibration_seen(seen_by, calibration.images) if with_sheet else (),
     ))
 
 

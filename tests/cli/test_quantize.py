@@ -143,7 +143,8 @@ def test_one_label_for_all(spark: SparkSession, sparkq: Command, job: Path, capl
     assert any("calibration: the float model gives all " in message for message in caplog.messages)
     count = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.calibration_images
     assert f"warning on the calibration images the artifact {said.format(count)}" in found.out
-    assert f"the artifact {said.format(count)}" in (job / "r.html").read_text()
+    page = (job / "r.html").read_text()
+    assert f"the artifact {said.format(count)}" in page and page.count("<img") == 2 * min(24, count)
 
 
 def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:

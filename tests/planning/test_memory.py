@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 import importlib.resources
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import moto
@@ -116,3 +117,14 @@ def test_an_instance_too_small() -> None:
     shape = shape_on(tiny, 3, needs, task_cpus=1)
     assert (shape.executors, shape.cores) == (3, 1)
     assert (shape.memory_limit_mb or 0) < executor_memory(1, needs).total_mb
+
+
+def test_a_row_group_is_in_the_heap_of_each_task() -> None:
+    """Whole, beside a small batch of it; on a local master in that of the driver, which is not told to take less."""
+    needs = WorkerNeeds(400 * 2**20, 0, True)
+    large = replace(needs, row_group_bytes=446 * 10**6)
+    usual, more = executor_memory(2, needs), executor_memory(2, large)
+    assert 2 * 446e6 / 2**20 <= more.heap_mb - usual.heap_mb <= 2 * 446e6 / 2**20 + 512
+    assert driver_memory_mb(1, local=executor_memory(1, large)) > 446e6 / 2**20 + 384 > driver_memory_mb(1)
+    # What Spark's default of 1 GB holds is not warned of.
+    assert driver_memory_mb(1, local=usual) <= 1024

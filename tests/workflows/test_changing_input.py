@@ -12,7 +12,6 @@ from sparkq.config import PredictionJob
 from sparkq.workflows import predict as workflow
 from tests.models import digit_files, digits_artifact
 
-
 IMAGES = 12
 
 

@@ -1,7 +1,6 @@
 """Mixed recipe: as many multiply-accumulates in INT8 as the wanted signal-to-noise ratio allows."""
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparkq.artifact.fact_table import fact_table
 from sparkq.errors import ConfigError
-from sparkq.report.quantization.extra import check_name
+from sparkq.report.page_name import check_name
 from sparkq.report.run.rows import measure_rows
 from sparkq.report.run.run_page import render_run_report
 from sparkq.report.run.run_summary import RunSummary

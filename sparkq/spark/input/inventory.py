@@ -1,6 +1,7 @@
 """How many images an input has, how many bytes, in how many files: from metadata, no image is opened."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,26 @@ from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.settings import session_settings
 from sparkq.storage import shown
 
-__all__ = ["Inventory", "holds_bytes", "row_groups", "take_inventory"]
+__all__ = ["Inventory", "RowGroups", "holds_bytes", "row_groups", "take_inventory"]
+
+
+@dataclass(frozen=True)
+class RowGroups:
+    """The row groups of a Parquet input, as its footers tell of them; Spark never parts one, and reads it whole into memory.
+
+    Parameters
+    ----------
+    count : int, optional
+        How many there are; None where not all footers were read.
+    largest_bytes : int
+        Stored bytes of the largest.
+    mean_bytes : float
+        Bytes of a row, decompressed, in the group whose rows are largest.
+    """
+
+    count: int | None
+    largest_bytes: int
+    mean_bytes: float
 
 
 @dataclass(frozen=True)
@@ -98,27 +118,34 @@ def holds_bytes(df: DataFrame) -> bool:
     return any(isinstance(kind, BinaryType) or (isinstance(kind, StructType) and "data" in kind.names) for kind in kinds)
 
 
-def row_groups(df: DataFrame, *, at_most_files: int) -> int | None:
-    """Row groups of a Parquet input, which Spark never parts; None for other inputs and where there are more files."""
+def row_groups(df: DataFrame, *, at_most_files: int) -> RowGroups | None:
+    """Row groups of a Parquet input, by the footers of so many files, evenly spread; None for other inputs."""
     relation = _file_relation(df)
     if relation is None or relation.fileFormat().toString() != "Parquet":
         return None
     paths = list(relation.location().inputFiles())
-    if len(paths) > at_most_files:
-        return None
+    some = paths if len(paths) <= at_most_files else paths[::math.ceil(len(paths) / max(at_most_files, 1))]
+    groups = [group for path in some for group in _groups_of(df, path)]
+    return RowGroups(
+        len(groups) if len(some) == len(paths) else None, max((stored for _, stored, _ in groups), default=0),
+        max((plain / max(rows, 1) for rows, _, plain in groups), default=0.0),
+    )
+
+
+def _groups_of(df: DataFrame, path: str) -> list[tuple[int, int, int]]:
+    """Rows, stored bytes and decompressed bytes of each row group of a file."""
     context = df.sparkSession.sparkContext
     hadoop: Any = context._jvm.org.apache  # type: ignore[union-attr]
-    configuration = context._jsc.hadoopConfiguration()
-    groups = 0
-    for path in paths:
-        location = hadoop.hadoop.fs.Path(context._jvm.java.net.URI(path))  # type: ignore[union-attr]
-        file = hadoop.parquet.hadoop.util.HadoopInputFile.fromPath(location, configuration)
-        reader = hadoop.parquet.hadoop.ParquetFileReader.open(file)
-        try:
-            groups += int(reader.getRowGroups().size())
-        finally:
-            reader.close()
-    return groups
+    location = hadoop.hadoop.fs.Path(context._jvm.java.net.URI(path))  # type: ignore[union-attr]
+    file = hadoop.parquet.hadoop.util.HadoopInputFile.fromPath(location, context._jsc.hadoopConfiguration())
+    reader = hadoop.parquet.hadoop.ParquetFileReader.open(file)
+    try:
+        return [
+            (int(group.getRowCount()), int(group.getCompressedSize()), int(group.getTotalByteSize()))
+            for group in reader.getRowGroups()
+        ]
+    finally:
+        reader.close()
 
 
 def _file_relation(df: DataFrame) -> Any:

@@ -37,7 +37,6 @@ import datetime
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyspark.sql import SparkSession
@@ -48,14 +47,12 @@ from sparkq.redaction import get_logger
 from sparkq.runs.layout import MOVED_MANIFEST, RUNS, STAGING, is_hidden, manifest_path, run_folder, run_id_of, staging_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
-from sparkq.spark.output.committed import committed_run, listed_ids, readable_run, require_files
+from sparkq.spark.output.committed import committed_run, listed_ids, require_files
+from sparkq.spark.output.overwrite import is_overwritten, readable_run, remove_run
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import local_path
 
-__all__ = [
-    "Attempt", "abandon", "abandon_locally", "commit", "new_run_id", "output_folder", "remove_earlier_runs", "run_taken",
-    "start_attempt",
-]
+__all__ = ["Attempt", "abandon", "abandon_locally", "commit", "new_run_id", "output_folder", "run_taken", "start_attempt"]
 
 _logger = get_logger(__name__)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -190,9 +187,9 @@ def _require_there(attempt: Attempt, manifest: RunManifest) -> None:
         require_files(folder, manifest)
     except InputError as error:
         stands = folder.exists(manifest_path(run_id))
-        if not stands and _overwritten(manifest, [readable_run(folder, other) for other in listed_ids(folder)]):
+        if not stands and is_overwritten(manifest, [readable_run(folder, other) for other in listed_ids(folder)]):
             return
-        _remove(folder, run_id)
+        remove_run(folder, run_id)
         raise InputError(
             f"{error.message} Somebody deleted or changed them while the run was committed: nothing of it counts.",
             hint="find out who writes to or cleans this folder, and run it again.",
@@ -265,31 +262,3 @@ def abandon_locally(attempt: Attempt) -> None:
     for path in (f"{STAGING}/{attempt.run_id}", STAGING, RUNS, *([""] if attempt.made_output else [])):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(location, path))
-
-
-def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
-    """Delete the runs that ended before the attempt's own, which is committed; readers that are at work on them fail.
-
-    Of two that overwrite each other at once the one that ended last remains: the other finds it when it is committed itself,
-    and goes, as if it had been overwritten a moment later.
-    """
-    folder, own = attempt.folder, (manifest.ended, manifest.run_id)
-    others = [(run_id, readable_run(folder, run_id)) for run_id in listed_ids(folder) if run_id != attempt.run_id]
-    for run_id, other in others:
-        # One that this version cannot read was written by another, before.
-        if other is None or (other.ended, other.run_id) < own:
-            _remove(folder, run_id)
-    if _overwritten(manifest, [other for _, other in others]):
-        _remove(folder, attempt.run_id)
-
-
-def _overwritten(manifest: RunManifest, others: Sequence[RunManifest | None]) -> bool:
-    own = (manifest.ended, manifest.run_id)
-    return any(other and other.settings.get("overwrite") and (other.ended, other.run_id) > own for other in others)
-
-
-def _remove(folder: HadoopFolder, run_id: str) -> None:
-    # In this order: without the moved one nobody can list the run again.
-    folder.delete(f"{run_folder(run_id)}/{MOVED_MANIFEST}")
-    folder.delete(manifest_path(run_id))
-    folder.delete(run_folder(run_id))

@@ -11,7 +11,7 @@ from functools import partial
 
 import pyspark
 import torch
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
@@ -19,7 +19,6 @@ from sparkq.errors import InputError, SparkqError
 from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
-from sparkq.spark.input.paths import LITERAL_PATHS
 from sparkq.spark.output.commit import (
     Attempt,
     abandon,
@@ -27,12 +26,13 @@ from sparkq.spark.output.commit import (
     commit,
     new_run_id,
     output_folder,
-    remove_earlier_runs,
     run_taken,
     start_attempt,
 )
 from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.counts import RowCounts, counted_columns
+from sparkq.spark.output.overwrite import remove_earlier_runs
+from sparkq.spark.output.strict_read import read_strictly
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import write_failure
@@ -40,7 +40,7 @@ from sparkq.spark.session.hadoop import FolderEntry
 from sparkq.storage import shown
 from sparkq.version import __version__
 
-__all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
+__all__ = ["WrittenPredictions", "check_partition_columns", "write_attempt", "write_predictions", "written_by"]
 
 _PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
 
@@ -205,7 +205,7 @@ def write_attempt(
     except BaseException as error:
         raise _given_up(attempt, error) or write_failure(error, attempt.folder.location) or error from error
     if overwrite:
-        run_action(partial(remove_earlier_runs, attempt, manifest))
+        run_action(partial(remove_earlier_runs, attempt.folder, manifest))
     return manifest
 
 
@@ -278,13 +278,6 @@ def _write(
     )
     action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
     run_action(action, description=description)
-
-
-def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
-    """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
-    reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
-    reader = reader if base is None else reader.option("basePath", base)
-    return reader.options(**LITERAL_PATHS).parquet(*locations)
 
 
 def _counted(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> RowCounts:

@@ -20,7 +20,7 @@ from sparkq.spark.cluster.worker_size import WorkerMeasurement, measure_worker
 from sparkq.spark.input.columns import find_content_column
 from sparkq.spark.input.inventory import Inventory, holds_bytes
 from sparkq.spark.input.job_images import JobImages
-from sparkq.spark.predict.planning import JobPlan, plan_job
+from sparkq.spark.predict.planning import JobPlan, job_row_groups, plan_job
 from sparkq.worker.node_report import mixed_instruction_sets
 
 __all__ = ["Forecast", "forecast_job"]
@@ -46,6 +46,8 @@ class Forecast:
         Cores of a task.
     row_bytes : int
         About what a row takes in Parquet.
+    is_local : bool
+        Whether the driver is the executor.
     warnings : tuple of str
         What to look at before it costs anything.
     """
@@ -57,6 +59,7 @@ class Forecast:
     memory: Memory
     task_cpus: int
     row_bytes: int
+    is_local: bool
     warnings: tuple[str, ...] = ()
 
     @property
@@ -90,8 +93,14 @@ class Forecast:
     @property
     def submit(self) -> dict[str, str]:
         """Settings for spark-submit."""
-        driver_mb = driver_memory_mb(self.inventory.files)
-        return submit_options(self.shape, self.memory, task_cpus=self.task_cpus, driver_mb=driver_mb, tasks=self.partitions)
+        return submit_options(
+            self.shape, self.memory, task_cpus=self.task_cpus, driver_mb=self.driver_mb, tasks=self.partitions,
+        )
+
+    @property
+    def driver_mb(self) -> int:
+        """Heap that the driver needs, in MiB."""
+        return driver_memory_mb(self.inventory.files, local=self.memory if self.is_local else None)
 
 
 def forecast_job(
@@ -132,13 +141,17 @@ def forecast_job(
     worker = measure_worker(artifact, config, threads=cpus)
     # The worker was measured with an ordinary image; a limit that was raised lets in what takes more.
     more_bytes = max(config.max_decode_bytes - DEFAULT_MAX_DECODE_BYTES, 0)
-    needs = WorkerNeeds(worker.resident_bytes + more_bytes, inventory.largest_bytes or 0, jvm_reads)
+    groups = job_row_groups(images.df, inventory)
+    group_bytes = 0 if groups is None else groups.largest_bytes
+    needs = WorkerNeeds(worker.resident_bytes + more_bytes, inventory.largest_bytes or 0, jvm_reads, group_bytes)
     shape = _session_shape(context) if instance is None else shape_on(instance, nodes, needs, task_cpus=cpus)
     memory = executor_memory(max(shape.cores // cpus, 1), needs)
     slots = task_slots(context) if instance is None else shape.executors * memory.workers
     cost = ImageCost(measured or 1 / worker.images_per_second, inventory.mean_bytes or ImageCost().mean_bytes, jvm_reads)
     row = row_bytes(artifact.manifest.task, artifact.manifest.output_length, top_k=config.top_k)
-    forecast = Forecast(inventory, plan_job(images.df, inventory, cost, slots=slots), worker, shape, memory, cpus, row)
+    plan = plan_job(images.df, inventory, cost, slots=slots, groups=groups)
+    is_own = instance is None and is_local(settings_of(context))
+    forecast = Forecast(inventory, plan, worker, shape, memory, cpus, row, is_own)
     found = _session_warnings(forecast, context) if instance is None else _instance_warnings(forecast, artifact, instance)
     return replace(forecast, warnings=(*_warnings(forecast, artifact, config.max_image_bytes), *found))
 
@@ -171,7 +184,7 @@ def _session_warnings(forecast: Forecast, context: SparkContext) -> list[str]:
     return ([] if mixed is None else [mixed]) + setting_warnings(
         settings_of(context), memory=forecast.memory, cores=forecast.shape.cores,
         address_space_bytes=worker.address_space_bytes, start_seconds=worker.start_seconds, tasks=forecast.partitions,
-        driver_mb=driver_memory_mb(forecast.inventory.files),
+        driver_mb=forecast.driver_mb,
     )
 
 

@@ -11,17 +11,17 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.errors import EngineError
 from sparkq.planning.cluster import task_cpus
-from sparkq.planning.partitions import ImageCost, planned_tasks, scan_settings
+from sparkq.planning.partitions import ImageCost, parquet_settings, planned_tasks, scan_settings
 from sparkq.planning.warnings import few_row_groups
 from sparkq.redaction import get_logger
 from sparkq.spark.cluster.executors import settings_of, task_slots
 from sparkq.spark.cluster.nodes import NodeChoice, seconds_per_image
 from sparkq.spark.cluster.worker_size import measure_worker
-from sparkq.spark.input.inventory import Inventory, holds_bytes, row_groups
+from sparkq.spark.input.inventory import Inventory, RowGroups, holds_bytes, row_groups
 from sparkq.spark.input.listing import is_listing
 from sparkq.spark.session.settings import arrow_settings, session_settings
 
-__all__ = ["JobPlan", "image_cost", "plan_job", "planned_images", "with_planned_partitions"]
+__all__ = ["JobPlan", "image_cost", "job_row_groups", "plan_job", "planned_images", "with_planned_partitions"]
 
 _FEW_IMAGES_PER_TASK = 64
 """Two tasks a slot of so few images are short enough for any model: no need to measure it."""
@@ -46,6 +46,8 @@ class JobPlan:
         Spark settings while it runs.
     row_groups : int, optional
         Of a Parquet with few files: no more tasks than these have rows.
+    row_group_bytes : int
+        Of the largest one, which a task that reads it holds whole in the JVM's heap; 0 for other inputs.
     """
 
     tasks: int
@@ -53,6 +55,7 @@ class JobPlan:
     cost: ImageCost
     settings: dict[str, str]
     row_groups: int | None
+    row_group_bytes: int = 0
 
 
 def with_planned_partitions(
@@ -117,11 +120,19 @@ def image_cost(
     return ImageCost(ImageCost().inference_seconds if measured is None else measured, mean_bytes, jvm_reads)
 
 
-def plan_job(images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slots: int) -> JobPlan:
-    """Tasks and settings of a job. Runs nothing; of Parquet with few files it reads the footers. On the driver."""
+def job_row_groups(images_df: DataFrame, inventory: Inventory) -> RowGroups | None:
+    """Row groups of a Parquet with images, by the footers of at most 64 files; None for other inputs. On the driver."""
+    if not holds_bytes(images_df) or inventory.are_files:
+        return None
+    return row_groups(images_df, at_most_files=_MOST_FOOTERS)
+
+
+def plan_job(
+    images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slots: int, groups: RowGroups | None = None,
+) -> JobPlan:
+    """Tasks and settings of a job, `groups` from `job_row_groups`. Runs nothing. On the driver."""
     tasks = planned_tasks(inventory.images, seconds_per_image=cost.seconds, slots=slots)
     settings: dict[str, str] = {}
-    groups = None
     if holds_bytes(images_df):
         if inventory.are_files:
             settings.update(scan_settings(tasks, file_cost_bytes=cost.fixed_cost_bytes))
@@ -130,8 +141,10 @@ def plan_job(images_df: DataFrame, inventory: Inventory, cost: ImageCost, *, slo
     if holds_bytes(images_df) and not inventory.are_files:
         # A file is cut anywhere between its row groups, so that it costs nothing of its own.
         settings.update(scan_settings(tasks, file_cost_bytes=1))
-        groups = row_groups(images_df, at_most_files=min(tasks, _MOST_FOOTERS))
-    return JobPlan(tasks, slots, cost, settings, groups)
+        settings.update(parquet_settings(mean_bytes=cost.mean_bytes if groups is None else groups.mean_bytes))
+    if groups is None:
+        return JobPlan(tasks, slots, cost, settings, None)
+    return JobPlan(tasks, slots, cost, settings, groups.count, groups.largest_bytes)
 
 
 @contextmanager
@@ -159,7 +172,7 @@ def planned_images(
     slots = task_slots(context)
     threads, jvm_reads = task_cpus(settings_of(context)), holds_bytes(images_df)
     cost = image_cost(artifact, config, nodes, inventory, slots=slots, threads=threads, jvm_reads=jvm_reads)
-    plan = plan_job(images_df, inventory, cost, slots=slots)
+    plan = plan_job(images_df, inventory, cost, slots=slots, groups=job_row_groups(images_df, inventory))
     if plan.row_groups is not None and plan.row_groups < plan.tasks:
         _logger.warning("%s", few_row_groups(plan.row_groups, plan.tasks))
     with session_settings(images_df.sparkSession, plan.settings):

@@ -13,6 +13,8 @@ from sparkq.errors import InputError, SparkError, SparkqError
 __all__ = ["expected_failure", "machine_failure", "root_message", "write_failure"]
 
 _FULL = "No space left on device"
+# `SparkExitCode.OOM`.
+_OUT_OF_MEMORY = 52
 _NOTHING_LEFT = "nothing of this job counts; run it again."
 # What Spark, the JVM and Hadoop say where neither sparkq nor the images are at fault, and what to do.
 _CAUSES = (
@@ -79,13 +81,15 @@ def machine_failure(error: BaseException) -> SparkError | None:
         return None
     for pattern, what, hint in _CAUSES:
         if any(re.search(pattern, str(cause)) for cause in causes):
-            return SparkError(f"Spark: expected it to run until the job has ended; got: {what}.", hint=f"{hint}{_NOTHING_LEFT}")
+            return _ended(what, hint)
     if any("JAVA_GATEWAY_EXITED" in str(cause) for cause in causes):
         return SparkError(
             "Spark: expected its JVM to start; got one that ended at once.",
             hint="standard error above has what Java said; `java -version` shows whether it runs at all.",
         )
-    if _jvm_has_died() or any(isinstance(cause, (Py4JNetworkError, ConnectionRefusedError)) for cause in causes):
+    if _exit_code_of_jvm() == _OUT_OF_MEMORY:
+        return _ended("the JVM ran out of memory", _CAUSES[0][2])
+    if _exit_code_of_jvm() is not None or any(isinstance(cause, (Py4JNetworkError, ConnectionRefusedError)) for cause in causes):
         return SparkError(
             "Spark: expected its JVM to run until the job has ended; got none any more.",
             hint=f"was it killed, or its container? For memory, give it more (spark.driver.memory); {_NOTHING_LEFT}",
@@ -102,6 +106,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _jvm_has_died() -> bool:
+def _ended(what: str, hint: str) -> SparkError:
+    return SparkError(f"Spark: expected it to run until the job has ended; got: {what}.", hint=f"{hint}{_NOTHING_LEFT}")
+
+
+def _exit_code_of_jvm() -> int | None:
+    """Of a JVM that this process started; None while it runs."""
     process = getattr(SparkContext._gateway, "proc", None)
-    return process is not None and process.poll() is not None
+    code: int | None = None if process is None else process.poll()
+    return code

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
-from sparkq.spark.input.inventory import Inventory, holds_bytes, row_groups, take_inventory
+from sparkq.spark.input.inventory import Inventory, RowGroups, holds_bytes, row_groups, take_inventory
 from sparkq.spark.input.listing import is_listing
 from sparkq.spark.input.sources import FoundImages, find_images, read_images
 
@@ -68,8 +68,20 @@ def test_a_table_of_bytes(spark: SparkSession, files: dict[str, bytes], tmp_path
     path = _parquet(tmp_path / "t.parquet", files, rows=25)
     table = read_images(spark, str(path))
     assert take_inventory(FoundImages(table), "t") == Inventory(60, path.stat().st_size, None, 1, are_files=False)
-    assert (row_groups(table, at_most_files=1), row_groups(table, at_most_files=0)) == (3, None)
-    assert not is_listing(table) and row_groups(read_images(spark, str(path.parent)), at_most_files=9) in (3, None)
+    footer = pq.ParquetFile(path).metadata
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    found = row_groups(table, at_most_files=1)
+    assert found == RowGroups(
+        3, max(sum(group.column(each).total_compressed_size for each in range(group.num_columns)) for group in groups),
+        max(group.total_byte_size / group.num_rows for group in groups),
+    )
+    assert not is_listing(table)
+    _parquet(path.parent / "u.parquet", files, rows=60)
+    both = read_images(spark, str(path.parent))
+    some = row_groups(both, at_most_files=1)
+    assert some is not None and some.count is None and some.largest_bytes > 0
+    whole = row_groups(both, at_most_files=2)
+    assert whole is not None and whole.count == 4 and whole.largest_bytes > found.largest_bytes
 
 
 def test_a_table_of_uris(spark: SparkSession, files: dict[str, bytes], tmp_path: Path) -> None:

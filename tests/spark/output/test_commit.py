@@ -18,17 +18,10 @@ from pyspark.sql import SparkSession
 from sparkq.errors import ConfigError, InputError, RunTakenError
 from sparkq.runs.manifest import RunFile, RunManifest
 from sparkq.spark.input.sources import read_images
-from sparkq.spark.output.commit import (
-    Attempt,
-    abandon,
-    commit,
-    new_run_id,
-    output_folder,
-    remove_earlier_runs,
-    start_attempt,
-)
-from sparkq.spark.output.committed import committed_run, committed_runs, require_files
 from sparkq.spark.output import commit as commit_module
+from sparkq.spark.output.commit import Attempt, abandon, commit, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.committed import committed_run, committed_runs, require_files
+from sparkq.spark.output.overwrite import remove_earlier_runs
 from sparkq.spark.session import hadoop
 from sparkq.spark.session.hadoop import HadoopFolder
 from tests.spark.local import assert_clear
@@ -210,12 +203,12 @@ def test_a_run_that_was_overwritten_while_it_was_committed(folder: HadoopFolder,
     def overtaken(where: HadoopFolder, checked: RunManifest) -> None:
         monkeypatch.setattr(commit_module, "require_files", kept)
         commit(second, "tasks", other)
-        remove_earlier_runs(second, other)
+        remove_earlier_runs(second.folder, other)
         kept(where, checked)
 
     monkeypatch.setattr(commit_module, "require_files", overtaken)
     commit(first, "tasks", manifest)
-    remove_earlier_runs(first, manifest)
+    remove_earlier_runs(first.folder, manifest)
     assert committed_runs(folder) == [other]
 
 
@@ -336,7 +329,7 @@ def test_remove_earlier_runs(folder: HadoopFolder, tmp_path: Path) -> None:
     """Manifests and files of those that were committed before, and of one that this version cannot read."""
     runs = committed_three(folder)
     folder.write("_sparkq/old.json", b"{}")
-    remove_earlier_runs(*runs[2])
+    remove_earlier_runs(folder, runs[2][1])
     start_attempt(folder, "fourth")
     assert [run.run_id for run in committed_runs(folder)] == ["third"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
@@ -347,7 +340,7 @@ def test_of_two_that_overwrite_at_once_the_last_remains(folder: HadoopFolder, tm
     """Both are committed before either removes anything; whichever comes first, one is left, whole."""
     runs = committed_three(folder)
     for number in order:
-        remove_earlier_runs(*runs[number])
+        remove_earlier_runs(folder, runs[number][1])
     assert [run.run_id for run in committed_runs(folder)] == ["third"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
     assert seen(tmp_path / "out") == listed(folder, tmp_path / "out")

@@ -1,6 +1,7 @@
 """Jobs are cut as planned, image bytes are not shuffled, and rows and results stay the same."""
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from sparkq.config import InferenceConfig
 from sparkq.planning.partitions import ImageCost
 from sparkq.spark.input.inventory import Inventory, take_inventory
 from sparkq.spark.input.sources import FoundImages, find_images, read_images
-from sparkq.spark.predict.planning import image_cost, plan_job, planned_images, with_planned_partitions
+from sparkq.spark.predict.planning import image_cost, job_row_groups, plan_job, planned_images, with_planned_partitions
 from sparkq.spark.session.settings import session_settings
 from tests.spark.local import by_path
 
@@ -37,7 +38,7 @@ def _sizes(df: DataFrame) -> list[int]:
 
 def _cut(found: FoundImages, cost: ImageCost) -> list[int]:
     inventory, images = take_inventory(found, "images"), found.df
-    plan = plan_job(images, inventory, cost, slots=2)
+    plan = plan_job(images, inventory, cost, slots=2, groups=job_row_groups(images, inventory))
     with session_settings(images.sparkSession, plan.settings):
         planned = with_planned_partitions(images, images=inventory.images, cost=cost, slots=2)
         plan = planned._jdf.queryExecution().executedPlan().toString()
@@ -77,6 +78,24 @@ def test_one_row_group_is_warned_of(
     with planned_images(table, take_inventory(FoundImages(table), "t"), artifact, config=InferenceConfig()) as planned:
         assert sorted(_sizes(planned))[-2:] == [0, 60]
     assert "1 row groups" in caplog.text
+
+
+def test_a_large_row_group_is_read_in_small_batches(spark: SparkSession, tmp_path: Path) -> None:
+    """Of images of 1 MB a batch of Parquet's reader has 16, whatever the session says; small ones keep Spark's 4096."""
+    key = "spark.sql.parquet.columnarReaderBatchSize"
+    for name, size, rows in (("large", 2**20, 15), ("small", 1000, 4096)):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"content": [os.urandom(size) for _ in range(40)]}), path, use_dictionary=False)
+        table = read_images(spark, str(path))
+        inventory = take_inventory(FoundImages(table), name)
+        groups = job_row_groups(table, inventory)
+        plan = plan_job(table, inventory, ImageCost(0.001, inventory.mean_bytes or 0), slots=2, groups=groups)
+        assert rows <= int(plan.settings[key]) <= rows + 1
+        assert 0 <= plan.row_group_bytes - 40 * size < 0.1 * 40 * size
+    before = spark.conf.get(key)
+    with session_settings(spark, plan.settings):
+        assert spark.conf.get(key) == plan.settings[key]
+    assert spark.conf.get(key) == before
 
 
 def test_uris_are_spread(spark: SparkSession, files: dict[str, bytes], tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_other_failures_are_not_ours(spark: SparkSession) -> None:
 
 @pytest.mark.parametrize(("text", "word"), [
     ("java.lang.OutOfMemoryError: Java heap space", "memory"), ("Python worker exited unexpectedly (crashed)", "worker died"),
-    ("ExecutorLostFailure (executor 3 exited)", "executor was lost"), ("[JAVA_GATEWAY_EXITED] Java gateway process exited", "JVM"),
+    ("ExecutorLostFailure (executor 3 exited)", "executor was lost"), ("[JAVA_GATEWAY_EXITED] Java gateway exited", "JVM"),
     ("Job 3 cancelled because SparkContext was shut down", "stopped"), ("java.io.IOException: No space left on device", "space"),
 ])
 def test_what_the_machine_did_is_expected(text: str, word: str) -> None:
