@@ -1,7 +1,6 @@
 """Creation of a file on the condition that there is none, by whatever the store's connector has for it. On the driver."""
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -15,11 +14,12 @@ _CONDITIONAL = "fs.option.create.conditional.overwrite"
 _CONDITIONAL_CREATE = ("gs", "abfs", "abfss")
 _EXISTS, _CONFLICT, _NOT_IMPLEMENTED = 412, 409, 501
 _CONFLICT_PAUSES_SECONDS = (0.2, 1.0, 5.0)
+_methods_by_class: dict[str, frozenset[tuple[str, int]]] = {}
 
 
-def can_create_if_absent(jvm: Any, filesystem: Any, path: Any) -> bool:
+def can_create_if_absent(filesystem: Any, path: Any) -> bool:
     """Whether of several that create `path` at the same moment all but one are refused, or find out that they came second."""
-    return _by_option(filesystem, path) or _request_maker(jvm, filesystem) is not None
+    return _by_option(filesystem, path) or _request_maker(filesystem) is not None
 
 
 def create_if_absent(jvm: Any, filesystem: Any, path: Any, data: bytes) -> bool:
@@ -32,7 +32,7 @@ def create_if_absent(jvm: Any, filesystem: Any, path: Any, data: bytes) -> bool:
     Py4JJavaError
         For whatever else the filesystem refuses, and where one appeared meanwhile on filesystems that say so by an error.
     """
-    maker = None if _by_option(filesystem, path) else _request_maker(jvm, filesystem)
+    maker = None if _by_option(filesystem, path) else _request_maker(filesystem)
     created = None if maker is None else _put(jvm, filesystem, maker, path, data)
     if created is not None:
         return created
@@ -54,22 +54,26 @@ def _by_option(filesystem: Any, path: Any) -> bool:
     return filesystem.getUri().getScheme() in _CONDITIONAL_CREATE or bool(filesystem.hasPathCapability(path, _CONDITIONAL))
 
 
-def _methods(jvm: Any, java_object: Any) -> set[tuple[str, int]]:
+def _methods(java_object: Any) -> frozenset[tuple[str, int]]:
     """Names of public methods, with how many parameters each takes: py4j believes that every object has every method."""
-    # As one text: each call of Java's is a way through a socket, and S3A has hundreds of methods.
-    text = str(jvm.java.util.Arrays.toString(java_object.getClass().getMethods()))
-    found = re.findall(r"\.(\w+)\(([^()]*)\)", text)
-    return {(name, len(types.split(",")) if types else 0) for name, types in found}
+    kind = java_object.getClass()
+    name = str(kind.getName())
+    if name not in _methods_by_class:
+        # Once a class: each call of Java's is a way through a socket, and S3A has hundreds of methods.
+        _methods_by_class[name] = frozenset(
+            (str(method.getName()), int(method.getParameterCount())) for method in kind.getMethods()
+        )
+    return _methods_by_class[name]
 
 
-def _request_maker(jvm: Any, filesystem: Any) -> Any:
+def _request_maker(filesystem: Any) -> Any:
     """Find what makes S3A's requests, with its encryption and rights, on Hadoop 3.3: Amazon's first SDK. None elsewhere."""
-    methods = _methods(jvm, filesystem)
+    methods = _methods(filesystem)
     if ("getAmazonS3ClientForTesting", 1) not in methods:
         return None
     makers = [filesystem] + ([filesystem.getRequestFactory()] if ("getRequestFactory", 0) in methods else [])
     wanted = {("newObjectMetadata", 1), ("newPutObjectRequest", 3)}
-    return next((maker for maker in makers if wanted <= _methods(jvm, maker)), None)
+    return next((maker for maker in makers if wanted <= _methods(maker)), None)
 
 
 def _put(jvm: Any, filesystem: Any, maker: Any, path: Any, data: bytes) -> bool | None:
@@ -83,7 +87,7 @@ def _put(jvm: Any, filesystem: Any, maker: Any, path: Any, data: bytes) -> bool 
         try:
             client.putObject(request)
         except Py4JJavaError as error:
-            status = _status(jvm, error)
+            status = _status(error)
             if status == _NOT_IMPLEMENTED:
                 return None
             if status == _EXISTS:
@@ -97,6 +101,6 @@ def _put(jvm: Any, filesystem: Any, maker: Any, path: Any, data: bytes) -> bool 
     return False
 
 
-def _status(jvm: Any, error: Py4JJavaError) -> int | None:
+def _status(error: Py4JJavaError) -> int | None:
     raised = error.java_exception
-    return int(raised.getStatusCode()) if ("getStatusCode", 0) in _methods(jvm, raised) else None
+    return int(raised.getStatusCode()) if ("getStatusCode", 0) in _methods(raised) else None

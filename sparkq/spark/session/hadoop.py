@@ -166,7 +166,7 @@ class HadoopFolder:
     def creates_conditionally(self) -> bool:
         """Whether of two `write_if_absent` at the same moment one is told False. S3A can before Hadoop 3.4, and since 3.4.2."""
         with self._told("", "a filesystem that says what it can"):
-            return can_create_if_absent(self.spark.sparkContext._jvm, self._filesystem, self._root)
+            return can_create_if_absent(self._filesystem, self._root)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """Write a file of an object store where there is none; False where there is one.
