@@ -12,7 +12,7 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of this package; what users named (files, labels, models) is text in it, never markup, without credentials."""
+    """Fill a template of this package; what users named (files, labels, models) is text in it, without credentials."""
     environment = Environment(
         loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, finalize=without_credentials,

@@ -47,8 +47,8 @@ from sparkq.redaction import get_logger
 from sparkq.runs.layout import MOVED_MANIFEST, RUNS, STAGING, is_hidden, manifest_path, run_folder, run_id_of, staging_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
-from sparkq.spark.output.committed import committed_run, listed_ids, require_files
-from sparkq.spark.output.overwrite import is_overwritten, readable_run, remove_run
+from sparkq.spark.output.committed import committed_run, listed_ids, readable_run, require_files
+from sparkq.spark.output.overwrite import is_overwritten, remove_run
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import local_path
 

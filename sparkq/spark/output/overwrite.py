@@ -1,16 +1,14 @@
 """``--overwrite``: once a run is committed, the runs before it go."""
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
-from sparkq.errors import InputError
 from sparkq.runs.layout import MOVED_MANIFEST, manifest_path, run_folder
 from sparkq.runs.manifest import RunManifest
-from sparkq.spark.output.committed import committed_run, listed_ids
+from sparkq.spark.output.committed import listed_ids, readable_run
 from sparkq.spark.session.hadoop import HadoopFolder
 
-__all__ = ["is_overwritten", "readable_run", "remove_earlier_runs", "remove_run"]
+__all__ = ["is_overwritten", "remove_earlier_runs", "remove_run"]
 
 
 def remove_earlier_runs(folder: HadoopFolder, manifest: RunManifest) -> None:
@@ -33,13 +31,6 @@ def is_overwritten(manifest: RunManifest, others: Sequence[RunManifest | None]) 
     """Whether one of the other runs ended later and was told to overwrite."""
     own = (manifest.ended, manifest.run_id)
     return any(other and other.settings.get("overwrite") and (other.ended, other.run_id) > own for other in others)
-
-
-def readable_run(folder: HadoopFolder, run_id: str) -> RunManifest | None:
-    """Read the manifest of a run; None where there is none that this version reads."""
-    with contextlib.suppress(InputError):
-        return committed_run(folder, run_id)
-    return None
 
 
 def remove_run(folder: HadoopFolder, run_id: str) -> None:
