@@ -14,6 +14,7 @@ _CONDITIONAL = "fs.option.create.conditional.overwrite"
 _CONDITIONAL_CREATE = ("gs", "abfs", "abfss")
 _EXISTS, _CONFLICT, _NOT_IMPLEMENTED = 412, 409, 501
 _CONFLICT_PAUSES_SECONDS = (0.2, 1.0, 5.0)
+_methods_by_class: dict[str, frozenset[tuple[str, int]]] = {}
 
 
 def can_create_if_absent(filesystem: Any, path: Any) -> bool:
@@ -53,9 +54,16 @@ def _by_option(filesystem: Any, path: Any) -> bool:
     return filesystem.getUri().getScheme() in _CONDITIONAL_CREATE or bool(filesystem.hasPathCapability(path, _CONDITIONAL))
 
 
-def _methods(java_object: Any) -> set[tuple[str, int]]:
+def _methods(java_object: Any) -> frozenset[tuple[str, int]]:
     """Names of public methods, with how many parameters each takes: py4j believes that every object has every method."""
-    return {(str(method.getName()), int(method.getParameterCount())) for method in java_object.getClass().getMethods()}
+    kind = java_object.getClass()
+    name = str(kind.getName())
+    if name not in _methods_by_class:
+        # Once a class: each call of Java's is a way through a socket, and S3A has hundreds of methods.
+        _methods_by_class[name] = frozenset(
+            (str(method.getName()), int(method.getParameterCount())) for method in kind.getMethods()
+        )
+    return _methods_by_class[name]
 
 
 def _request_maker(filesystem: Any) -> Any:
