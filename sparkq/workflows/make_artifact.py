@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import ArtifactJob, CalibrationConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config import ArtifactJob, CalibrationConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.errors import GateError
 from sparkq.storage import shown
+from sparkq.workflows.places import require_input, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,19 +37,18 @@ def make_artifact(
     from sparkq.float_models.published_preprocess import published_preprocess
     from sparkq.model_tasks.labels import read_label_names
     from sparkq.quantization.task_model import task_model
-    from sparkq.report.quantization.extra import check_report
     from sparkq.workflows.quantize import make_gated
 
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
     target = _target(options)
-    if options.report is not None:
-        check_report(options.report)
+    _require_places(options, calibration)
     model = load_float_model(options.model, options.weights)
     preprocess = options.preprocess or published_preprocess(model)
     require_image_shape(model, preprocess.input_size)
     name = options.name or type(model).__name__
     model, task = task_model(model, options.model_task_config(), preprocess)
     labels = None if options.labels is None else read_label_names(options.labels)
+    _require_labels(options, model, task, preprocess, labels)
     with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
         page = partial(_page, options, name, preprocess, model, found, config)
         try:
@@ -68,6 +68,42 @@ def make_artifact(
     if options.report is not None and content is not None:
         _write_report(options.report, content)
     return _result(options, artifact, attempts)
+
+
+def _require_places(options: ArtifactJob, calibration: CalibrationConfig | None) -> None:
+    from sparkq.report.quantization.extra import check_report
+
+    for images in (None if calibration is None else calibration.input, options.evaluation):
+        if images is not None:
+            require_input(images)
+    require_writable(options.output, what="artifact", is_folder=False)
+    if options.report is not None:
+        check_report(options.report)
+
+
+def _require_labels(
+    options: ArtifactJob, model: Any, task: ModelTaskConfig, preprocess: PreprocessConfig, labels: Sequence[str] | None,
+) -> None:
+    """Compare a classifier's labels with the outputs that it gives for one image, before any is calibrated on."""
+    if task.name != "classification" or (labels is None and options.evaluation_labels is None):
+        return
+    import torch
+
+    from sparkq.model_tasks import Classification
+    from sparkq.model_tasks.labels import read_labels_csv
+
+    was_training = model.training
+    with torch.inference_mode():
+        outputs = model.eval()(torch.zeros(1, 3, *preprocess.input_size)).numpy()
+    model.train(was_training)
+    if outputs.ndim != 2:
+        # What is wrong with such a model is told where it is quantized.
+        return
+    Classification.of_outputs(outputs, labels=labels, config=task, input_size=preprocess.input_size)
+    if options.evaluation_labels is not None:
+        read_labels_csv(
+            options.evaluation_labels, classes=outputs.shape[1], names=None if labels is None else tuple(labels),
+        )
 
 
 @contextmanager
