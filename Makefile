@@ -14,15 +14,15 @@ PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 TWO_PROCESSES := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help airflow demo test smoke lint package clean java
+.PHONY: help airflow s3a demo test smoke lint package clean java
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1	\2/'
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1	\2/'
 
 demo: java $(VENV)/demo ## train, quantize, run the Spark job on real scans, print a table
 	$(VENV)/bin/sparkq demo
 
-test: java airflow $(VENV)/test lint ## the whole test suite
+test: java airflow s3a $(VENV)/test lint ## the whole test suite
 	$(VENV)/bin/python -m pytest $(TWO_PROCESSES)
 
 smoke: java $(VENV)/test ## the demo and all tests without a JVM; of another Python: make smoke PYTHON=python3.10 VENV=.venv-3.10
@@ -45,8 +45,10 @@ package: $(VENV)/bin/python ## what EMR takes, in dist: wheel, environment.tar.g
 
 airflow: .venv-airflow/ready ## Airflow, in an environment of its own, for jobs/airflow
 
+s3a: .venv-s3a/ready ## Spark 3.5 with Hadoop's S3A client, in an environment of its own, for tests/spark/s3a
+
 clean: ## remove what the targets made
-	rm -rf $(VENV) .venv-3.* .venv-airflow airflow-home build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
+	rm -rf $(VENV) .venv-3.* .venv-airflow .venv-s3a airflow-home build dist *.egg-info .mypy_cache .pytest_cache .hypothesis sparkq-demo
 
 java:
 	@conf/check_java.sh
@@ -69,4 +71,14 @@ $(VENV)/test: $(VENV)/bin/python setup.cfg pyproject.toml conf/constraints.txt
 	rm -rf .venv-airflow
 	$(PYTHON) -m venv .venv-airflow
 	.venv-airflow/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+# Spark and py4j of its own come first on its path; all else, sparkq with it, is that of the tests.
+.venv-s3a/ready: conf/s3a/constraints.txt | $(VENV)/test
+	rm -rf .venv-s3a
+	$(VENV)/bin/python -m venv .venv-s3a
+	.venv-s3a/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	packages=$$($(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+		echo "import site; site.addsitedir('$$packages')" > \
+		"$$(.venv-s3a/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/borrowed.pth"
 	@touch $@

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sparkq.spark.predict.inference import predict_rdd as predict_rdd
     from sparkq.spark.predict.sql_function import register_udf as register_udf
     from sparkq.workflows.predict import run_prediction_job as run_prediction_job
+    from sparkq.workflows.preview import preview as preview
     from sparkq.workflows.quantize import quantize as quantize
 
 _HOMES = {
@@ -61,6 +62,7 @@ _HOMES = {
     "evaluate_detections": "sparkq.spark.evaluation.evaluate_boxes",
     "predict": "sparkq.spark.predict.inference",
     "predict_rdd": "sparkq.spark.predict.inference",
+    "preview": "sparkq.workflows.preview",
     "read_images": "sparkq.spark.input.sources",
     "read_predictions": "sparkq.spark.output.read",
     "register_udf": "sparkq.spark.predict.sql_function",

@@ -17,13 +17,15 @@
     ├── ErrorBudgetError         more images failed than allowed; everything is committed
     └── ImageError               one image cannot become pixels; becomes a row, never a failed task
 
-A message says thing, place, what was expected and what was found; ``hint`` says the next action.
+A message says thing, place, what was expected and what was found; ``hint`` says the next action. Neither holds credentials:
+`sparkq.redaction` takes them out.
 """
 from __future__ import annotations
 
 from typing import Any
 
 from sparkq.error_codes import ErrorCode
+from sparkq.redaction import shown
 from sparkq.visible import visible
 
 __all__ = [
@@ -61,9 +63,9 @@ class SparkqError(Exception):
     """Exit code of a command that ends with this error; what the codes mean stands in `sparkq.cli.boundary`."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = shown(message)
+        self.hint = None if hint is None else shown(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         # Interpreters and notebooks print it as it is.
@@ -177,9 +179,9 @@ class ImageError(SparkqError):
 
 def last_line(error: BaseException) -> str:
     """Return the last line of an error's text, which in tracebacks of other libraries says what happened; its kind if empty."""
-    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return (shown(str(error)).strip() or type(error).__name__).splitlines()[-1]
 
 
 def one_line(error: BaseException) -> str:
     """Kind and text of an error of another library, in one line of at most 300 characters."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {' '.join(shown(str(error)).split())[:300]}"

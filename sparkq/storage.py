@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from sparkq.errors import InputError
+from sparkq.redaction import carries_credentials, shown
 
 __all__ = [
     "COLLAPSES_SLASHES", "DOUBLED_SLASHES", "FILE_SCHEME", "S3_ALIAS", "canonical_path", "is_uri", "local_path",
@@ -41,11 +42,6 @@ DOUBLED_SLASHES = r"(?<![:/])/{2,}"
 def is_uri(path: str) -> bool:
     """Whether `path` names a filesystem (``s3://...``), not a local path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) is not None
-
-
-def shown(path: str) -> str:
-    """`path`, or a text with paths, as it may stand in a message or a log: without the credentials that a uri can carry."""
-    return re.sub(r"([A-Za-z][A-Za-z0-9+.-]+://)[^/@\s]*@", r"\1***@", path)
 
 
 def local_path(path: str) -> bytes | None:
@@ -85,14 +81,20 @@ def split_uri(uri: str) -> tuple[str, str, str]:
     if found is None:
         raise InputError(f"{shown(uri)}: expected scheme://place/path; got something else.")
     scheme, place, path, options = found.groups("")
+    if carries_credentials(uri) and "@" not in place:
+        raise InputError(
+            f"{shown(uri)}: expected credentials with each / written as %2F; got a uri in which they do not end.",
+            hint="better give them by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or by the machine's role.",
+        )
     return f"{scheme}{place}", path, options
 
 
 def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Open the ``pyarrow.fs`` filesystem of `uri` and return it with the path in it.
 
-    Hadoop's spellings (``s3a://x``, ``file:/x``) are understood. Spaces and letters outside ASCII may stand as they are or
-    percent-encoded; a percent sign is ``%25``, as in any uri.
+    Hadoop's spellings (``s3a://x``, ``file:/x``) are understood. Keys of object stores are taken literally, as Spark and the
+    stores' own tools take them: ``a%20b`` and ``a b`` are two. In ``file:`` uris spaces and letters outside ASCII may stand as
+    they are or percent-encoded, and a percent sign is ``%25``.
 
     Raises
     ------
@@ -106,7 +108,7 @@ def resolve_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         raise InputError(f"{shown(uri)}: expected file:///path, a file of this machine; got another host.")
     place, path, options = split_uri(uri)
     filesystem, root = resolve_place(f"{place}/{options}", named=uri)
-    return filesystem, f"{root.rstrip('/')}{urllib.parse.unquote(path)}"
+    return filesystem, f"{root.rstrip('/')}{path}"
 
 
 def resolve_place(place: str, *, named: str | None = None) -> tuple[pyarrow.fs.FileSystem, str]:
@@ -122,9 +124,12 @@ def resolve_place(place: str, *, named: str | None = None) -> tuple[pyarrow.fs.F
     try:
         filesystem, root = pyarrow.fs.FileSystem.from_uri(re.sub(S3_ALIAS, "s3://", place))
     except (pa.ArrowException, OSError, ValueError) as error:
+        text = shown(str(error))
+        # It prints the uri whole, and a notebook prints the cause of an error.
+        cause = error if text == str(error) else type(error)(text)
         raise InputError(
-            f"{shown(named or place)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {shown(str(error))}."
-        ) from error
+            f"{shown(named or place)}: expected a uri that pyarrow.fs understands (file, s3, hdfs, gs); got {text}."
+        ) from cause
     return filesystem, root
 
 
@@ -155,10 +160,15 @@ def read_file(path: str, *, what: str) -> bytes:
             data: bytes = stream.read()
             return data
     except FileNotFoundError as error:
-        raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint="check the path.") from error
+        raise InputError(f"{what} {shown(path)}: expected a file; got nothing there.", hint=_check_path(path)) from error
     # MemoryError: what this process may have can be less than what the machine has.
     except (OSError, MemoryError, pa.ArrowException) as error:
         raise InputError(f"{what} {shown(path)}: expected a readable file; got {error or 'too little memory'}.") from error
+
+
+def _check_path(path: str) -> str:
+    encoded = is_uri(path) and local_path(path) is None and "%" in path
+    return f"check the path{'; percent signs are taken as they are' if encoded else ''}."
 
 
 def _read_local(path: str) -> bytes:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import logging
 import re
 
+from sparkq.redaction import shown
+
 __all__ = ["VisibleFormatter", "visible", "visible_json"]
 
 # Controls but tab and newline (C0, DEL, C1), what turns the direction of text (UAX #9), line separators that are no newline, the
@@ -38,8 +40,11 @@ def _utf16_units(character: str) -> list[int]:
 
 
 class VisibleFormatter(logging.Formatter):
-    """Formats log records as `logging.Formatter` does, with control characters spelled out."""
+    """Formats log records as `logging.Formatter` does, without credentials and with control characters spelled out.
+
+    Other packages log what they were given, and tracebacks.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        return visible(super().format(record))
+        return visible(shown(super().format(record)))

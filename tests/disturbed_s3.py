@@ -1,4 +1,4 @@
-"""The local S3 server behind a proxy that delays requests and refuses some: object storage on a bad day."""
+"""The local S3 server behind a proxy that delays and holds requests, and refuses some: object storage on a bad day."""
 from __future__ import annotations
 
 import contextlib
@@ -14,6 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from tests.local_s3 import LocalS3
 
+_HOLD_SECONDS = 120
+# These are of one connection, not of what goes through it.
+_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "date", "server"}
 SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
 
 
@@ -29,11 +32,18 @@ class Disturbances:
         End of a key to how many more of its requests get a 503; ``math.inf`` for all.
     resets : dict of str to float
         The same, with connections that are closed without an answer.
+    lost_answers : dict of str to float
+        The same, for writes (PUT), which are passed on all the same.
+    held_writes : str, optional
+        Writes of keys with this end wait, each until its event in `held` is set.
     """
 
     delay_seconds: float = 0.0
     refusals: dict[str, float] = field(default_factory=dict)
     resets: dict[str, float] = field(default_factory=dict)
+    lost_answers: dict[str, float] = field(default_factory=dict)
+    held_writes: str | None = None
+    held: list[threading.Event] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
     at_once: int = 0
     most_at_once: int = 0
@@ -47,6 +57,15 @@ class Disturbances:
                     kind[end] = left if math.isinf(left) else left - 1
                     return True
         return False
+
+    def pass_by(self, command: str, path: str) -> bool:
+        """Whether the request may go on, after it was held if it is to be."""
+        if command != "PUT" or self.held_writes is None or not path.endswith(self.held_writes):
+            return True
+        release = threading.Event()
+        with self.lock:
+            self.held.append(release)
+        return release.wait(_HOLD_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,7 @@ def disturbed_s3(server: LocalS3) -> Iterator[DisturbedS3]:
         def _answer(self, path: str) -> None:
             time.sleep(disturbances.delay_seconds)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if disturbances.happens(disturbances.resets, path):
+            if not disturbances.pass_by(self.command, path) or disturbances.happens(disturbances.resets, path):
                 self.close_connection = True
                 return
             if disturbances.happens(disturbances.refusals, path):
@@ -91,25 +110,29 @@ def disturbed_s3(server: LocalS3) -> Iterator[DisturbedS3]:
                 return
             connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
             try:
-                connection.request(self.command, self.path, body, dict(self.headers))
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
+                connection.request(self.command, self.path, body, headers)
                 answer = connection.getresponse()
-                self._send(answer.status, dict(answer.getheaders()), answer.read())
+                content = answer.read()
+                if self.command == "PUT" and disturbances.happens(disturbances.lost_answers, path):
+                    self.close_connection = True
+                    return
+                self._send(answer.status, dict(answer.getheaders()), content)
             finally:
                 connection.close()
 
         def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response(status)
             length = headers.get("Content-Length", str(len(body))) if self.command == "HEAD" else str(len(body))
-            kept = {"etag", "content-type", "last-modified", "content-range", "accept-ranges"}
             for name, value in headers.items():
-                if name.lower() in kept:
+                if name.lower() not in _HOP_BY_HOP:
                     self.send_header(name, value)
             self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = pass_on
+        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
 
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True

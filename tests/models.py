@@ -1,6 +1,7 @@
 """Models and images that several test modules use: real trained ones, and small ones that have one property each."""
 from __future__ import annotations
 
+import copy
 import functools
 import io
 from collections.abc import Callable
@@ -90,6 +91,21 @@ def digits() -> tuple[Digits, Digits]:
 def digits_net() -> DigitsNet:
     """The demonstration's network, trained for three epochs."""
     return train_digits_net(digits()[0], epochs=3)
+
+
+@functools.cache
+def one_label_artifact(recipe: str = "none", classes: int = 10) -> ModelArtifact:
+    """The digits' model after a fault that gives every image the last of the first `classes` digits; it knows no others."""
+    model = copy.deepcopy(digits_net())
+    with torch.no_grad():
+        linear = nn.Linear(model.classifier.in_features, classes)
+        linear.weight.copy_(model.classifier.weight[:classes])
+        linear.bias.copy_(model.classifier.bias[:classes])
+        linear.bias[classes - 1] += 1000
+        model.classifier = linear
+    return quantize(
+        model, calibration=digit_files(32), preprocess=DIGITS_PREPROCESS, config=QuantizationConfig(recipe=recipe), name="broken",
+    )
 
 
 def digits_artifact(recipe: str = "static") -> ModelArtifact:

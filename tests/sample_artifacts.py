@@ -26,6 +26,7 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
             resize=ResizeConfig("shorter_side", 9), crop=(6, 8), interpolation="bicubic", channel_order="BGR",
             rescale="1/127.5", mean=(1.0, 0.5, 0.25), std=2,
         ),
+        "preprocess_origin": {"resize.mode": "published", "resize.size": "given", "crop": "given", "interpolation": "default"},
         "labels": ("ant", "bee", "Zürich, \"快\""), "classes": 3, "output_length": 3,
         "scores": "logits", "embedding_layer": None, "detection": None,
         "quantization": QuantizationConfig(observer="min_max", batch_size=4),

@@ -13,6 +13,7 @@ from sparkq.artifact.golden import GOLDEN_BYTES, Golden, expand
 from sparkq.artifact.json_values import finite_number, mapped, text, texts, whole_number
 from sparkq.config import DetectionConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.config.parsing import parse_config, to_mapping
+from sparkq.config.preprocess import PREPROCESS_FIELDS, PREPROCESS_ORIGINS
 from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigError, one_line
 
 __all__ = ["GOLDEN_BYTES", "PROTOCOL", "Golden", "Manifest", "detection_mapping", "expand"]
@@ -41,6 +42,9 @@ class Manifest:
         ``classification``, ``embedding`` or ``detection``; `sparkq.model_tasks` has what each makes of the payload's output.
     preprocess : PreprocessConfig
         How images come to the payload's input.
+    preprocess_origin : dict of str to str
+        Where each setting of it comes from, by its name in `sparkq.config.preprocess.PREPROCESS_FIELDS`: ``published``, ``given``
+        or ``default``. Empty in files that were written before it was recorded.
     labels : tuple of str, optional
         Name of each class; None where only indices are known.
     classes : int
@@ -83,6 +87,7 @@ class Manifest:
     name: str
     task: str
     preprocess: PreprocessConfig
+    preprocess_origin: dict[str, str]
     labels: tuple[str, ...] | None
     classes: int
     output_length: int
@@ -168,12 +173,14 @@ class Manifest:
 
     @classmethod
     def _from_mapping(cls, mapping: dict[str, Any], place: str) -> Manifest:
-        # Of tasks before detection: the key was added to this protocol, not known to its first writers.
+        # Keys that were added to this protocol, not known to its first writers.
         mapping.setdefault("detection", None)
+        mapping.setdefault("preprocess_origin", {})
         known = {key: mapping[key] for key in cls.__dataclass_fields__}
         # Refuses a task that there is none of.
         ModelTaskConfig(text(known["task"], "task"), known["embedding_layer"])
         known["preprocess"] = _preprocess(mapping, place)
+        known["preprocess_origin"] = _preprocess_origin(mapping)
         known["detection"] = _detection(mapping, place)
         known["quantization"] = parse_config(QuantizationConfig, mapping["quantization"], place=f"{place}: quantization")
         profile = mapping["calibration_profile"]
@@ -209,6 +216,17 @@ def _preprocess(mapping: dict[str, Any], place: str) -> PreprocessConfig:
             f"preprocess: expected sides of at most {_LONGEST_SIDE} pixels and an input of at most {_MOST_PIXELS}; got "
             f"resize.size {size} and an input of {height} x {width}"
         )
+    return found
+
+
+def _preprocess_origin(mapping: dict[str, Any]) -> dict[str, str]:
+    found = mapped(mapping["preprocess_origin"], "preprocess_origin")
+    for key, origin in found.items():
+        if key not in PREPROCESS_FIELDS or origin not in PREPROCESS_ORIGINS:
+            raise ValueError(
+                f"preprocess_origin: expected settings of preprocess, {' or '.join(PREPROCESS_ORIGINS)}; got "
+                f"{reprlib.repr(key)}: {reprlib.repr(origin)}"
+            )
     return found
 
 

@@ -1,7 +1,6 @@
 """A benchmark runs its parts in their order and collects them in one mapping of plain JSON values."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +21,13 @@ from sparkq.benchmark.scaling import measure_scale, steps_of_cores
 from sparkq.benchmark.subject import Subject
 from sparkq.engines.load import absent_engines
 from sparkq.engines.registry import spec_of
+from sparkq.redaction import get_logger
 from sparkq.spark.benchmark.job_process import JobRequest
 from sparkq.worker.fitting import engine_for, engines_for
 
 __all__ = ["run_benchmark"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _SAMPLE = 64
 
 

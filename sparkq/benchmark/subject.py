@@ -9,15 +9,20 @@ import torch
 from torch import nn
 
 from sparkq.artifact.file import ModelArtifact
-from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.engines.node import has_vnni
 from sparkq.float_models.load import load_float_model
+from sparkq.float_models.published_preprocess import GivenPreprocess, resolved_preprocess
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration.image_set import calibration_set
 from sparkq.quantization.normalization import normalize
 from sparkq.quantization.task_model import task_model
 
 __all__ = ["Subject", "load_subject", "settle_batch_norms"]
+
+_IMAGENET = PreprocessConfig(
+    resize=ResizeConfig("shorter_side", 256), crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Subject:
 
 
 def load_subject(
-    spec: str, *, weights: str | None, float_model: str | None, preprocess: PreprocessConfig, calibration: list[bytes],
+    spec: str, *, weights: str | None, float_model: str | None, preprocess: GivenPreprocess, calibration: list[bytes],
     sha256: str | None = None,
 ) -> Subject:
     """Load or quantize what `spec` names. On the driver.
@@ -64,8 +69,8 @@ def load_subject(
         Weights of the float model.
     float_model : str, optional
         The float model that a ``FILE.sparkq`` was made of.
-    preprocess : PreprocessConfig
-        For a float model; an artifact has its own.
+    preprocess : PreprocessConfig, PreprocessOverrides or mapping, optional
+        For a float model, over what it was published with, or over ImageNet's; an artifact has its own.
     calibration : list of bytes
         Encoded images.
     sha256 : str, optional
@@ -73,33 +78,42 @@ def load_subject(
     """
     given = ModelArtifact.load(spec, sha256=sha256) if spec.endswith(".sparkq") else None
     source = spec if given is None else float_model
-    if given is not None:
-        preprocess = given.manifest.preprocess
     name = spec.rpartition(":")[2] if given is None else given.manifest.name
-    subject = Subject(name, preprocess)
-    if source is not None:
-        with warnings.catch_warnings():
-            # It warns of random weights, which a benchmark may have: the notes say so.
-            warnings.simplefilter("ignore", UserWarning)
-            model = load_float_model(source, weights)
-        if _is_random(source, weights):
-            settle_batch_norms(model, calibration, preprocess)
-        model, task = task_model(model, ModelTaskConfig() if given is None else given.manifest.model_task_config, preprocess)
-        floating = quantize(
-            model, calibration=calibration[:1], preprocess=preprocess, config=QuantizationConfig(recipe="none"), name=name,
-            task=task,
-        )
-        subject = dataclasses.replace(subject, floating=floating, model=model)
-        # Peers load the whole model, which does more than an embedding's.
-        if task.name == "classification":
-            subject = dataclasses.replace(subject, spec=source, weights=weights)
+    if source is None:
+        assert given is not None
+        subject = Subject(name, given.manifest.preprocess)
+    else:
+        subject = _float_subject(source, weights, name, given, preprocess, calibration)
     if given is None:
         assert subject.model is not None
-        int8 = quantize(subject.model, calibration=calibration, preprocess=preprocess, config=_quick_static(), name=name)
+        int8 = quantize(subject.model, calibration=calibration, preprocess=subject.preprocess, config=_quick_static(), name=name)
         return dataclasses.replace(subject, int8=int8, notes=_notes(spec, weights))
     if given.manifest.quantization.recipe == "none":
         return dataclasses.replace(subject, floating=given)
     return dataclasses.replace(subject, int8=given)
+
+
+def _float_subject(
+    source: str, weights: str | None, name: str, artifact: ModelArtifact | None, preprocess: GivenPreprocess,
+    calibration: list[bytes],
+) -> Subject:
+    with warnings.catch_warnings():
+        # It warns of random weights, which a benchmark may have: the notes say so.
+        warnings.simplefilter("ignore", UserWarning)
+        model = load_float_model(source, weights)
+    if artifact is None:
+        settings, asked = resolved_preprocess(model, preprocess, unpublished=_IMAGENET).config, ModelTaskConfig()
+    else:
+        settings, asked = artifact.manifest.preprocess, artifact.manifest.model_task_config
+    if _is_random(source, weights):
+        settle_batch_norms(model, calibration, settings)
+    model, task = task_model(model, asked, settings)
+    floating = quantize(
+        model, calibration=calibration[:1], preprocess=settings, config=QuantizationConfig(recipe="none"), name=name, task=task,
+    )
+    subject = Subject(name, settings, floating=floating, model=model)
+    # Peers load the whole model, which does more than an embedding's.
+    return dataclasses.replace(subject, spec=source, weights=weights) if task.name == "classification" else subject
 
 
 def _is_random(spec: str, weights: str | None) -> bool:

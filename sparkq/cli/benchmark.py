@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sparkq.benchmark.plan import PARTS, Plan
 from sparkq.benchmark.prices import read_prices
 from sparkq.cli.command import Command
-from sparkq.config import PreprocessConfig, ResizeConfig, check_choice
+from sparkq.config import PreprocessOverrides, check_choice
 from sparkq.config.checks import check_positive
 from sparkq.config.parsing import path_field, spec_field
 from sparkq.engines.registry import ENGINE_NAMES
@@ -20,12 +20,6 @@ from sparkq.storage import write_file
 __all__ = ["COMMAND", "BenchmarkOptions"]
 
 _CALIBRATION_IMAGES = 8
-
-
-def _imagenet() -> PreprocessConfig:
-    return PreprocessConfig(
-        resize=ResizeConfig("shorter_side", 256), crop=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
-    )
 
 
 @dataclass(frozen=True)
@@ -42,8 +36,8 @@ class BenchmarkOptions:
         Weights of the float model; without them torchvision and timm models get random ones, which are as fast.
     float_model : str, optional
         The float model of an artifact, for comparison.
-    preprocess : PreprocessConfig
-        For a float model; an artifact brings its own.
+    preprocess : PreprocessOverrides
+        For a float model, over what it was published with, or over ImageNet's; an artifact brings its own.
     input : str, optional
         Local folder with images; default: photographs made of the two in scikit-learn.
     calibration_input : str, optional
@@ -82,7 +76,7 @@ class BenchmarkOptions:
     model_sha256: str | None = None
     weights: str | None = path_field(default=None)
     float_model: str | None = spec_field(default=None)
-    preprocess: PreprocessConfig = field(default_factory=_imagenet)
+    preprocess: PreprocessOverrides = PreprocessOverrides()
     input: str | None = path_field(default=None)
     calibration_input: str | None = path_field(default=None)
     parts: str | tuple[str, ...] = PARTS

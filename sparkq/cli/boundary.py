@@ -20,6 +20,7 @@ from typing import Any, TextIO
 from sparkq.cli.crash_log import write_crash_log
 from sparkq.cli.streams import open_standard_streams, part_stderr_from_stdout, say, stdout_kept_clean
 from sparkq.errors import ErrorBudgetError, RunTakenError, SparkqError, one_line
+from sparkq.redaction import shown, shown_values
 from sparkq.visible import VisibleFormatter, visible, visible_json
 
 __all__ = ["EXIT_CODES", "run_command", "stdout_is_terminal"]
@@ -66,9 +67,9 @@ def run_command(
             logging.getLogger("sparkq").setLevel(logging.WARNING)
         code, result = _guarded(run)
         if as_json:
-            printed = _printed(visible_json(json.dumps(result, ensure_ascii=False)), stdout)
+            printed = _printed(visible_json(json.dumps(shown_values(result), ensure_ascii=False)), stdout)
         else:
-            printed = ("error" in result and code != ErrorBudgetError.exit_code) or _printed(visible(show(result)), stdout)
+            printed = ("error" in result and code != ErrorBudgetError.exit_code) or _printed(visible(shown(show(result))), stdout)
         error = failure(result) if code == EXIT_DONE else None
         if error is not None:
             code = _tell(error)

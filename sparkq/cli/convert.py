@@ -58,6 +58,6 @@ def _shown_spec(spec: str) -> str:
 COMMAND = Command(
     ConvertOptions, _run, show_artifact,
     summary="Turn an ONNX file, a .pt2 program or any float model into an artifact, float or INT8.",
-    example="sparkq convert --model onnx:model.onnx --preprocess-crop 224 --output model.sparkq",
+    example="sparkq convert --model onnx:m.onnx --preprocess-crop 224 --preprocess-mean 0 --preprocess-std 1 --output m.sparkq",
     is_kept=True,
 )

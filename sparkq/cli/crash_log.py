@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sparkq.engines.registry import engine_packages
 from sparkq.host import cpu_model, package_version
+from sparkq.redaction import shown
 from sparkq.version import __version__
 from sparkq.visible import visible
 
@@ -28,7 +29,7 @@ def write_crash_log() -> str:
         log.write(f"{_REPORT}\n\n")
         log.writelines(f"{name + ':':<10}{value}\n" for name, value in _circumstances().items())
         log.write("\n")
-        log.write(visible(traceback.format_exc()))
+        log.write(visible(shown(traceback.format_exc())))
     return log.name
 
 

@@ -121,9 +121,9 @@ def _measured(
         evaluation = evaluate(images, artifact, labels=options.labels, float_artifact=reference, config=config)
         found = dataclasses.asdict(evaluation)
         if reference is None:
-            found = {key: found[key] for key in ("images", "errors", "top1", "top5")}
+            found = {key: found[key] for key in ("images", "errors", "top1", "top5", "warnings")}
     # Shares of counts: what stands behind the tenth digit is binary noise, not a measurement.
-    return {key: round(value, 10) if value else value for key, value in found.items()}
+    return {key: round(value, 10) if isinstance(value, float) else value for key, value in found.items()}
 
 
 def _float_artifact(options: EvaluateOptions, artifact: ModelArtifact) -> ModelArtifact:
@@ -157,6 +157,7 @@ def _show(result: dict[str, Any]) -> str:
         ]
     if "sqnr_db" in result:
         lines.append(f"SQNR         {'infinite' if result['sqnr_db'] is None else format(result['sqnr_db'], '.1f') + ' dB'}")
+    lines += [f"warning      {warning}" for warning in result.get("warnings", ())]
     return "\n".join(lines)
 
 

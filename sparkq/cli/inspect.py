@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkq.artifact.file import ModelArtifact
+from sparkq.cli.artifacts import preprocess_lines
 from sparkq.cli.command import Command
 from sparkq.config.parsing import path_field
 from sparkq.storage import read_file, shown
@@ -43,7 +44,7 @@ def _show(result: dict[str, Any]) -> str:
     shown = {
         "model": f"{result['name']} ({_outputs(result)})",
         "input": f"{result['input_size'][0]} x {result['input_size'][1]} uint8 RGB",
-        "preprocess": ", ".join(f"{key} {value}" for key, value in result["preprocess"].items()),
+        **_preprocess(result),
         **({"labels": _labels(result["labels"])} if result["classes"] else {}),
         "recipe": ", ".join(f"{key} {value}" for key, value in result["quantization"].items()),
         "calibrated": f"on {result['calibration_images']} images, fingerprint {result['calibration_fingerprint'][:12]}",
@@ -54,6 +55,12 @@ def _show(result: dict[str, Any]) -> str:
         "written by": f"sparkq {result['sparkq_version']}, torch {result['torch_version']}, protocol {result['protocol']}",
     }
     return "\n".join([result["path"], *(f"{key:<11} {value}" for key, value in shown.items())])
+
+
+def _preprocess(result: dict[str, Any]) -> dict[str, str]:
+    """A line for each origin of settings; a mapping has each key once."""
+    lines = preprocess_lines(result["preprocess"], result["preprocess_origin"])
+    return {"preprocess" if not number else " " * number: line for number, line in enumerate(lines)}
 
 
 def _outputs(result: dict[str, Any]) -> str:

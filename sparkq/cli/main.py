@@ -5,10 +5,11 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, quantize, report
+from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, preview, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
+from sparkq.redaction import shown
 from sparkq.version import __version__
 from sparkq.visible import visible
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "convert": convert.COMMAND,
     "plan": plan.COMMAND,
     "doctor": doctor.COMMAND,
+    "preview": preview.COMMAND,
     "predict": predict.COMMAND,
     "report": report.COMMAND,
     "evaluate": evaluate.COMMAND,
@@ -54,10 +56,10 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that repeats wrong arguments with their control characters spelled out."""
+    """A parser that repeats wrong arguments without credentials in them, and with control characters spelled out."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        super()._print_message(visible(message), file)
+        super()._print_message(visible(shown(message)), file)
 
 
 def _parser() -> argparse.ArgumentParser:

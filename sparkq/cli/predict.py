@@ -47,6 +47,8 @@ def _show(result: dict[str, Any]) -> str:
     ]
     if result.get("drift") is not None:
         lines.append(_drift_line(result["drift"]))
+    # A run that was committed before there were any says nothing.
+    lines += [f"warning {warning}" for warning in result.get("warnings", ())]
     lines += [f"error   {count} rows {code}" for code, count in result["error_codes"].items()]
     if result["errors"]:
         lines.append("Hint: error rows keep their path and say why: SELECT path, error_message WHERE status = 'error'.")

@@ -45,12 +45,14 @@ def _run(options: ReportOptions) -> dict[str, Any]:
         "report": shown(options.output), "run_id": report.run_id, "verdict": report.verdict, "task": figures.model_task,
         "rows": figures.rows, "errors": figures.errors, "error_codes": figures.error_codes,
         "images_per_second": round(report.images_per_second, 3), "recalibrate": report.recalibrate,
+        "warnings": list(report.warnings),
     }
 
 
 def _show(result: dict[str, Any]) -> str:
     return "\n".join([
         f"run     {result['run_id']}", f"result  {result['verdict']}",
+        *(f"warning {warning}" for warning in result["warnings"]),
         *(f"error   {count} rows {code}" for code, count in result["error_codes"].items()), f"report  {result['report']}",
     ])
 

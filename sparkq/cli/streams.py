@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from sparkq.redaction import shown
 from sparkq.visible import visible
 
 __all__ = ["open_standard_streams", "part_stderr_from_stdout", "say", "stdout_kept_clean"]
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, control characters spelled out; where nobody can read it, the work goes on."""
+    """Print a line on standard error without credentials, control characters spelled out; where nobody can read it, go on."""
     with contextlib.suppress(OSError, ValueError):
-        print(visible(text), file=sys.stderr, flush=True)
+        print(visible(shown(text)), file=sys.stderr, flush=True)
 
 
 def open_standard_streams() -> None:

@@ -18,7 +18,7 @@ from sparkq.config.limits import (
 )
 from sparkq.config.model_task import MODEL_TASKS, ModelTaskConfig
 from sparkq.config.prediction_job import PredictionJob
-from sparkq.config.preprocess import PreprocessConfig, ResizeConfig
+from sparkq.config.preprocess import PreprocessConfig, PreprocessOverrides, ResizeConfig
 from sparkq.config.quantization import CalibrationConfig, QuantizationConfig
 from sparkq.config.session import SessionOptions
 
@@ -44,6 +44,7 @@ __all__ = [
     "ModelTaskConfig",
     "PredictionJob",
     "PreprocessConfig",
+    "PreprocessOverrides",
     "QuantizationConfig",
     "ResizeConfig",
     "SessionOptions",

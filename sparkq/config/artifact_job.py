@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sparkq.config.detection import DetectionConfig
 from sparkq.config.model_task import ModelTaskConfig
 from sparkq.config.parsing import path_field, spec_field
-from sparkq.config.preprocess import PreprocessConfig
+from sparkq.config.preprocess import PreprocessOverrides
 from sparkq.config.session import SessionOptions
 from sparkq.errors import ConfigError
 
@@ -19,8 +19,9 @@ class ArtifactJob(SessionOptions):
 
     Parameters
     ----------
-    preprocess : PreprocessConfig, optional
-        From an image to the model's input. Default, for timm:NAME and torchvision:NAME: as the architecture was published.
+    preprocess : PreprocessOverrides
+        From an image to the model's input, setting by setting. What is not given is as the architecture was published, of
+        timm:NAME and torchvision:NAME, or the default.
     model : str
         Float model: module:factory, file.py:factory, timm:NAME, torchvision:NAME, onnx:FILE or pt2:FILE.
     output : str
@@ -57,7 +58,7 @@ class ArtifactJob(SessionOptions):
 
     model: str = spec_field()
     output: str = path_field()
-    preprocess: PreprocessConfig | None = None
+    preprocess: PreprocessOverrides = PreprocessOverrides()
     weights: str | None = path_field(default=None)
     task: str = "classification"
     embedding_layer: str | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import logging
 import os
 import stat
 import tempfile
@@ -15,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from sparkq.redaction import get_logger
+
 __all__ = ["hold_lock", "make_private", "open_private", "private_directory", "private_temporary_directory"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _ROOT = 0
 
 

@@ -24,6 +24,9 @@ class Evaluation:
         Images on which exactly one of the two has the label first.
     sqnr_db : float, optional
         ``10 log10(sum float^2 / sum (float - INT8)^2)`` over all outputs; None where nothing differs.
+    warnings : tuple of str
+        Reasons why the figures may be worth nothing (`sparkq.metrics.plausibility`): one label for all images, accuracy at chance
+        level.
     """
 
     images: int
@@ -36,6 +39,7 @@ class Evaluation:
     agreement: float | None = None
     changed: int | None = None
     sqnr_db: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

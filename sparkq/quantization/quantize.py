@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationPr
 from sparkq.artifact.file import ModelArtifact, sha256_digest
 from sparkq.artifact.manifest import Golden, Manifest, expand
 from sparkq.config import ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config.preprocess import PREPROCESS_FIELDS
 from sparkq.engines.base import Engine, LoadOptions
 from sparkq.engines.load import load_engine
 from sparkq.engines.observed import observe
@@ -23,7 +25,7 @@ from sparkq.errors import ModelError
 from sparkq.float_models.load import require_image_shape
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.model_tasks import ModelTask, model_task_type
-from sparkq.quantization.calibration.checks import warn_once
+from sparkq.quantization.calibration.checks import warn_of_images, warn_of_labels
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.float_graph.macs import float_layers, int8_macs_percent
 from sparkq.quantization.normalization import normalize
@@ -44,7 +46,7 @@ _PROFILED_IMAGES = 256
 def quantize(
     model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
-    task: ModelTaskConfig = ModelTaskConfig(),
+    task: ModelTaskConfig = ModelTaskConfig(), preprocess_origin: Mapping[str, str] | None = None,
 ) -> ModelArtifact:
     """Make an artifact of a float model. Runs on the driver.
 
@@ -65,6 +67,8 @@ def quantize(
         Default: the model's class name.
     task : ModelTaskConfig
         What its outputs are, as `sparkq.quantization.task_model.task_model` gives it with the model.
+    preprocess_origin : mapping of str to str, optional
+        Where each setting of `preprocess` comes from, for the manifest; default: all of them are given.
 
     Returns
     -------
@@ -88,13 +92,16 @@ def quantize(
     images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
     float_outputs = _float_outputs(model, images, preprocess)
     if config.recipe in _CALIBRATED:
-        warn_once(images, float_outputs if task.name == "classification" else None)
+        warn_of_images(images)
+    if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
+        warn_of_labels(images, partial(_classified, model, preprocess, config.batch_size), names=labels)
     converted = _converted(model, images, preprocess, config)
     payload = trace_payload(converted, preprocess, images)
     probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config, task, labels)
     manifest = Manifest(
         name=name or type(model).__name__,
         preprocess=preprocess,
+        preprocess_origin=dict(preprocess_origin or dict.fromkeys(PREPROCESS_FIELDS, "given")),
         **_described(task, probe),
         quantization=config,
         calibration_images=images.count if config.recipe in _CALIBRATED else 0,
@@ -154,6 +161,19 @@ def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: Pr
             f"model {name}: expected finite outputs on the calibration images; got NaN or infinite values.",
             hint="check the weights and preprocess.",
         )
+    return outputs
+
+
+def _classified(
+    model: nn.Module, preprocess: PreprocessConfig, batch_size: int, images: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.float32]:
+    """Outputs of the float model, float32 [M, C]."""
+    with torch.no_grad():
+        parts = [
+            model(normalize(torch.from_numpy(images[start:start + batch_size]), preprocess))
+            for start in range(0, len(images), batch_size)
+        ]
+    outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
     return outputs
 
 

@@ -1,7 +1,11 @@
-"""Figures as people read them."""
+"""Figures as people read them, and texts as they may read them."""
 from __future__ import annotations
 
-__all__ = ["clock", "number", "percent"]
+from typing import Any
+
+from sparkq.redaction import shown
+
+__all__ = ["clock", "number", "percent", "without_credentials"]
 
 
 def number(value: float) -> str:
@@ -23,3 +27,8 @@ def percent(share: float) -> str:
     if 99.95 <= value < 100:
         return "more than 99.9 %"
     return "less than 0.01 %" if 0 < value < 0.01 else f"{value:.2g} %" if value < 10 else f"{value:.1f} %"
+
+
+def without_credentials(value: Any) -> Any:
+    """What a template is about to write, redacted; markup stays markup."""
+    return type(value)(shown(value)) if isinstance(value, str) else value

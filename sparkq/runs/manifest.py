@@ -14,6 +14,7 @@ from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
 from sparkq.errors import InputError
+from sparkq.redaction import shown_values
 from sparkq.runs.task_times import TaskTimes
 
 __all__ = ["PROTOCOL", "RunFile", "RunManifest", "WorkerFigures"]
@@ -122,6 +123,8 @@ class RunManifest:
         Whether the images have drifted; None where that was not measured, or on too few images.
     settings : dict
         Every option of the job, without credentials.
+    warnings : tuple of str
+        Reasons why the rows may be worth nothing, such as one label for all of them (`sparkq.metrics.plausibility`).
     protocol : int
         `PROTOCOL`.
     """
@@ -160,6 +163,7 @@ class RunManifest:
     drift: Json | None = None
     recalibrate: bool | None = None
     settings: Json = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def columns(self) -> Json:
@@ -176,14 +180,14 @@ class RunManifest:
         mapping = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         for name in ("tasks", "artifact"):
             mapping[name] = None if mapping[name] is None else mapping[name].to_mapping()
-        mapping |= {name: list(mapping[name]) for name in ("model_digests", "partition_by", "nodes")}
+        mapping |= {name: list(mapping[name]) for name in ("model_digests", "partition_by", "nodes", "warnings")}
         mapping["files"] = [dataclasses.asdict(file) for file in self.files]
         mapping["workers"] = None if self.workers is None else dataclasses.asdict(self.workers)
         return mapping
 
     def dumps(self) -> bytes:
         """The file's bytes."""
-        return json.dumps(self.to_mapping(), indent=1, ensure_ascii=False).encode()
+        return json.dumps(shown_values(self.to_mapping()), indent=1, ensure_ascii=False).encode()
 
     @classmethod
     def loads(cls, data: bytes, *, place: str) -> RunManifest:

@@ -169,7 +169,7 @@ class _Machine:
 
     def _made(self, function: _Name, arguments: tuple[Any, ...], operation: str) -> Any:
         if operation == "NEWOBJ":
-            if not function.name.startswith("__torch__."):
+            if not function.name.startswith(("__torch__.", "__torch__ ")):  # the latter: a class of a script or a notebook
                 raise PickleError(f"an object of {function.name!r}")
         elif function.name.startswith("torch._utils "):
             return _tensor(*arguments[:5])

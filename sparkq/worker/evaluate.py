@@ -27,8 +27,11 @@ EVALUATION_FIELDS = pa.schema([
     ("agrees", pa.bool_()),
     ("signal", pa.float64()),
     ("noise", pa.float64()),
+    ("label", pa.int32()),
+    ("float_label", pa.int32()),
+    ("truth", pa.int32()),
 ])
-"""What each image contributes: ``signal`` and ``noise`` are sums of squares over its outputs."""
+"""What each image contributes: ``signal`` and ``noise`` are sums of squares over its outputs, ``label`` is the first one."""
 
 COMPARISON_FIELDS = pa.schema([
     ("compared", pa.bool_()), ("cosine", pa.float64()), ("signal", pa.float64()), ("noise", pa.float64()),
@@ -119,6 +122,8 @@ def _compare(
     columns: dict[str, npt.NDArray[np.generic]] = {
         "top1": order[:, 0] == truth,
         "top5": (order == truth[:, np.newaxis]).any(axis=1),
+        "label": order[:, 0],
+        "truth": truth,
     }
     if float_outputs is not None:
         float_order = ranked(float_outputs, _TOP)
@@ -126,6 +131,7 @@ def _compare(
             "float_top1": float_order[:, 0] == truth,
             "float_top5": (float_order == truth[:, np.newaxis]).any(axis=1),
             "agrees": float_order[:, 0] == order[:, 0],
+            "float_label": float_order[:, 0],
             **_powers(outputs, float_outputs),
         }
     return columns
@@ -146,7 +152,7 @@ def _spread(columns: dict[str, npt.NDArray[np.generic]], answers: Answers, field
     arrays = [pa.array(compared)]
     for field in list(fields)[1:]:
         values = columns.get(field.name)
-        full = np.zeros(total, bool if pa.types.is_boolean(field.type) else np.float64)
+        full = np.zeros(total, field.type.to_pandas_dtype())
         if values is not None:
             full[answers.rows] = values
         arrays.append(pa.array(full, field.type, mask=~compared if values is not None else np.ones(total, bool)))

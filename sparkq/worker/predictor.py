@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from dataclasses import dataclass
 
@@ -18,11 +17,12 @@ from sparkq.engines.node import describe_node, has_vnni
 from sparkq.errors import EngineError, last_line
 from sparkq.metrics.sqnr import sqnr_of
 from sparkq.model_tasks import model_task_of
+from sparkq.redaction import get_logger
 from sparkq.worker.fitting import engine_for
 
 __all__ = ["Predictor", "RowOutputs"]
 
-_logger = logging.getLogger("sparkq.worker")
+_logger = get_logger("sparkq.worker")
 
 GOLDEN_SQNR_DB = 25.0
 """Two right INT8 kernels differ by single rounding steps (30 dB and better); saturated or broken ones by far more."""

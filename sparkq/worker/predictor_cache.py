@@ -18,6 +18,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.node import describe_node, return_freed_memory
+from sparkq.redaction import get_logger
 from sparkq.visible import VisibleFormatter
 from sparkq.worker.engine_choice import EngineChoice, choose_engine
 from sparkq.worker.predictor import Predictor
@@ -28,7 +29,7 @@ _MAX_PREDICTORS = 2
 _predictors: OrderedDict[PredictorKey, Predictor] = OrderedDict()
 _lock = threading.Lock()
 _loads = 0
-_logger = logging.getLogger("sparkq.worker")
+_logger = get_logger("sparkq.worker")
 
 
 @dataclass(frozen=True)

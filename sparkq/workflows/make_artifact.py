@@ -1,21 +1,27 @@
 """Make an artifact of a float model, through the gate, and write it; with its report, where one is asked for."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import ArtifactJob, CalibrationConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
+from sparkq.config.parsing import to_mapping
 from sparkq.errors import GateError
+from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.storage import shown
+from sparkq.workflows.pattern import pattern_image
 from sparkq.workflows.places import require_input, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import nn
 
     from sparkq.quantization.calibration.image_set import CalibrationSet
     from sparkq.quantization.gate import GateAttempt, GateTarget
@@ -33,28 +39,18 @@ def make_artifact(
     GateError
         If nothing reaches the target; where a report is wanted it is written, and the message names it.
     """
-    from sparkq.float_models.load import load_float_model, require_image_shape
-    from sparkq.float_models.published_preprocess import published_preprocess
-    from sparkq.model_tasks.labels import read_label_names
-    from sparkq.quantization.task_model import task_model
     from sparkq.workflows.quantize import make_gated
 
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
     target = _target(options)
     _require_places(options, calibration)
-    model = load_float_model(options.model, options.weights)
-    preprocess = options.preprocess or published_preprocess(model)
-    require_image_shape(model, preprocess.input_size)
-    name = options.name or type(model).__name__
-    model, task = task_model(model, options.model_task_config(), preprocess)
-    labels = None if options.labels is None else read_label_names(options.labels)
-    _require_labels(options, model, task, preprocess, labels)
-    with _images(options, preprocess, calibration, config) as (found, held_out, labelled):
-        page = partial(_page, options, name, preprocess, model, found, config)
+    given = _float_model(options)
+    _require_labels(options, given)
+    with _images(options, given.preprocess, calibration, config) as (found, held_out, labelled):
+        page = partial(_page, options, given, found, config, with_sheet=calibration is not None)
         try:
             artifact, attempts = make_gated(
-                model, found, preprocess, config, target, held_out=held_out, labels=labels, name=name, labelled=labelled,
-                task=task,
+                given.model, found, given.preprocess, config, target, held_out=held_out, labelled=labelled, **given.described(),
             )
         except GateError as error:
             if options.report is not None:
@@ -81,29 +77,56 @@ def _require_places(options: ArtifactJob, calibration: CalibrationConfig | None)
         check_report(options.report)
 
 
-def _require_labels(
-    options: ArtifactJob, model: Any, task: ModelTaskConfig, preprocess: PreprocessConfig, labels: Sequence[str] | None,
-) -> None:
+def _require_labels(options: ArtifactJob, given: _FloatModel) -> None:
     """Compare a classifier's labels with the outputs that it gives for one image, before any is calibrated on."""
-    if task.name != "classification" or (labels is None and options.evaluation_labels is None):
+    if given.task.name != "classification" or (given.labels is None and options.evaluation_labels is None):
         return
     import torch
 
     from sparkq.model_tasks import Classification
     from sparkq.model_tasks.labels import read_labels_csv
 
-    was_training = model.training
-    with torch.inference_mode():
-        outputs = model.eval()(torch.zeros(1, 3, *preprocess.input_size)).numpy()
-    model.train(was_training)
-    if outputs.ndim != 2:
-        # What is wrong with such a model is told where it is quantized.
+    try:
+        with torch.no_grad():
+            outputs = copy.deepcopy(given.model).eval()(torch.zeros(1, 3, *given.preprocess.input_size)).numpy()
+        classes = int(outputs.shape[1])
+    # The user's code. What is wrong with such a model is told where it is quantized.
+    except Exception:
         return
-    Classification.of_outputs(outputs, labels=labels, config=task, input_size=preprocess.input_size)
+    Classification.of_outputs(outputs, labels=given.labels, config=given.task, input_size=given.preprocess.input_size)
     if options.evaluation_labels is not None:
-        read_labels_csv(
-            options.evaluation_labels, classes=outputs.shape[1], names=None if labels is None else tuple(labels),
-        )
+        read_labels_csv(options.evaluation_labels, classes=classes, names=given.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _FloatModel:
+    """A float model, ready for its task, and all that its artifact says of it."""
+
+    name: str
+    model: nn.Module
+    task: ModelTaskConfig
+    labels: tuple[str, ...] | None
+    preprocess: PreprocessConfig
+    preprocess_origin: dict[str, str]
+
+    def described(self) -> dict[str, Any]:
+        return {"name": self.name, "task": self.task, "labels": self.labels, "preprocess_origin": self.preprocess_origin}
+
+
+def _float_model(options: ArtifactJob) -> _FloatModel:
+    from sparkq.float_models.load import load_float_model, require_image_shape
+    from sparkq.float_models.published_preprocess import resolved_preprocess
+    from sparkq.model_tasks.labels import read_label_names
+    from sparkq.quantization.task_model import task_model
+
+    model = load_float_model(options.model, options.weights)
+    resolved = resolved_preprocess(model, options.preprocess)
+    require_image_shape(model, resolved.config.input_size)
+    # Its parts have another class.
+    name = options.name or type(model).__name__
+    model, task = task_model(model, options.model_task_config(), resolved.config)
+    labels = None if options.labels is None else tuple(read_label_names(options.labels))
+    return _FloatModel(name, model, task, labels, resolved.config, resolved.origin)
 
 
 @contextmanager
@@ -114,7 +137,7 @@ def _images(
     if calibration is None and options.evaluation is None:
         from sparkq.quantization.calibration.image_set import calibration_set
 
-        yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, None
+        yield calibration_set([pattern_image(preprocess.input_size)], preprocess), None, None
         return
     from sparkq.quantization.calibration.image_set import calibration_set
     from sparkq.spark.calibration.prepare import spark_calibration
@@ -127,7 +150,7 @@ def _images(
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, read_images(spark, options.evaluation), options.evaluation_labels)
         if calibration is None:
-            yield calibration_set([_pattern(preprocess.input_size)], preprocess), None, labelled
+            yield calibration_set([pattern_image(preprocess.input_size)], preprocess), None, labelled
             return
         with spark_calibration(
             read_images(spark, calibration.input, glob=calibration.glob), preprocess, images=calibration.images,
@@ -136,27 +159,27 @@ def _images(
             yield found.calibration, found.held_out, labelled
 
 
-def _pattern(input_size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """An image for the golden input where there is none: the same bytes on every machine, no two regions alike."""
-    import numpy as np
-
-    row, column = np.indices(input_size)
-    channels = [row * 5 + column * 3 + row * column // 7, row * 2 + column * 7, row * column // 3 + column]
-    return (np.stack(channels, axis=2) % 256).astype(np.uint8)
-
-
 def _page(
-    options: ArtifactJob, name: str, preprocess: PreprocessConfig, model: Any, calibration: CalibrationSet,
-    config: QuantizationConfig, *, artifact: ModelArtifact | None, attempts: Sequence[GateAttempt],
+    options: ArtifactJob, given: _FloatModel, calibration: CalibrationSet, config: QuantizationConfig, *, with_sheet: bool,
+    artifact: ModelArtifact | None, attempts: Sequence[GateAttempt],
 ) -> str:
+    from sparkq.quantization import quantize
     from sparkq.quantization.diagnosis import diagnose
     from sparkq.report.quantization.quantization import QuantizationReport, render_quantization_report
+    from sparkq.workflows.preview import calibration_seen
 
     asked = config if artifact is None else artifact.manifest.quantization
+    # Where nothing was written, the sheet shows whether it is the float model's fault.
+    seen_by = artifact or quantize(
+        given.model, calibration=calibration, preprocess=given.preprocess, config=QuantizationConfig(recipe="none"),
+        **given.described(),
+    )
     return render_quantization_report(QuantizationReport(
-        name=name, output=options.output, asked=config, target=_target(options),
+        name=given.name, output=options.output, asked=config, target=_target(options),
         attempts=attempts, artifact=artifact, calibration_images=calibration.count,
-        calibration_fingerprint=calibration.fingerprint, diagnosis=diagnose(model, calibration, preprocess, asked),
+        calibration_fingerprint=calibration.fingerprint,
+        diagnosis=diagnose(given.model, calibration, given.preprocess, asked),
+        seen_by=seen_by.manifest, seen=calibration_seen(seen_by, calibration.images) if with_sheet else (),
     ))
 
 
@@ -181,6 +204,8 @@ def _result(options: ArtifactJob, artifact: ModelArtifact, attempts: list[GateAt
         "output_length": manifest.output_length,
         "embedding_layer": manifest.embedding_layer,
         "input_size": list(manifest.input_size),
+        "preprocess": to_mapping(manifest.preprocess),
+        "preprocess_origin": manifest.preprocess_origin,
         "calibration_images": manifest.calibration_images,
         "accuracy": manifest.accuracy,
         "int8_macs_percent": manifest.int8_macs_percent,
@@ -189,6 +214,7 @@ def _result(options: ArtifactJob, artifact: ModelArtifact, attempts: list[GateAt
         "artifact_bytes": len(artifact.dumps()),
         "attempts": [dataclasses.asdict(attempt) for attempt in attempts],
         "table": gate_table(attempts) if attempts else "",
+        "warnings": calibration_warnings(manifest),
         "report": None if options.report is None else shown(options.report),
     }
 

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sparkq.artifact.facts import ModelFacts
@@ -14,17 +14,20 @@ from sparkq.config import AUTO, InferenceConfig, PredictionJob
 from sparkq.config.parsing import to_mapping
 from sparkq.errors import ErrorBudgetError, InputError
 from sparkq.metrics.drift import Drift, required_profile
+from sparkq.redaction import get_logger
 from sparkq.runs.manifest import RunManifest, WorkerFigures
 from sparkq.spark.cluster.nodes import NodeChoice, settle
 from sparkq.spark.cluster.worker_reports import WorkerReports
 from sparkq.spark.evaluation.drift import measure_drift
 from sparkq.spark.input.job_images import JobImages, read_job_images
 from sparkq.spark.input.paths import spark_path
-from sparkq.spark.output.commit import Attempt, committed_run, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.commit import Attempt, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.committed import committed_run, require_files
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
+from sparkq.spark.output.unread import unread_rows
 from sparkq.spark.output.write import check_partition_columns, write_attempt
-from sparkq.spark.predict.inference import predict_reporting
+from sparkq.spark.predict.inference import predict, predict_reporting
 from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import canonical_path, shown
@@ -33,7 +36,7 @@ from sparkq.workflows.places import require_input, require_writable
 
 __all__ = ["checked_artifact", "run_prediction_job"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None = None) -> dict[str, Any]:
@@ -69,6 +72,7 @@ def run_prediction_job(spark: Any, job: PredictionJob, *, progress: bool | None 
     if manifest is None:
         manifest = _run(spark, job, artifact, attempt, progress)
     else:
+        require_files(attempt.folder, manifest)
         _logger.info("run %s is committed already: nothing is computed", attempt.run_id)
     if job.quarantine is not None:
         quarantine_failures(attempt.folder, manifest, job.quarantine, with_bytes=job.quarantine_bytes)
@@ -118,11 +122,20 @@ def _run(
         check_partition_columns(predictions.schema, job.partition_columns)
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
-            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
+            unread=_unread(images, artifact, settled),
+            expected_rows=images.inventory.images, output=shown(job.output),
+            classes=artifact.manifest.classes, names=artifact.manifest.labels, describe=_described(
                 job, artifact, drift, nodes, reports, images=found,
                 skipped=found.inventory.images - images.inventory.images,
             ),
         )
+
+
+def _unread(images: JobImages, artifact: ModelArtifact, config: InferenceConfig) -> Callable[[Any], Any] | None:
+    """Make the function that adds rows of files which Spark left out; None where workers answer for each path."""
+    if images.listing is None or config.uri_column is not None:
+        return None
+    return partial(unread_rows, listing=images.listing, predict=partial(predict, artifact=artifact, config=config))
 
 
 def _require_places(job: PredictionJob, columns: Sequence[str], config: InferenceConfig) -> None:

@@ -1,7 +1,7 @@
 """`quantize` as the public name: calibration images on the driver or in a DataFrame, and nothing but through the gate."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from sparkq.artifact.file import ModelArtifact
 from sparkq.config import DetectionConfig, ModelTaskConfig, PreprocessConfig, QuantizationConfig
 from sparkq.errors import InputError
-from sparkq.float_models.published_preprocess import published_preprocess
+from sparkq.float_models.published_preprocess import GivenPreprocess, resolved_preprocess
 from sparkq.quantization import quantize as quantize_ungated
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.gate import GateAttempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
@@ -25,7 +25,7 @@ _Labelled = Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]]
 
 
 def quantize(
-    model: nn.Module, *, calibration: Any, preprocess: PreprocessConfig | None = None, labels: Sequence[str] | None = None,
+    model: nn.Module, *, calibration: Any, preprocess: GivenPreprocess = None, labels: Sequence[str] | None = None,
     config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
     evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
     task: str = "classification", embedding_layer: str | None = None, min_cosine: float = 0.99,
@@ -42,8 +42,10 @@ def quantize(
         Images like those of the job. A pyspark DataFrame of any size with a binary or image column, as `sparkq.read_images`
         gives it, is decoded and calibrated on by executors; uint8 [H, W, 3] RGB arrays of any size and encoded bytes by the
         driver. They are preprocessed as inference will. Recipe ``none`` takes only the golden input from them.
-    preprocess : PreprocessConfig, optional
-        From an image to the model's input. Default, for a model of timm: as the architecture was published.
+    preprocess : PreprocessConfig or mapping, optional
+        From an image to the model's input. A `PreprocessConfig` says all of it. A mapping says single settings, with the keys
+        of ``preprocess`` in a config file, e.g. ``{"resize": {"size": 64}, "crop": 64}``; the others are as the architecture was
+        published, for a model of timm, or the default. The manifest's ``preprocess_origin`` says where each comes from.
     labels : sequence of str, optional
         Name of each class, length C; of a detection length K, the first the background's.
     config : QuantizationConfig, optional
@@ -82,7 +84,7 @@ def quantize(
     GateError
         If no recipe is that accurate.
     ConfigError
-        If there is no `preprocess`, and the model does not say it.
+        If a setting is not in `preprocess`, the model does not say it, and it has no default: mean, std and crop.
     InputError
         If calibration images or labels cannot be used.
     ModelError
@@ -91,7 +93,8 @@ def quantize(
         If this machine cannot run the payload.
     """
     config = config or QuantizationConfig()
-    preprocess = preprocess or published_preprocess(model)
+    resolved = resolved_preprocess(model, preprocess)
+    settings = resolved.config
     asked = ModelTaskConfig(task, embedding_layer, detection)
     if task == "embedding" and evaluation is not None:
         raise InputError(
@@ -102,22 +105,22 @@ def quantize(
     target = GateTarget(max_accuracy_drop, min_agreement, min_cosine, task)
     # Its parts have another class.
     name = name or type(model).__name__
-    model, asked = task_model(model, asked, preprocess)
+    model, asked = task_model(model, asked, settings)
     make = partial(
-        make_gated, model, preprocess=preprocess, config=config, target=target, labels=labels, name=name, labelled=labelled,
-        task=asked,
+        make_gated, model, preprocess=settings, config=config, target=target, labels=labels, name=name, labelled=labelled,
+        task=asked, preprocess_origin=resolved.origin,
     )
     hold_out = labelled is None and config.recipe != "none"
     if not _is_dataframe(calibration):
         items = list(calibration)
         if not hold_out:
-            return make(calibration_set(items, preprocess))[0]
+            return make(calibration_set(items, settings))[0]
         calibrated, held_out = split_held_out(items)
-        return make(calibration_set(calibrated, preprocess), held_out=calibration_set(held_out, preprocess).images)[0]
+        return make(calibration_set(calibrated, settings), held_out=calibration_set(held_out, settings).images)[0]
     # Only who has a DataFrame has pyspark.
     from sparkq.spark.calibration.prepare import spark_calibration
 
-    with spark_calibration(calibration, preprocess, hold_out=hold_out) as found:
+    with spark_calibration(calibration, settings, hold_out=hold_out) as found:
         return make(found.calibration, held_out=found.held_out)[0]
 
 
@@ -140,6 +143,7 @@ def make_gated(
     model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, target: GateTarget,
     *, held_out: npt.NDArray[np.uint8] | None = None, labels: Sequence[str] | None = None, name: str | None = None,
     labelled: _Labelled | None = None, task: ModelTaskConfig = ModelTaskConfig(),
+    preprocess_origin: Mapping[str, str] | None = None,
 ) -> tuple[ModelArtifact, list[GateAttempt]]:
     """Make an artifact that reaches `target`, and tell what was tried.
 
@@ -147,8 +151,8 @@ def make_gated(
     ----------
     model, task
         As `sparkq.quantization.task_model.task_model` gives them.
-    preprocess, labels, name
-        As for `quantize`.
+    preprocess, labels, name, preprocess_origin
+        As for `sparkq.quantization.quantize`.
     calibration : CalibrationSet
         What is calibrated on.
     config : QuantizationConfig
@@ -169,6 +173,7 @@ def make_gated(
     make = partial(
         quantize_ungated, model, calibration=calibration, preprocess=preprocess, labels=labels,
         name=name or type(model).__name__, task=task,
+        preprocess_origin=preprocess_origin,
     )
     if config.recipe == "none":
         return make(config=config), []

@@ -103,9 +103,19 @@ def test_another_protocol_is_named(protocol: object) -> None:
     assert repr(protocol) in caught.value.message and caught.value.hint
 
 
-@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Manifest) if field.name != "detection"])
+ADDED_LATER = ("detection", "preprocess_origin")
+"""Keys that the first files of this protocol lack."""
+
+
+def test_origins_of_preprocessing() -> None:
+    """Kept setting by setting; a file without the key says nothing of them."""
+    assert Manifest.loads(changed(lambda mapping: None), place="m").preprocess_origin["resize.size"] == "given"
+    assert Manifest.loads(changed(lambda mapping: mapping.pop("preprocess_origin")), place="m").preprocess_origin == {}
+
+
+@pytest.mark.parametrize("key", [field.name for field in dataclasses.fields(Manifest) if field.name not in ADDED_LATER])
 def test_a_missing_key_is_a_format_error(key: str) -> None:
-    """Whichever it is, but the one that the first files of this protocol lack."""
+    """Whichever it is, but those that the first files of this protocol lack."""
     with pytest.raises(ArtifactFormatError, match=f"expected a complete manifest; got .*{key}"):
         Manifest.loads(changed(lambda mapping: mapping.pop(key)), place="m.sparkq")
 
@@ -113,6 +123,8 @@ def test_a_missing_key_is_a_format_error(key: str) -> None:
 DAMAGED: dict[str, Callable[[dict[str, Any]], object]] = {
     "preprocess with an unknown key": lambda m: m["preprocess"].update(colour="RGB"),
     "preprocess of a later sparkq": lambda m: m["preprocess"].update(interpolation="lanczos"),
+    "preprocess_origin of a setting that there is none of": lambda m: m.update(preprocess_origin={"colour": "given"}),
+    "preprocess_origin of another word": lambda m: m.update(preprocess_origin={"mean": "guessed"}),
     "preprocess a list": lambda m: m.update(preprocess=[]),
     "quantization of another recipe": lambda m: m["quantization"].update(recipe="magic"),
     "labels a number": lambda m: m.update(labels=5),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +47,19 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.fixture(scope="module")
+def exported(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ResNet-20 as an ONNX file."""
+    path = tmp_path_factory.mktemp("exported") / "resnet20.onnx"
+    export(reference_model(shared_data, "resnet20"), path, 32)
+    return path
+
+
 @pytest.fixture
-def config(shared_data: Path, tmp_path: Path) -> Path:
+def config(exported: Path, tmp_path: Path) -> Path:
     """A config file beside a folder with the model in it."""
     (tmp_path / "nets").mkdir()
-    export(reference_model(shared_data, "resnet20"), tmp_path / "nets" / "resnet20.onnx", 32)
+    shutil.copy(exported, tmp_path / "nets")
     (tmp_path / "convert.yaml").write_text(CONFIG)
     return tmp_path / "convert.yaml"
 
@@ -82,13 +91,34 @@ def test_a_pt2_program_with_names(tmp_path: Path, capsys: pytest.CaptureFixture[
     code, result = run(
         capsys, "--model", f"pt2:{tmp_path / 'small.pt2'}", "--output", str(tmp_path / "s.sparkq"), "--labels",
         str(tmp_path / "names.txt"), "--preprocess-resize-mode", "squash", "--preprocess-resize-size", "16",
-        "--report", str(tmp_path / "s.html"),
+        "--preprocess-mean", "0", "--preprocess-std", "1", "--report", str(tmp_path / "s.html"),
     )
     assert result["report"] == str(tmp_path / "s.html")
     page = (tmp_path / "s.html").read_text()
     assert result["model_digest"] in page and "keeps the model in float" in page and "conv2" in page
     assert (code, result["name"], result["classes"]) == (0, "small", 4)
     assert ModelArtifact.load(str(tmp_path / "s.sparkq")).manifest.labels == ("a", "b", "c", "d")
+
+
+@pytest.mark.filterwarnings("ignore:.*no weights given")
+def test_an_option_overrides_one_published_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others stay as torchvision published them; where each comes from is printed, and stands in the artifact."""
+    output = str(tmp_path / "squeezenet.sparkq")
+    arguments = ["--model", "torchvision:squeezenet1_1", "--output", output]
+    assert main(["convert", *arguments, "--preprocess-resize-size", "64", "--preprocess-crop", "64"]) == 0
+    given = "given: resize.size 64, crop [64, 64]\n"
+    published = (
+        "published: resize.mode shorter_side, interpolation bilinear, channel_order RGB, rescale 0.00392157, "
+        "mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]\n"
+    )
+    printed = capsys.readouterr().out
+    assert f"pixels  {given}" in printed and f"pixels  {published}" in printed
+    manifest = ModelArtifact.load(output).manifest
+    assert (manifest.preprocess.mean, manifest.preprocess.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (manifest.preprocess_origin["crop"], manifest.preprocess_origin["mean"]) == ("given", "published")
+    assert main(["inspect", "--model", output]) == 0
+    printed = capsys.readouterr().out
+    assert f"preprocess  {published}" in printed and given in printed
 
 
 @pytest.mark.parametrize(("arguments", "words"), [

@@ -14,7 +14,8 @@ from sparkq.cli.options import add_options, options_from
 from sparkq.cli.plan import PlanOptions
 from sparkq.cli.predict import PredictOptions
 from sparkq.cli.quantize import QuantizeOptions
-from sparkq.config import CalibrationConfig, PreprocessConfig, QuantizationConfig, ResizeConfig
+from sparkq.config import CalibrationConfig, PreprocessOverrides, QuantizationConfig
+from sparkq.config.preprocess import ResizeOverrides
 from sparkq.errors import ConfigError, InputError
 from tests.cli.conftest import Command
 
@@ -81,8 +82,8 @@ def test_config_file_and_options_say_the_same(tmp_path: Path) -> None:
         "--quantization-recipe", "static", "--quantization-observer", "min_max",
     )
     assert from_file == from_options
-    assert from_file.preprocess == PreprocessConfig(
-        resize=ResizeConfig("squash", (227, 229)), channel_order="BGR", rescale=1, mean=(104, 117, 123),
+    assert from_file.preprocess == PreprocessOverrides(
+        resize=ResizeOverrides("squash", (227, 229)), channel_order="BGR", rescale=1, mean=(104, 117, 123),
     )
     assert from_file.calibration == CalibrationConfig(str(tmp_path / "photos"), images=64)
     assert from_file.quantization == QuantizationConfig(recipe="static", observer="min_max")
@@ -112,7 +113,7 @@ def test_option_inside_a_group_keeps_the_rest(tmp_path: Path) -> None:
     path = _config(tmp_path, QUANTIZE)
     found = _parse(QuantizeOptions, "--config", path, "--calibration-images", "7", "--preprocess-resize-size", "256")
     assert (found.calibration.images, found.calibration.input) == (7, str(tmp_path / "photos"))
-    assert found.preprocess.resize == ResizeConfig("squash", 256)
+    assert found.preprocess.resize == ResizeOverrides("squash", 256)
     assert found.preprocess.channel_order == "BGR"
 
 

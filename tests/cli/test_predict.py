@@ -24,7 +24,7 @@ from sparkq.artifact.manifest import PROTOCOL
 from sparkq.cli import main
 from sparkq.model_tasks.columns import prediction_fields
 from tests.cli.conftest import IMAGES, TRACEBACK, Command, tree
-from tests.models import digit_files, digits, digits_artifact, encoded
+from tests.models import digit_files, digits, digits_artifact, encoded, one_label_artifact
 
 
 def _rows(folder: Path) -> dict[str, dict[str, Any]]:
@@ -360,3 +360,19 @@ def test_progress_bar(
     text = b"".join(shown).decode()
     assert code == 0 and f"{IMAGES} rows, {IMAGES} ok" in text
     assert (f"{IMAGES}/{IMAGES}" in text and "images/s" in text) == (not options)
+
+
+def test_one_label_for_all(spark: SparkSession, sparkq: Command, images: Path, tmp_path: Path) -> None:
+    """Predict, the manifest, the report and evaluate say so of a float artifact; its command prints it, too."""
+    one_label_artifact().save(str(tmp_path / "broken.sparkq"))
+    arguments = ["--model", tmp_path / "broken.sparkq", "--input", images, "--output", tmp_path / "out"]
+    found = sparkq("predict", *arguments, "--run-id", "one")
+    said = f"the model gives all {IMAGES} images the same label (9), although it tells 10 apart"
+    assert found.code == 0 and f"warning {said}" in found.out
+    [warning] = json.loads((tmp_path / "out" / "_sparkq" / "one.json").read_text())["warnings"]
+    assert warning.startswith(said)
+    reported = sparkq("report", tmp_path / "out", "--output", tmp_path / "report.html")
+    assert reported.code == 0 and f"warning {said}" in reported.out
+    assert f"Warning: {said}" in (tmp_path / "report.html").read_text()
+    evaluated = sparkq("evaluate", *arguments[:4], "--labels", images.parent / "labels.csv")
+    assert evaluated.code == 0 and "do not belong together" in evaluated.out and "gives all" in evaluated.out

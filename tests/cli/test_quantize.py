@@ -118,13 +118,33 @@ def test_all_keys(spark: SparkSession, sparkq: Command, job: Path) -> None:
     assert manifest.labels == tuple(LABELS)
     assert manifest.task == "classification"
     assert manifest.preprocess == PreprocessConfig(resize=ResizeConfig("squash", 32), mean=0.5, std=0.25)
+    assert {name for name, origin in manifest.preprocess_origin.items() if origin == "given"} == {
+        "resize.mode", "resize.size", "mean", "std",
+    }
     assert (manifest.quantization.recipe, manifest.calibration_images) == ("static", 12)
     document = found.document
+    assert document["preprocess_origin"] == manifest.preprocess_origin
     assert document["report"] is None
     assert document["output"] == str(job / "out" / "digits.sparkq")
     assert document["model_digest"] == artifact.digest
     assert document["artifact_bytes"] == (job / "out" / "digits.sparkq").stat().st_size
     assert [path.name for path in (job / "out").iterdir()] == ["digits.sparkq"]
+
+
+def test_one_label_for_all(spark: SparkSession, sparkq: Command, job: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A network that loads its weights, and then gives every image the same label: logged, printed and in the report."""
+    state = digits_net().state_dict()
+    state["classifier.bias"] = state["classifier.bias"] + 1000 * torch.eye(10)[3]
+    torch.save(state, job / "broken.pt")
+    config = _config(job, _content(weights="broken.pt", calibration={"input": "photos", "images": 40}, report="r.html"))
+    found = sparkq("quantize", "--config", config)
+    assert found.code == 0, found.err
+    said = "gives all {} images the same label (3, three), although it tells 10 apart"
+    assert any("calibration: the float model gives all " in message for message in caplog.messages)
+    count = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.calibration_images
+    assert f"warning on the calibration images the artifact {said.format(count)}" in found.out
+    page = (job / "r.html").read_text()
+    assert f"the artifact {said.format(count)}" in page and page.count("<img") == 2 * min(24, count)
 
 
 def _outputs(artifact: ModelArtifact, job: Path) -> npt.NDArray[np.float32]:
@@ -209,7 +229,11 @@ def _spoil(job: Path) -> None:
         ({"model": "nets.py:no_model"}, ("model", "torch.nn.Module", "dict")),
         ({"model": "nets.py:branches"}, ("Branches", "trace")),
         ({"model": "nets.py:boxes"}, ("model", "[N, classes]", "4, 4]")),
-        ({"preprocess": {"resize": {"mode": "shorter_side", "size": 32}}}, ("preprocess.crop", "shorter_side")),
+        (
+            {"preprocess": {"resize": {"mode": "shorter_side", "size": 32}, "mean": 0.5, "std": 0.25}},
+            ("preprocess.crop", "shorter_side"),
+        ),
+        ({"preprocess": {"resize": {"mode": "squash", "size": 32}}}, ("mean, std", "--preprocess-mean, --preprocess-std")),
         ({"output": "nets.py/digits.sparkq"}, ("artifact", "nets.py/digits.sparkq")),
     ],
     ids=[
@@ -217,7 +241,8 @@ def _spoil(job: Path) -> None:
         "calibration_without_images", "missing_labels", "too_few_labels", "missing_weights", "weights_that_do_not_fit",
         "pickle_with_code", "pickled_model", "truncated_weights", "text_as_weights", "missing_model_file", "missing_module",
         "missing_factory", "no_factory", "factory_fails", "factory_gives_no_model", "model_that_cannot_be_traced",
-        "output_of_another_shape", "no_crop", "output_below_a_file",
+        "output_of_another_shape", "no_crop", "no_mean_and_std",
+        "output_below_a_file",
     ],
 )
 def test_refused(

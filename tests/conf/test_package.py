@@ -64,7 +64,8 @@ def test_the_wheel_is_whole(dist: Path) -> None:
     """Every module and every file beside them but the pages for contributors; no tests, no jobs."""
     (wheel,) = dist.glob("*.whl")
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    tracked = (path for path in (ROOT / "sparkq").rglob("*") if path.is_file() and not {"__pycache__", ".md"} & {*path.parts, path.suffix})
+    pages = {"__pycache__", ".md"}
+    tracked = (path for path in (ROOT / "sparkq").rglob("*") if path.is_file() and not pages & {*path.parts, path.suffix})
     assert found == {str(path.relative_to(ROOT)) for path in tracked}
 
 

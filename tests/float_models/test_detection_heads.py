@@ -12,7 +12,7 @@ from sparkq.config import AnchorConfig, DetectionConfig, ModelTaskConfig, Prepro
 from sparkq.errors import ConfigError, ModelError
 from sparkq.float_models.detection_heads import DetectionOutputs, SSDMaps, anchored
 from sparkq.float_models.load import load_float_model
-from sparkq.float_models.published_preprocess import published_preprocess
+from sparkq.float_models.published_preprocess import resolved_preprocess
 from sparkq.model_tasks.detection.boxes import class_count
 from sparkq.quantization.float_graph.trace import trace_float
 from sparkq.quantization.task_model import task_model
@@ -121,6 +121,6 @@ def test_torchvisions_ssdlite_is_its_heads_and_anchors() -> None:
         heads = model.offsets[0](next(iter(model.backbone(torch.zeros(1, 3, 320, 320)).values())))
     assert class_count(model.anchors, outputs.shape[1]) == 91
     squashed = PreprocessConfig(resize=ResizeConfig("squash", 320), mean=(0.5,) * 3, std=(0.5,) * 3)
-    assert published_preprocess(model) == squashed
+    assert resolved_preprocess(model).config == squashed
     expected = heads.permute(0, 2, 3, 1).reshape(-1, 4)
     np.testing.assert_array_equal(outputs[0, 3234 * 91:].reshape(-1, 4)[: len(expected)].numpy(), expected.numpy())

@@ -87,7 +87,7 @@ def write_run(
         "schema": {"type": "struct", "fields": [
             {"name": field.name, "type": _SPARK_TYPES.get(field.type, {}), "nullable": True, "metadata": {}} for field in schema
         ]},
-        "files": listed, **manifest,
+        "files": listed, "warnings": [], **manifest,
     }
     (output / "_sparkq").mkdir(parents=True, exist_ok=True)
     (output / "_sparkq" / f"{run_id}.json").write_text(json.dumps(whole))

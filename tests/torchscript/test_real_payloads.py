@@ -65,6 +65,15 @@ def test_every_recipe(tmp_path: Path, recipe: str) -> None:
     loaded(digits_artifact(recipe), tmp_path)
 
 
+@pytest.mark.parametrize("recipe", ["static", "none"])
+def test_a_class_of_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str) -> None:
+    """It has no module of its own: torch calls it by a name without a dot."""
+    monkeypatch.setattr(SmallNet, "__module__", "__main__")
+    loaded(quantize(
+        SmallNet(), calibration=noise(8), preprocess=SMALL, config=QuantizationConfig(recipe=recipe, **QUICK),
+    ), tmp_path)
+
+
 def test_an_embedding(tmp_path: Path) -> None:
     """Whose graph ends before its head."""
     model, task = task_model(SmallNet(), ModelTaskConfig("embedding"), SMALL)

@@ -26,8 +26,8 @@ from tests.models import (
 )
 
 COUNT = 60
-COMPARED = ("top1", "top5")
-WITH_FLOAT = ("float_top1", "float_top5", "agrees", "signal", "noise")
+COMPARED = ("top1", "top5", "label", "truth")
+WITH_FLOAT = ("float_top1", "float_top5", "agrees", "signal", "noise", "float_label")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,9 @@ def test_numbers_of_every_image(int8: Predictor, floating: Predictor) -> None:
     assert columns["float_top1"] == [five[0] == label for five, label in zip(float_first_five, truth, strict=True)]
     assert columns["float_top5"] == [label in five for five, label in zip(float_first_five, truth, strict=True)]
     assert columns["agrees"] == [one[0] == other[0] for one, other in zip(first_five, float_first_five, strict=True)]
+    assert columns["label"] == [five[0] for five in first_five]
+    assert columns["float_label"] == [five[0] for five in float_first_five]
+    assert columns["truth"] == truth.tolist()
     np.testing.assert_allclose(columns["signal"], (float_outputs**2).sum(1), rtol=1e-5)
     np.testing.assert_allclose(columns["noise"], ((float_outputs - outputs) ** 2).sum(1), rtol=1e-3)
     # The changed labels make all of it count for something.

@@ -1,6 +1,8 @@
 """`sparkq.quantize`: nothing but through the gate. DataFrames: tests/spark/test_calibration.py."""
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,24 @@ def test_refuses_what_does_not_agree() -> None:
         sparkq.quantize(model, calibration=noise(40), preprocess=SMALL, config=config, min_agreement=1.0)
     assert len(caught.value.attempts) > 3
     assert all((attempt.measured.agreement or 100) < 100 for attempt in caught.value.attempts if attempt.int8_macs_percent)
+
+
+def test_single_settings_of_preprocessing() -> None:
+    """A mapping replaces what it names; a model that publishes the rest is quantized just as with all of it given."""
+    model = copy.deepcopy(digits_net())
+    model.pretrained_cfg = {  # type: ignore[assignment]
+        "input_size": (3, 28, 28), "crop_mode": "squash", "interpolation": "bilinear", "mean": (0.5,) * 3, "std": (0.25,) * 3,
+    }
+    images = digit_files(60)
+    whole = sparkq.quantize(digits_net(), calibration=images, preprocess=PREPROCESS)
+    single = sparkq.quantize(model, calibration=images, preprocess={"resize": {"size": 32}, "crop": 32})
+    one, other = single.manifest, whole.manifest
+    assert (one.accuracy, one.calibration_fingerprint) == (other.accuracy, other.calibration_fingerprint)
+    assert np.array_equal(one.golden.output, other.golden.output)
+    assert set(whole.manifest.preprocess_origin.values()) == {"given"}
+    assert {name for name, origin in single.manifest.preprocess_origin.items() if origin == "given"} == {"resize.size", "crop"}
+    with pytest.raises(ConfigError, match="expected mean, std of the input of DigitsNet"):
+        sparkq.quantize(digits_net(), calibration=images, preprocess={"resize": {"mode": "squash", "size": 32}})
 
 
 @pytest.mark.parametrize("wrong", [{"min_agreement": 98}, {"max_accuracy_drop": -1}])

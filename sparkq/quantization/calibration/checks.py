@@ -1,43 +1,63 @@
 """Warnings of calibration images that are too few, or odd: the ranges that they give cost accuracy."""
 from __future__ import annotations
 
-import logging
 import weakref
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
+from sparkq.metrics.plausibility import LEAST_IMAGES, one_label_warning
 from sparkq.quantization.calibration.image_set import CalibrationSet
+from sparkq.redaction import get_logger
 
-__all__ = ["image_complaints", "label_complaints", "warn_once"]
+__all__ = ["image_complaints", "warn_of_images", "warn_of_labels"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _LEAST_IMAGES = 32
 # Shares of the sample.
 _NEARLY_ALL, _HALF, _MANY_COPIES = 0.95, 0.5, 0.2
 # Levels between the 1st and the 99th percentile: less is a lens cap, fog or a blank page.
 _LEAST_CONTRAST = 8
-_LEAST_LABELLED, _MANY_CLASSES = 16, 5
+_LABELLED_IMAGES = 64
 _warned: weakref.WeakSet[CalibrationSet] = weakref.WeakSet()
+_labelled: weakref.WeakSet[CalibrationSet] = weakref.WeakSet()
 
 
-def warn_once(calibration: CalibrationSet, outputs: object) -> None:
-    """Log one warning for each thing that is odd about a set, once a set however often it is used.
+def warn_of_images(calibration: CalibrationSet) -> None:
+    """Log one warning for each thing that is odd about the images of a set, once a set however often it is used."""
+    if calibration not in _warned:
+        _warned.add(calibration)
+        for complaint in image_complaints(calibration.images, calibration.count):
+            _logger.warning("calibration: %s", complaint)
+
+
+def warn_of_labels(
+    calibration: CalibrationSet, classify: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], *,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Log a warning if the float model gives (nearly) all images of a set the same label, once a set.
 
     Parameters
     ----------
     calibration : CalibrationSet
-        Judged by its sample and its size.
-    outputs : Tensor
-        float32 [M, C], the float model's answers to the first M images of the sample; anything else says nothing.
+        Judged by images from all over its sample, which may be sorted by class.
+    classify : callable
+        Images, uint8 [M, H, W, 3], to the float model's outputs, float32 [M, C].
+    names : sequence of str, optional
+        Of the classes.
     """
-    if calibration in _warned:
+    if calibration in _labelled or len(calibration.images) < LEAST_IMAGES:
         return
-    _warned.add(calibration)
-    of_labels = label_complaints(outputs.numpy()) if isinstance(outputs, Tensor) else []
-    for complaint in (*image_complaints(calibration.images, calibration.count), *of_labels):
-        _logger.warning("calibration: %s", complaint)
+    _labelled.add(calibration)
+    chosen = np.linspace(0, len(calibration.images) - 1, min(len(calibration.images), _LABELLED_IMAGES)).astype(np.int64)
+    outputs = classify(np.ascontiguousarray(calibration.images[chosen]))
+    if outputs.ndim != 2:
+        return
+    counts = dict(enumerate(np.bincount(outputs.argmax(1)).tolist()))
+    warning = one_label_warning(counts, classes=outputs.shape[1], names=names, model="the float model")
+    if warning is not None:
+        _logger.warning("calibration: %s", warning)
 
 
 def image_complaints(sample: npt.NDArray[np.uint8], count: int) -> list[str]:
@@ -66,19 +86,6 @@ def image_complaints(sample: npt.NDArray[np.uint8], count: int) -> list[str]:
             "copies out and give other images."
         )
     return complaints
-
-
-def label_complaints(outputs: npt.NDArray[np.float32]) -> list[str]:
-    """Find what is odd about a float model's answers [M, C] to a fair sample."""
-    if outputs.ndim != 2 or len(outputs) < _LEAST_LABELLED or outputs.shape[1] < _MANY_CLASSES:
-        return []
-    label, images = max(enumerate(np.bincount(outputs.argmax(1))), key=lambda pair: pair[1])
-    if images < _NEARLY_ALL * len(outputs):
-        return []
-    return [
-        f"the float model gives {images} of {len(outputs)} images the same label ({label}), although it knows "
-        f"{outputs.shape[1]}. Hint: calibrate on images of all classes, and check preprocess (mean, std, channel order)."
-    ]
 
 
 def _is_gray(image: npt.NDArray[np.uint8]) -> bool:

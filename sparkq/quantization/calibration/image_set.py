@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from sparkq.errors import ImageError, InputError
 from sparkq.images.preprocess import preprocess_array, preprocess_content
 from sparkq.quantization.calibration.observations import Observations
 from sparkq.quantization.calibration.observed_model import CountsOf, ObservedModel, observe_batches, observed_model
+from sparkq.redaction import get_logger
 
 __all__ = [
     "SAMPLE_IMAGES", "CalibrationSet", "ImagesElsewhere", "calibration_set", "fingerprint_of", "image_digest", "report_broken",
@@ -25,7 +25,7 @@ __all__ = [
 SAMPLE_IMAGES = 256
 """Images of a set that the driver holds for what needs pixels there: fitting weights, comparing observers, the golden input."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 class ImagesElsewhere(Protocol):

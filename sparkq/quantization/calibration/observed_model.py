@@ -16,6 +16,7 @@ from sparkq.config import PreprocessConfig
 from sparkq.errors import ModelError
 from sparkq.quantization.calibration.histogram import count_values
 from sparkq.quantization.calibration.observations import Observations
+from sparkq.quantization.graph_edits import pass_by
 from sparkq.quantization.normalization import WithNormalization, normalize
 
 __all__ = ["ChannelExtremesOf", "CountsOf", "Observe", "ObservedModel", "load_observed", "observe_batches", "observed_model"]
@@ -211,8 +212,7 @@ def observed_model(
             pairs.append(copied.call_module(name, (copies[node], rows)))
     for node in list(copied.nodes):
         if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), ObserverBase):
-            node.replace_all_uses_with(node.args[0])
-            copied.erase_node(node)
+            pass_by(node)
     copied.output(tuple(pairs))
     observed = fx.GraphModule(graph, copied)
     observed.graph.eliminate_dead_code()

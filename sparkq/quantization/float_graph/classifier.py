@@ -1,23 +1,24 @@
-"""A 1 x 1 convolution that ends the graph on one pixel is a linear layer, and gets that layer's float output."""
+"""Last convolutions: a 1 x 1 convolution that ends the graph on one pixel is a linear layer, and gets that layer's float output.
+
+- SqueezeNet and fully convolutional classifiers end so. The rewrite is exact.
+- What it gains is `sparkq.quantization.int8_graph.float_output`, which knows linear layers alone: logits that do not tie.
+"""
 from __future__ import annotations
 
 import torch
 from torch import fx, nn
 
 from sparkq.quantization.float_graph.trace import input_node, module_of, shape_of
+from sparkq.quantization.graph_edits import finish
 
 __all__ = ["last_convolution_to_linear"]
 
 
-def last_convolution_to_linear(graph: fx.GraphModule) -> int:
-    """Rewrite convolutions on one pixel whose result only changes shape before it leaves the graph, whose shapes are noted.
+def last_convolution_to_linear(graph: fx.GraphModule) -> None:
+    """Rewrite convolutions on one pixel whose result only changes shape before it leaves the graph; it computes the same.
 
-    Returns
-    -------
-    int
-        How many were rewritten; the graph computes the same.
+    Shapes must be noted.
     """
-    rewritten = 0
     for node in list(graph.graph.nodes):
         conv = module_of(graph, node)
         if not isinstance(conv, nn.Conv2d) or conv.kernel_size != (1, 1) or conv.groups != 1:
@@ -37,10 +38,7 @@ def last_convolution_to_linear(graph: fx.GraphModule) -> int:
         with graph.graph.inserting_after(node):
             grown = graph.graph.call_function(_as_pixel, (node,))
         node.replace_all_uses_with(grown, delete_user_cb=lambda user, new=grown: user is not new)
-        rewritten += 1
-    graph.graph.lint()
-    graph.recompile()
-    return rewritten
+    finish(graph)
 
 
 def _as_pixel(x: torch.Tensor) -> torch.Tensor:

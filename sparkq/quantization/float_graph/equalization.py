@@ -1,9 +1,12 @@
 """Cross-layer equalization and high-bias absorption on the float graph, through ReLU and ReLU6.
 
-Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", sections 4.1 and 4.1.3. Where
-that paper balances two layers' weights under one scale a tensor, here every output channel has a scale of its own, so
-that the first layer's weights do not care: what is balanced is the activation between (one scale a tensor) against the
-next layer's input channels, as in Xiao et al. 2023, "SmoothQuant", equation 4.
+- Equalization scales channels between two layers, up in one and down in the other (Nagel et al. 2019, "Data-Free Quantization
+  Through Weight Equalization and Bias Correction", section 4.1). Where that paper balances two layers' weights under one scale a
+  tensor, here every output channel has a scale of its own, so that the first layer's weights do not care: what is balanced is
+  the activation between (one scale a tensor) against the next layer's input channels, as in Xiao et al. 2023, "SmoothQuant",
+  equation 4. It gains where one channel is far larger than the others, as in depthwise networks.
+- Absorption moves what a channel never falls below into the next layers' biases (section 4.1.3 there), which narrows the
+  activation's range. It is off by default: it counts on images like those that were observed.
 """
 from __future__ import annotations
 
@@ -75,19 +78,12 @@ def _reads(first: _Layer, second: _Layer) -> bool:
     return channels == first.weight.shape[0]
 
 
-def equalize(graph: fx.GraphModule, observe: Observe) -> int:
-    """Scale channels between layers; the graph computes the same on images like those that `observe` sees.
-
-    Returns
-    -------
-    int
-        How many activations were equalized.
-    """
+def equalize(graph: fx.GraphModule, observe: Observe) -> None:
+    """Scale channels between layers; the graph computes the same on images like those that `observe` sees."""
     found = list(pairs(graph))
     extremes = _extremes(graph, [pair.between[-1] for pair in found], observe)
     for pair, (_, highest) in zip(found, extremes, strict=True):
         _scale(pair, _factors(graph, pair, highest), graph)
-    return len(found)
 
 
 def _factors(graph: fx.GraphModule, pair: Pair, highest: Tensor) -> Tensor:
@@ -130,19 +126,13 @@ def _scale(pair: Pair, factors: Tensor, graph: fx.GraphModule) -> None:
                 module.upper = module.upper * factors
 
 
-def absorb_high_biases(graph: fx.GraphModule, observe: Observe) -> int:
+def absorb_high_biases(graph: fx.GraphModule, observe: Observe) -> None:
     """Move what a channel never falls below into the next layers' biases; the graph computes the same on observed images.
 
     Only where no padding comes in between, and not below a ReLU6, whose upper bound would move.
-
-    Returns
-    -------
-    int
-        How many activations were moved.
     """
     found = [pair for pair in pairs(graph) if _absorbs(graph, pair)]
     extremes = _extremes(graph, [pair.between[-1] for pair in found], observe)
-    moved = 0
     for pair, (lowest, _) in zip(found, extremes, strict=True):
         offset = lowest.clamp_min(0)
         if float(offset.max()) > 0 and pair.first.bias is not None:
@@ -152,8 +142,6 @@ def absorb_high_biases(graph: fx.GraphModule, observe: Observe) -> int:
                     taps = layer.weight.flatten(2).sum(2) if isinstance(layer, nn.Conv2d) else layer.weight
                     shift = taps @ offset
                     layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias + shift)
-            moved += 1
-    return moved
 
 
 def _absorbs(graph: fx.GraphModule, pair: Pair) -> bool:

@@ -1,4 +1,12 @@
-"""BatchNorm into the convolution before it, or into the one behind it where a ReLU stands between."""
+"""BatchNorm folding: every BatchNorm that has an exact place to go becomes part of a layer.
+
+- In eval mode a BatchNorm is ``x * scale + shift``. It goes into the convolution or linear layer before it (Jacob et al. 2018,
+  "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 3.2), as torch's own
+  converter does.
+- Else (ReLU before BatchNorm) it goes into the layer behind it, where no zero padding comes in between: padding is zero after
+  BatchNorm, and would not be before it.
+- What is left is quantized as a layer of its own, whose output is rounded once more.
+"""
 from __future__ import annotations
 
 import torch
@@ -6,44 +14,29 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from sparkq.quantization.float_graph.trace import input_node, module_of, only_user
+from sparkq.quantization.graph_edits import finish, pass_by
 
 __all__ = ["fold_batch_norms"]
 
 _Norm = nn.BatchNorm1d | nn.BatchNorm2d
 
 
-def fold_batch_norms(graph: fx.GraphModule, *, behind_relu: bool = True) -> int:
+def fold_batch_norms(graph: fx.GraphModule, *, behind_relu: bool = True) -> None:
     """Fold every BatchNorm that has an exact place to go; the graph computes the same.
-
-    Into the convolution or linear layer before it (Jacob et al. 2018, "Quantization and Training of Neural Networks for
-    Efficient Integer-Arithmetic-Only Inference", section 3.2), else (ReLU before BatchNorm) into the one behind it,
-    where no zero padding comes in between: padding is zero after BatchNorm, and would not be before it. What is left is
-    quantized as a layer of its own.
 
     Parameters
     ----------
     graph : GraphModule
         Float, in eval mode; changed in place.
     behind_relu : bool
-        Also into the layer behind; the others torch's own converter folds as well.
-
-    Returns
-    -------
-    int
-        How many were folded.
+        Also into the layer behind.
     """
-    folded = 0
     for node in list(graph.graph.nodes):
         norm = module_of(graph, node)
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) and norm.running_mean is not None and not norm.training:
             if _fold_back(graph, node, norm) or behind_relu and _fold_forward(graph, node, norm):
-                node.replace_all_uses_with(input_node(node))
-                graph.graph.erase_node(node)
-                folded += 1
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
-    return folded
+                pass_by(node)
+    finish(graph)
 
 
 def _fold_back(graph: fx.GraphModule, node: fx.Node, norm: _Norm) -> bool:

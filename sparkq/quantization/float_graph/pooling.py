@@ -1,10 +1,17 @@
-"""Means over whole planes are taken in float: on the range of what they average they would lose most of their bits."""
+"""Float means: averages over whole planes are taken in float, on what INT8 layers gave.
+
+- torch's quantized average pool rounds its result to the range of what it averages. A mean varies far less than that, so most of
+  its 8 bits would be lost, right before the last layer.
+- Here the plane is dequantized, averaged in float32 and quantized anew with a range of its own, or goes into a classifier that
+  takes floats. The operation is one in a thousand of a network's.
+"""
 from __future__ import annotations
 
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from sparkq.quantization.float_graph.trace import input_node, module_of, shape_of
+from sparkq.quantization.graph_edits import finish, module_instead
 
 __all__ = ["PlaneMeans", "keep_means_in_float"]
 
@@ -21,15 +28,8 @@ class PlaneMeans(nn.Module):
         return x.mean((2, 3), keepdim=self.keepdim)
 
 
-def keep_means_in_float(graph: fx.GraphModule) -> int:
-    """Replace means over both spatial dimensions by `PlaneMeans`; shapes must be noted, and the graph computes the same.
-
-    Returns
-    -------
-    int
-        How many were replaced.
-    """
-    replaced = 0
+def keep_means_in_float(graph: fx.GraphModule) -> None:
+    """Replace means over both spatial dimensions by `PlaneMeans`; shapes must be noted, and the graph computes the same."""
     for node in list(graph.graph.nodes):
         pool = module_of(graph, node)
         adaptive = isinstance(pool, nn.AdaptiveAvgPool2d) or node.target is F.adaptive_avg_pool2d
@@ -39,14 +39,5 @@ def keep_means_in_float(graph: fx.GraphModule) -> int:
             continue
         if output not in (source[:2], (*source[:2], 1, 1)) or source[2:] == (1, 1):
             continue
-        name = f"plane_means_{replaced}"
-        graph.add_submodule(name, PlaneMeans(len(output) == 4))
-        with graph.graph.inserting_after(node):
-            new = graph.graph.call_module(name, (input_node(node),))
-        new.meta = dict(node.meta)
-        node.replace_all_uses_with(new)
-        graph.graph.erase_node(node)
-        replaced += 1
-    graph.graph.lint()
-    graph.recompile()
-    return replaced
+        module_instead(graph, node, "plane_means", PlaneMeans(len(output) == 4), (input_node(node),))
+    finish(graph)

@@ -1,7 +1,10 @@
-"""ReLU6, Hardtanh and clamp from zero as what they are for INT8: the output range of the layer before them.
+"""Clamp ranges: ReLU6, Hardtanh and clamp from zero as what they are for INT8, the output range of the layer before them.
 
-torch's FX flow fuses ReLU into a convolution, but not ReLU6: it observes the convolution before the clamp, and the wide
-range ruins 8 bits. A quint8 output with zero point 0 whose scale ends at the bound saturates exactly like the clamp.
+- torch's FX flow fuses ReLU into a convolution, but not ReLU6: it observes the convolution before the clamp, and the wide range
+  ruins 8 bits.
+- A quint8 output with zero point 0 whose scale ends at the bound saturates exactly like the clamp (Jacob et al. 2018, section
+  2.4), so the clamp becomes a ReLU, which is fused, and the bound becomes the observer's.
+- Until then it is a `BoundedReLU`, through which equalization can scale channels.
 """
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from sparkq.quantization.float_graph.trace import input_node, module_of, only_user
+from sparkq.quantization.graph_edits import call_instead, finish, module_instead
 
 __all__ = ["BoundedReLU", "lower_bounded_relus", "raise_bounded_relus"]
 
@@ -41,15 +45,8 @@ class BoundedReLU(nn.Module):
         return torch.minimum(F.relu(x), self.upper.view(1, -1, *[1] * (x.ndim - 2)))
 
 
-def raise_bounded_relus(graph: fx.GraphModule) -> int:
-    """Replace clamps from zero behind a convolution or linear layer by `BoundedReLU`; the graph computes the same.
-
-    Returns
-    -------
-    int
-        How many were replaced.
-    """
-    replaced = 0
+def raise_bounded_relus(graph: fx.GraphModule) -> None:
+    """Replace clamps from zero behind a convolution or linear layer by `BoundedReLU`; the graph computes the same."""
     nodes: list[fx.Node] = list(graph.graph.nodes)
     for node in nodes:
         upper = _bound(graph, node)
@@ -61,18 +58,8 @@ def raise_bounded_relus(graph: fx.GraphModule) -> int:
             continue
         if any(user.target in _SHARING for user in node.users):
             continue
-        name = f"bounded_relu_{replaced}"
-        graph.add_submodule(name, BoundedReLU(torch.tensor([upper])))
-        with graph.graph.inserting_after(node):
-            new = graph.graph.call_module(name, (before,))
-        new.meta = dict(node.meta)
-        node.replace_all_uses_with(new)
-        graph.graph.erase_node(node)
-        replaced += 1
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
-    return replaced
+        module_instead(graph, node, "bounded_relu", BoundedReLU(torch.tensor([upper])), (before,))
+    finish(graph)
 
 
 def lower_bounded_relus(
@@ -99,19 +86,13 @@ def lower_bounded_relus(
     for node in list(graph.graph.nodes):
         module = module_of(graph, node)
         if isinstance(module, BoundedReLU) and str(input_node(node).target) not in kept:
-            bounds[str(input_node(node).target)] = float(module.upper.min())
-            with graph.graph.inserting_after(node):
-                before, upper = input_node(node), float(module.upper.min())
-                new = (
-                    graph.graph.call_function(F.relu, (before,)) if saturating
-                    else graph.graph.call_function(F.hardtanh, (before, 0.0, upper))
-                )
-            new.meta = dict(node.meta)
-            node.replace_all_uses_with(new)
-            graph.graph.erase_node(node)
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
+            before, upper = input_node(node), float(module.upper.min())
+            bounds[str(before.target)] = upper
+            if saturating:
+                call_instead(graph, node, F.relu, (before,))
+            else:
+                call_instead(graph, node, F.hardtanh, (before, 0.0, upper))
+    finish(graph)
     return bounds
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,11 +14,12 @@ from sparkq.errors import GateError
 from sparkq.quantization.gate.measured import Measured
 from sparkq.quantization.gate.table import gate_table
 from sparkq.quantization.gate.target import GateAttempt, GateTarget
+from sparkq.redaction import get_logger
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["chosen_attempt", "pass_gate", "techniques"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _SPEED_BATCH = 16
 _SPEED_RUNS = 5
 

@@ -1,10 +1,16 @@
-"""Concatenations of INT8 tensors under the name that every engine knows."""
+"""Named concatenations: those of INT8 tensors under the operator that every engine knows.
+
+- torch's converter leaves ``torch.cat`` of INT8 tensors that share one scale. OpenVINO takes its result for float.
+- ``quantized::cat`` with that scale and zero point gives the same integers, and says that they are integers.
+"""
 from __future__ import annotations
 
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+
+from sparkq.quantization.graph_edits import finish
 
 __all__ = ["name_concatenations"]
 
@@ -22,8 +28,8 @@ class _Recorder(fx.Interpreter):
         return value
 
 
-def name_concatenations(quantized: fx.GraphModule, image: Tensor) -> int:
-    """Replace ``torch.cat`` of INT8 tensors by ``quantized::cat``: OpenVINO takes the result of the former for float.
+def name_concatenations(quantized: fx.GraphModule, image: Tensor) -> None:
+    """Replace ``torch.cat`` of INT8 tensors by ``quantized::cat``.
 
     Parameters
     ----------
@@ -31,19 +37,13 @@ def name_concatenations(quantized: fx.GraphModule, image: Tensor) -> int:
         From torch's convert_fx; changed in place. It computes what it did.
     image : Tensor
         Normalized, float32 [1, 3, H, W].
-
-    Returns
-    -------
-    int
-        How many were replaced.
     """
     if not any(node.target is torch.cat for node in quantized.graph.nodes):
-        return 0
+        return
     recorder = _Recorder(quantized)
     recorder.run(image)
     for node, (scale, zero_point) in recorder.parameters.items():
         dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         node.target = torch.ops.quantized.cat
         node.args, node.kwargs = (node.args[0] if node.args else node.kwargs["tensors"], dimension, scale, zero_point), {}
-    quantized.recompile()
-    return len(recorder.parameters)
+    finish(quantized)

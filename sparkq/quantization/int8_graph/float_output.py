@@ -1,10 +1,16 @@
-"""The last linear layer answers in float: a thousand logits on 256 levels tie."""
+"""Float outputs: the last linear layer answers in float.
+
+- On 256 levels a thousand logits tie, and the label depends on the order of equals.
+- Weights and inputs stay INT8; the sums of integers, exact, are scaled to float32 and not rounded to 8 bits.
+"""
 from __future__ import annotations
 
 import torch
 from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.intrinsic import quantized as nniq
+
+from sparkq.quantization.graph_edits import finish, pass_by
 
 __all__ = ["LinearFloatOutput", "give_float_outputs"]
 
@@ -52,15 +58,8 @@ class LinearFloatOutput(nn.Module):
         return (sums * self.scale).to(torch.float32) + self.bias
 
 
-def give_float_outputs(graph: fx.GraphModule) -> int:
-    """Replace quantize, linear, dequantize by `LinearFloatOutput` wherever they stand in a row.
-
-    Returns
-    -------
-    int
-        How many were replaced.
-    """
-    replaced = 0
+def give_float_outputs(graph: fx.GraphModule) -> None:
+    """Replace quantize, linear, dequantize by `LinearFloatOutput` wherever they stand in a row."""
     for node in list(graph.graph.nodes):
         linear = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         if not isinstance(linear, nnq.Linear) or isinstance(linear, nniq.LinearReLU):
@@ -71,13 +70,9 @@ def give_float_outputs(graph: fx.GraphModule) -> int:
         scale, zero_point = (_constant(graph, argument) for argument in source.args[1:3])
         graph.set_submodule(str(node.target), LinearFloatOutput(linear, float(scale), int(zero_point)))
         node.replace_input_with(source, source.args[0])
-        user.replace_all_uses_with(node)
-        graph.graph.erase_node(user)
-        replaced += 1
+        pass_by(user)
     graph.graph.eliminate_dead_code()
-    graph.graph.lint()
-    graph.recompile()
-    return replaced
+    finish(graph)
 
 
 def _constant(graph: fx.GraphModule, argument: object) -> float:

@@ -1,4 +1,11 @@
-"""Parts of a graph that 8 bits would ruin although no layer of theirs stays in float: norms, and answers of several heads."""
+"""Float regions: parts of a graph that 8 bits would ruin although no layer of theirs stays in float.
+
+- Norms. SSD scales a feature map of 512 channels to length 1 at every place (Liu et al. 2016, "SSD: Single Shot MultiBox
+  Detector", section 3.1, after ParseNet): values of about 1/23 with a range of 1 are left with a tenth of their 8 bits.
+  Multiplied by the learned scales first, and then rounded, they keep all.
+- Answers of several heads. INT8 gives concatenated tensors one range. Class logits from -10 to 10 and box offsets of a tenth do
+  not share one: each layer keeps its own, and its values are concatenated as they were.
+"""
 from __future__ import annotations
 
 import operator
@@ -7,6 +14,7 @@ import torch
 from torch import fx
 from torch.nn import functional as F
 
+from sparkq.quantization.graph_edits import finish
 from sparkq.quantization.int8_graph.islands import LAYERS, float_call
 
 __all__ = ["keep_answers_in_float", "keep_norms_in_float"]
@@ -23,26 +31,17 @@ _RESHAPES = (torch.reshape, torch.unsqueeze, "view", "reshape", "unsqueeze", "ex
 _CONCATENATIONS = (torch.cat, torch.concat, torch.stack)
 
 
-def keep_norms_in_float(graph: fx.GraphModule) -> int:
+def keep_norms_in_float(graph: fx.GraphModule) -> None:
     """Keep what is multiplied with, or added to, a norm or a vector of length 1 in float, where nothing else takes part.
-
-    SSD scales a feature map of 512 channels to length 1 at every place (Liu et al. 2016, section 3.1, after ParseNet): values
-    of about 1/23 with a range of 1 are left with a tenth of their 8 bits. Multiplied by the learned scales first, and then
-    rounded, they keep all.
 
     Parameters
     ----------
     graph : GraphModule
         Float; changed in place, and computes the same.
-
-    Returns
-    -------
-    int
-        How many sums and products were kept.
     """
     normed: set[fx.Node] = set()
     constant: dict[fx.Node, None] = {}
-    kept = 0
+    kept = False
     for node in list(graph.graph.nodes):
         sources = node.all_input_nodes
         if node.op == "get_attr" or (node.target in _RESHAPES and sources and constant.keys() >= set(sources)):
@@ -50,22 +49,17 @@ def keep_norms_in_float(graph: fx.GraphModule) -> int:
         elif node.target in _NORMS:
             normed.add(node)
         elif node.target in _ARITHMETIC and normed & set(sources) and normed | constant.keys() >= set(sources):
-            normed.add(float_call(graph, node, f"float_norm_{kept}"))
-            kept += 1
+            normed.add(float_call(graph, node, "float_norm"))
+            kept = True
     if kept:
         # Else the learned scales would be rounded before they are reshaped.
-        for number, node in enumerate(node for node in constant if node.op != "get_attr"):
-            float_call(graph, node, f"float_scale_{number}")
-    graph.graph.lint()
-    graph.recompile()
-    return kept
+        for node in (node for node in constant if node.op != "get_attr"):
+            float_call(graph, node, "float_scale")
+    finish(graph)
 
 
 def keep_answers_in_float(graph: fx.GraphModule) -> list[str]:
     """Keep all that comes behind the last layers in float, where it concatenates answers of several of them.
-
-    INT8 gives concatenated tensors one range. Class logits from -10 to 10 and box offsets of a tenth do not share one: each
-    layer keeps its own, and its values are concatenated as they were.
 
     Parameters
     ----------
@@ -88,10 +82,9 @@ def keep_answers_in_float(graph: fx.GraphModule) -> list[str]:
     if not any(node.target in _CONCATENATIONS for node in behind):
         return []
     names = [str(node.target) for node in behind if node.op == "call_module"]
-    for number, node in enumerate(node for node in behind if node.op != "call_module"):
-        float_call(graph, node, f"float_answer_{number}")
-    graph.graph.lint()
-    graph.recompile()
+    for node in (node for node in behind if node.op != "call_module"):
+        float_call(graph, node, "float_answer")
+    finish(graph)
     return names
 
 

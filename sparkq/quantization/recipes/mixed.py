@@ -1,8 +1,6 @@
 """Mixed recipe: as many multiply-accumulates in INT8 as the wanted signal-to-noise ratio allows."""
 from __future__ import annotations
 
-import logging
-
 import torch
 from torch import Tensor, nn
 
@@ -13,10 +11,11 @@ from sparkq.quantization.float_graph.macs import float_layers, int8_share
 from sparkq.quantization.float_graph.prepare import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.recipes.sensitivity import layer_sensitivity
 from sparkq.quantization.recipes.static import quantize_graph, quietly
+from sparkq.redaction import get_logger
 
 __all__ = ["choose_float_layers", "float_order", "quantize_mixed"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _MEASURED_IMAGES = 16
 
 

@@ -25,6 +25,7 @@ from sparkq.quantization.float_graph.pooling import PlaneMeans
 from sparkq.quantization.float_graph.prepare import FloatGraph, float_graph, normalized_batches
 from sparkq.quantization.float_graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.float_graph.trace import shape_of
+from sparkq.quantization.graph_edits import call_instead, finish
 from sparkq.quantization.int8_graph.concatenation import name_concatenations
 from sparkq.quantization.int8_graph.float_output import give_float_outputs
 from sparkq.quantization.int8_graph.float_regions import keep_answers_in_float, keep_norms_in_float
@@ -147,11 +148,8 @@ def _with_bounds(prepared: fx.GraphModule) -> fx.GraphModule:
     for node in list(bounded.graph.nodes):
         observer = bounded.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(observer, ActivationObserver) and observer.upper_bound < math.inf:
-            with bounded.graph.inserting_before(node):
-                clamped = bounded.graph.call_function(torch.clamp, (node.args[0], observer.lower_bound, observer.upper_bound))
-            node.replace_all_uses_with(clamped)
-            bounded.graph.erase_node(node)
-    bounded.recompile()
+            call_instead(bounded, node, torch.clamp, (node.args[0], observer.lower_bound, observer.upper_bound))
+    finish(bounded)
     return bounded
 
 

@@ -1,4 +1,13 @@
-"""Observers for torch's FX flow: of activations (histograms, any range choice later) and of weights (least squared error)."""
+"""Observers for torch's FX flow: of activations and of weights.
+
+- Activations are counted in a histogram; which range it gives is chosen later (`sparkq.quantization.scales.activation_ranges`).
+- Weight scales, one an output channel, are searched for the least squared rounding error, from that of the largest weight
+  inwards (Nagel et al. 2021, "A White Paper on Neural Network Quantization", section 3.1, the MSE range): a channel with one
+  large weight keeps finer steps for the others.
+- Balanced rounding needs no data: as few weights as possible are rounded the other way, so that a row's errors sum to less
+  than one step (Guo et al. 2022, "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3, by
+  channel).
+"""
 from __future__ import annotations
 
 import math
@@ -134,9 +143,8 @@ def pair_scales(rows: Tensor) -> Tensor:
 def round_balanced(rows: Tensor, scales: Tensor) -> Tensor:
     """Round rows of weights so that each row's rounding errors sum to less than one step. Needs no data.
 
-    Inputs behind a ReLU have means above zero, and what a row's errors sum to shifts its output by that times the mean.
-    As few weights as possible are rounded the other way, those nearest to the middle between two steps (Guo et al. 2022,
-    "SQuant: On-the-Fly Data-Free Quantization via Diagonal Hessian Approximation", section 3, by channel).
+    Inputs behind a ReLU have means above zero, and what a row's errors sum to shifts its output by that times the mean. Those
+    weights are rounded the other way that lie nearest to the middle between two steps.
 
     Parameters
     ----------

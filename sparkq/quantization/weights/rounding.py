@@ -1,4 +1,13 @@
-"""Weights and biases of an INT8 model fitted, layer by layer, to the float model's outputs on calibration images."""
+"""Fitted weights and biases: an INT8 model's layers, one after the other, fitted to the float model's on calibration images.
+
+- Each layer is fitted to what the float layer gives on the float model's activations, while it itself reads what the INT8 model
+  gives, so that it makes up for the errors before it.
+- Weights: the least-squares solution rounded column by column, each column's error handed on to those left (Frantar et al. 2022,
+  "Optimal Brain Compression", and 2023, "GPTQ", section 3, with the inputs of the quantized network).
+- Biases: the mean error is taken off (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias
+  Correction", section 4.2, measured instead of derived).
+- Scales and biases stay on the grid of `sparkq.quantization.scales.ties`, if ties are avoided.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -53,13 +62,8 @@ class _Moments:
 def fit_layers(
     quantized: fx.GraphModule, reference: fx.GraphModule, batches: list[Tensor], *, round_weights: bool = True,
     correct_biases: bool = True, limit_pairs: bool = True, avoid_ties: bool = True, compression: Compression = _UNCOMPRESSED,
-) -> int:
+) -> None:
     """Change the weights (and biases) of `quantized` in place, from its input to its output.
-
-    Each layer is fitted to what the float layer gives on the float model's activations, while it itself reads what the
-    INT8 model gives, so that it makes up for the errors before it. Weights: the least-squares solution rounded column by
-    column, each column's error handed on to those left (Frantar et al. 2022, "Optimal Brain Compression", and 2023,
-    "GPTQ", with the inputs of the quantized network). Biases: the mean error (Nagel et al. 2019, section 4.2, measured).
 
     Parameters
     ----------
@@ -77,11 +81,6 @@ def fit_layers(
         Weight scales and biases with which no engine has to round from the middle.
     compression : Compression
         Few distinct weights; without `round_weights` the nearest ones.
-
-    Returns
-    -------
-    int
-        Layers changed.
     """
     options = _Options(round_weights, correct_biases, limit_pairs, avoid_ties, compression)
     spared = spared_layers({
@@ -89,7 +88,6 @@ def fit_layers(
         for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
     })
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
-    changed = 0
     for node in quantized.graph.nodes:
         layer = quantized.get_submodule(str(node.target)) if node.op == "call_module" else None
         if not isinstance(layer, (nnq.Conv2d, nnq.Linear)) or not _called_once(quantized, node):
@@ -100,9 +98,7 @@ def fit_layers(
         moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
-        _fit(layer, float_layer, moments, asked, inputs[0].q_scale() if settles else None)
-        changed += 1
-    return changed
+        _fit(layer, float_layer, moments, asked, (inputs[0].q_scale(), inputs[0].q_zero_point()) if settles else None)
 
 
 def _is_last(layer: _Layer, node: fx.Node) -> bool:
@@ -115,16 +111,19 @@ def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _fit(
-    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_scale: float | None,
+    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_steps: tuple[float, int] | None,
 ) -> None:
-    """Fit weights and bias; with an `input_scale`, so that no sum lies on a tie."""
+    """Fit weights and bias; with the input's scale and zero point, so that no sum lies on a tie."""
     packed = layer.weight()  # type: ignore[no-untyped-call]
     groups = layer.groups if isinstance(layer, nnq.Conv2d) else 1
     shape = groups, packed.shape[0] // groups, packed[0].numel()
     weight = float_layer.weight.detach().double().reshape(shape)  # type: ignore[operator]
     bias = float_layer.bias
     fitted = bias.detach() if isinstance(bias, Tensor) else torch.zeros(packed.shape[0])
-    grid = None if input_scale is None else scale_grid(input_scale, layer.scale, fitted)
+    grid = None
+    if input_steps is not None:
+        shift = input_steps[0] * input_steps[1] * weight.sum(2).flatten()
+        grid = scale_grid(input_steps[0], layer.scale, fitted.double().abs() + shift.abs())
     if moments is not None and options.round_weights:
         integers, scales = round_least_squares(
             weight, moments.cross, moments.gram, limit_pairs=options.limit_pairs and is_depthwise(packed), grid=grid,
@@ -140,8 +139,8 @@ def _fit(
         rounded = packed.dequantize().double().reshape(weight.shape)
         shift = torch.einsum("gok,gk->go", weight, moments.mean_x) - torch.einsum("gok,gk->go", rounded, moments.mean_q)
         fitted = (fitted.double() + shift.flatten()).float()
-    if grid is not None and input_scale is not None:
-        fitted = off_tie_biases(fitted, grid, input_scale)
+    if grid is not None and input_steps is not None:
+        fitted = off_tie_biases(fitted, grid, input_steps[0])
     layer.set_weight_bias(packed, fitted)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 import importlib
 
 from sparkq.errors import ConfigError
+from sparkq.report.page_name import check_name
 from sparkq.storage import shown
 
-__all__ = ["check_name", "check_report"]
+__all__ = ["check_report"]
 
 
 def check_report(path: str) -> None:
@@ -24,9 +25,3 @@ def check_report(path: str) -> None:
         raise ConfigError(
             f"report {shown(path)}: expected the package matplotlib; got {error}.", hint="pip install 'sparkq[report]'.",
         ) from error
-
-
-def check_name(path: str) -> None:
-    """Raise `ConfigError` unless `path` is that of a page."""
-    if not path.lower().endswith((".html", ".htm")):
-        raise ConfigError(f"report: expected a FILE.html; got {shown(path)}.")

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import QuantizationConfig
+from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.quantization.diagnosis import Diagnosis, LayerDiagnosis
 from sparkq.quantization.gate import GateAttempt, GateTarget, chosen_attempt, gate_rows
+from sparkq.report.preview.preview import sheet_of
+from sparkq.report.preview.seen import SeenImage
 from sparkq.report.quantization.figures import layer_figure, sensitivity_figure
+from sparkq.report.template import render
 from sparkq.storage import shown, write_file
 from sparkq.version import __version__
 
@@ -51,6 +54,10 @@ class QuantizationReport:
         Theirs; shown where the recipe calibrates ranges.
     diagnosis : Diagnosis
         Of the artifact's recipe, or of that asked for where there is none.
+    seen_by : Manifest
+        Of the artifact, or of the float model where there is none.
+    seen : sequence of SeenImage
+        Calibration images with that model's answers; without them the page has no sheet.
     """
 
     name: str
@@ -62,6 +69,8 @@ class QuantizationReport:
     calibration_images: int
     calibration_fingerprint: str
     diagnosis: Diagnosis
+    seen_by: Manifest
+    seen: Sequence[SeenImage] = ()
 
     def chosen(self) -> int | None:
         """Index of the attempt that became the artifact."""
@@ -82,20 +91,17 @@ def write_quantization_report(path: str, page: str) -> None:
 
 def render_quantization_report(report: QuantizationReport) -> str:
     """The page: HTML that asks for no other file and runs no script. Runs on the driver; the same report gives the same page."""
-    # What users named (models, layers, recipes' files) is text, never markup.
-    environment = Environment(
-        loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )
     header, *rows = gate_rows(report.attempts)
     layers = _layers(report)
-    return environment.get_template("quantization/quantization.html").render(
-        report=report, output=shown(report.output), summary=_summary(report), chosen=report.chosen(), header=header, rows=rows,
+    return render(
+        "quantization/quantization.html", report=report, sheet=sheet_of(report.seen_by, report.seen) if report.seen else None,
+        output=shown(report.output), summary=_summary(report), chosen=report.chosen(), header=header, rows=rows,
         layers=sorted(layers, key=lambda layer: (math.inf if layer["order"] is None else layer["order"], layer["number"])),
         without_ranges=_WITHOUT_RANGES.get(_recipe(report).recipe),
         overview=Markup(sensitivity_figure(
             [layer["noise"] for layer in layers], [layer["precision"] == "float" for layer in layers],
         )) if report.diagnosis.sensitivity_images else None,
+        warnings=[] if report.artifact is None else calibration_warnings(report.artifact.manifest),
         refused=report.artifact is None, version=__version__,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sparkq.artifact.fact_table import fact_table
 from sparkq.errors import ConfigError
-from sparkq.report.quantization.extra import check_name
+from sparkq.report.page_name import check_name
 from sparkq.report.run.rows import measure_rows
 from sparkq.report.run.run_page import render_run_report
 from sparkq.report.run.run_summary import RunSummary
@@ -83,7 +83,7 @@ class RunReport(RunSummary):
         model = self.manifest.model or "model not known"
         facts = [*self.key_figures(), *((f"Failed: {code}", number(count)) for code, count in self.figures.error_codes.items())]
         return fact_table(
-            f"{model}: run {self.run_id}", self.verdict, facts, alarm=self.failed_too_often or bool(self.recalibrate),
+            f"{model}: run {self.run_id}", " ".join((self.verdict, *self.warnings)), facts, alarm=self.alarm,
             footer="report.save('report.html') writes the page with pictures.",
         )
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from sparkq.artifact.facts import megabytes
@@ -17,7 +16,8 @@ from sparkq.report.run.charts import box_chart, histogram_chart, rate_chart, tas
 from sparkq.report.run.rows import PickedRow
 from sparkq.report.run.run_summary import RunSummary
 from sparkq.report.run.thumbnails import Thumbnail, thumbnails
-from sparkq.report.wording import clock, number, percent
+from sparkq.report.template import render
+from sparkq.report.wording import number
 from sparkq.storage import shown
 from sparkq.version import __version__
 
@@ -30,18 +30,10 @@ _MEASURES = {"classification": "score", "embedding": "length", "detection": "bes
 
 def render_run_report(run: RunSummary, *, images: bool) -> str:
     """The page; without `images` none is opened."""
-    # What users named (files, labels, models) is text, never markup.
-    environment = Environment(
-        loader=PackageLoader("sparkq.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=number, percent=percent, clock=clock, shown=shown, unbroken=lambda text: text.replace(" %", "\u00a0%"),
-        options=_with_options,
-    )
     tasks, figures = run.tasks, run.figures
-    return environment.get_template("run/run.html").render(
-        run=run, output=shown(run.output), figures=figures, model_name=run.manifest.model or "Model not known",
+    return render(
+        "run/run.html", filters={"options": _with_options}, run=run,
+        output=shown(run.output), figures=figures, model_name=run.manifest.model or "Model not known",
         errors=_errors(run), sql=_sql(run), sheets=_sheets(run, images=images), images=images,
         histogram=None if figures.measures is None or not figures.measures.total else histogram_chart(
             figures.measures,

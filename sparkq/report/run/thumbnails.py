@@ -1,8 +1,6 @@
 """Make small pictures of picked rows, opened when the report is made, as JPEG in ``data:`` uris."""
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,16 +14,13 @@ from sparkq.drawing import draw_detections
 from sparkq.errors import ImageError, InputError
 from sparkq.images.decode import open_image
 from sparkq.images.read import read_object, read_objects
+from sparkq.report.pictures import data_uri
 from sparkq.report.run.rows import PickedRow
 from sparkq.storage import shown
 
-__all__ = ["MAX_PICTURE_BYTES", "Thumbnail", "thumbnails"]
-
-MAX_PICTURE_BYTES = 36_000
-"""Of one JPEG at most: three sheets of twelve stay below 1.8 MB in the page, whatever the pictures show."""
+__all__ = ["Thumbnail", "thumbnails"]
 
 _PIXELS = 256
-_QUALITIES = (80, 60, 40, 20)
 # People wait for a report; a worker's six attempts are for a job.
 _ATTEMPTS = 2
 
@@ -89,14 +84,7 @@ def _thumbnail(content: bytes, row: PickedRow, limits: DecodeLimits) -> Thumbnai
     if row.detections:
         # Drawn after the image was made small: lines stay lines, and names can be read.
         picture = Image.fromarray(draw_detections(picture, [_scaled(box, picture.height / height) for box in row.detections]))
-    data = b""
-    for quality in _QUALITIES:
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=quality, optimize=True)
-        data = stream.getvalue()
-        if len(data) <= MAX_PICTURE_BYTES:
-            break
-    return Thumbnail(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", picture.width, picture.height)
+    return Thumbnail(data_uri(picture), picture.width, picture.height)
 
 
 def _scaled(box: Mapping[str, Any], scale: float) -> dict[str, Any]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import heapq
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from pyspark.sql import functions as F
 from sparkq.config import DecodeLimits, PreprocessConfig
 from sparkq.errors import InputError
 from sparkq.quantization.calibration.image_set import SAMPLE_IMAGES, CalibrationSet, fingerprint_of, image_digest, report_broken
+from sparkq.redaction import get_logger
 from sparkq.spark.calibration.choose import choose_images
 from sparkq.spark.calibration.passes import SparkImages
 from sparkq.spark.input.columns import find_content_column
@@ -33,7 +33,7 @@ from sparkq.worker.rebatch import rebatch
 
 __all__ = ["SparkCalibration", "spark_calibration"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _DECODED_AT_ONCE = 64
 _ROW = "held_out boolean, digest binary, pixels binary, error_code string"
 _SUMMARY = "images long, digest_sum binary, smallest array<binary>, error_codes string"

@@ -1,7 +1,6 @@
 """Measurements of a cluster's nodes: engines and batch sizes, one row a host, and one choice for all of them."""
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import AUTO, InferenceConfig
 from sparkq.errors import EngineError
 from sparkq.host import cpu_model
+from sparkq.redaction import get_logger
 from sparkq.spark.cluster.executors import on_every_executor
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.worker.engine_choice import EngineChoice, choose_engine, settled_batch_size
@@ -21,7 +21,7 @@ from sparkq.worker.fitting import engine_for
 
 __all__ = ["NodeChoice", "choose_for_all", "measure_nodes", "one_for_all", "seconds_per_image", "settle", "table_of"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """`evaluate` and `compare_embeddings`: accuracy on labelled images, and INT8 against float, measured on Spark."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import pyarrow as pa
@@ -15,9 +17,11 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
 from sparkq.metrics.evaluation import EmbeddingComparison, Evaluation
+from sparkq.metrics.plausibility import chance_warning, one_label_warning
 from sparkq.metrics.sqnr import sqnr_db
 from sparkq.model_tasks import require_model_task
 from sparkq.model_tasks.labels import read_labels_csv
+from sparkq.redaction import get_logger
 from sparkq.spark.cluster.nodes import choose_for_all
 from sparkq.spark.cluster.shipping import ShippedModel, ship_model
 from sparkq.spark.evaluation.labelled import LabelledImages
@@ -27,7 +31,10 @@ from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
 from sparkq.worker.evaluate import COMPARISON_FIELDS, EVALUATION_FIELDS, compare_partition, evaluate_partition
 
-__all__ = ["compare_embeddings", "evaluate", "require_same_classes", "shipped"]
+__all__ = ["compare_embeddings", "evaluate", "measure_accuracy", "require_same_classes", "shipped"]
+
+_logger = get_logger(__name__)
+_COUNTED_LABELS = ("label", "float_label", "truth")
 
 
 def evaluate(
@@ -53,7 +60,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        In percent.
+        In percent. What is odd about it stands in its ``warnings``, and is logged.
 
     Raises
     ------
@@ -62,6 +69,17 @@ def evaluate(
     EngineError
         If a worker could not run the model.
     """
+    evaluation = measure_accuracy(images_df, artifact, labels=labels, float_artifact=float_artifact, config=config)
+    for warning in evaluation.warnings:
+        _logger.warning("evaluate: %s", warning)
+    return evaluation
+
+
+def measure_accuracy(
+    images_df: DataFrame, artifact: ModelArtifact, *, labels: str, float_artifact: ModelArtifact | None = None,
+    config: InferenceConfig | None = None,
+) -> Evaluation:
+    """Do as `evaluate`, but log nothing: the gate measures many artifacts on the same images."""
     config = config or InferenceConfig()
     require_model_task(
         artifact.manifest, "classification", what="evaluate",
@@ -79,7 +97,7 @@ def evaluate(
     run_batches = partial(_evaluate_batches, model=model, reference=reference, image_column=image_column, config=config)
     compared = labelled.select(image_column, "__truth").mapInArrow(run_batches, from_arrow_schema(EVALUATION_FIELDS))
     try:
-        evaluation = _summary(compared, with_float=reference is not None)
+        evaluation = _summary(compared, artifact, with_float=reference is not None)
     except PySparkException as error:
         raise expected_failure(error) or error from error
     known.require_found(evaluation.images, evaluation.errors)
@@ -180,25 +198,58 @@ def _evaluate_batches(
     )
 
 
-def _summary(compared: DataFrame, *, with_float: bool) -> Evaluation:
-    counts = [F.sum(F.col(name).cast("int")).alias(name) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")]
-    sums = compared.agg(
-        F.sum(F.col("compared").cast("int")).alias("images"), F.sum((~F.col("compared")).cast("int")).alias("errors"), *counts,
-        F.sum("signal").alias("signal"), F.sum("noise").alias("noise"),
-        F.sum((F.col("top1") != F.col("float_top1")).cast("int")).alias("changed"),
-    )
-    row = run_action(sums.collect)[0]
-    images = row["images"] or 0
-    percent = {name: 100 * (row[name] or 0) / max(images, 1) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")}
-    evaluation = Evaluation(images, row["errors"] or 0, percent["top1"], percent["top5"])
-    if not with_float or images == 0:
+def _summary(compared: DataFrame, artifact: ModelArtifact, *, with_float: bool) -> Evaluation:
+    sums, counts = _collected(compared)
+    images = int(sums["compared"])
+    percent = {name: 100 * sums[name] / max(images, 1) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")}
+    evaluation = Evaluation(images, int(sums["errors"]), percent["top1"], percent["top5"])
+    if images == 0:
         return evaluation
-    return Evaluation(
-        evaluation.images, evaluation.errors, evaluation.top1, evaluation.top5,
+    warnings = _warnings(artifact, sums, counts, with_float=with_float)
+    if not with_float:
+        return replace(evaluation, warnings=warnings)
+    return replace(
+        evaluation,
         float_top1=percent["float_top1"],
         float_top5=percent["float_top5"],
         accuracy_drop=percent["float_top1"] - percent["top1"],
         agreement=percent["agrees"],
-        changed=row["changed"],
-        sqnr_db=sqnr_db(row["signal"], row["noise"]) if row["noise"] else None,
+        changed=int(sums["changed"]),
+        sqnr_db=sqnr_db(sums["signal"], sums["noise"]) if sums["noise"] else None,
+        warnings=warnings,
     )
+
+
+def _collected(compared: DataFrame) -> tuple[Counter[str], dict[str, Counter[int]]]:
+    """Sums over all images, and how many have each label; in one pass, because each decodes the images anew."""
+    flags = [F.sum(F.col(name).cast("int")).alias(name) for name in ("top1", "top5", "float_top1", "float_top5", "agrees")]
+    kinds = F.explode(F.array(*[F.struct(F.lit(name).alias("kind"), F.col(name).alias("of")) for name in _COUNTED_LABELS]))
+    rows = run_action(compared.withColumn("__counted", kinds).groupBy("__counted.kind", "__counted.of").agg(
+        F.sum(F.col("compared").cast("int")).alias("compared"), F.sum((~F.col("compared")).cast("int")).alias("errors"), *flags,
+        F.sum("signal").alias("signal"), F.sum("noise").alias("noise"),
+        F.sum((F.col("top1") != F.col("float_top1")).cast("int")).alias("changed"),
+    ).collect)
+    sums: Counter[str] = Counter()
+    counts: dict[str, Counter[int]] = {name: Counter() for name in _COUNTED_LABELS}
+    for row in rows:
+        if row["of"] is not None:
+            counts[row["kind"]][row["of"]] += row["compared"]
+        # Each image is there once a kind.
+        if row["kind"] == "label":
+            sums.update({name: row[name] or 0 for name in row.__fields__ if name not in ("kind", "of")})
+    return sums, counts
+
+
+def _warnings(
+    artifact: ModelArtifact, sums: Counter[str], counts: dict[str, Counter[int]], *, with_float: bool,
+) -> tuple[str, ...]:
+    """Say what is odd of the float model where there is one: INT8 that is as bad has the fault from it."""
+    classes, names = artifact.manifest.classes, artifact.manifest.labels
+    right, predicted = (sums["float_top1"], counts["float_label"]) if with_float else (sums["top1"], counts["label"])
+    model = "the float model" if with_float else f"artifact {artifact.manifest.name!r}"
+    found = [
+        chance_warning(right, counts["truth"], predicted, classes=classes, model=model),
+        one_label_warning(counts["label"], classes=classes, names=names, model=f"artifact {artifact.manifest.name!r}"),
+        one_label_warning(counts["float_label"], classes=classes, names=names, model="the float model"),
+    ]
+    return tuple(warning for warning in found if warning is not None)

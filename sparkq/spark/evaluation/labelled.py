@@ -1,7 +1,6 @@
 """Images beside what is known of them."""
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StringType, StructField, StructType
 
 from sparkq.errors import InputError
+from sparkq.redaction import get_logger
 from sparkq.spark.input.paths import canonical, spark_path
 from sparkq.storage import canonical_path, is_uri
 
 __all__ = ["LabelledImages"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

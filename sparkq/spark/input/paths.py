@@ -9,9 +9,11 @@ from pyspark.sql import functions as F
 
 from sparkq.storage import COLLAPSES_SLASHES, DOUBLED_SLASHES, FILE_SCHEME, S3_ALIAS, is_uri
 
-__all__ = ["canonical", "escaped_path", "spark_path"]
+__all__ = ["LITERAL_PATHS", "canonical", "spark_path"]
 
-_GLOB_CHARACTERS = r"([\\{}\[\]*?])"
+LITERAL_PATHS = {"__globPaths__": "false"}
+"""Options of a reader of Spark's that takes its paths as they stand, not as patterns; a pattern that escapes a name with a colon
+is none that Hadoop understands."""
 
 
 def spark_path(path: str) -> str:
@@ -32,8 +34,3 @@ def canonical(path: Column) -> Column:
     for pattern, spelling in ((FILE_SCHEME, ""), (S3_ALIAS, "s3://")):
         path = F.regexp_replace(path, pattern, spelling)
     return F.when(path.rlike(COLLAPSES_SLASHES), F.regexp_replace(path, DOUBLED_SLASHES, "/")).otherwise(path)
-
-
-def escaped_path(location: str) -> str:
-    """`location` as a glob pattern that matches nothing else."""
-    return re.sub(_GLOB_CHARACTERS, r"\\\1", location)

@@ -1,7 +1,6 @@
 """Sources of images: folders of files, Parquet with bytes, and lists of uris."""
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable
@@ -15,10 +14,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkq.errors import InputError
 from sparkq.images.listing import Listing, list_local, list_store
+from sparkq.redaction import get_logger
 from sparkq.spark.input.binary_file import driver_can_read, spark_read
 from sparkq.spark.input.hadoop_listing import list_hadoop
 from sparkq.spark.input.listing import listing_df
-from sparkq.spark.input.paths import escaped_path, spark_path
+from sparkq.spark.input.paths import LITERAL_PATHS, spark_path
 from sparkq.spark.input.tables import is_delta, is_parquet, listed_uris
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import root_message
@@ -27,7 +27,7 @@ from sparkq.storage import local_path, resolve_place, shown, split_uri
 
 __all__ = ["FoundImages", "count_images", "find_images", "images_of", "read_images"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _STORES = r"(s3[an]?|gs|gcs|abfss?)://"
 
 
@@ -87,22 +87,24 @@ def read_images(spark: SparkSession, path: str, *, input_format: str = "auto", g
 def find_images(spark: SparkSession, path: str, *, input_format: str = "auto", glob: str | None = None) -> FoundImages:
     """`read_images`, with the listing that it made; parameters and errors as there."""
     plain = spark_path(path)
-    if input_format == "auto":
-        input_format = "parquet" if is_parquet(spark, plain) else "images"
-    elif input_format == "uri" and is_parquet(spark, plain):
-        input_format = "parquet"
     try:
+        if input_format != "images" and is_parquet(spark, plain):
+            input_format = "parquet"
+        elif input_format == "auto":
+            input_format = "images"
         if input_format == "images":
             listing = _listing(spark, path, plain, _matcher(spark, glob))
             _tell_left_out(path, listing)
             return images_of(spark, listing)
-        location = _literal(spark, plain)
+        # Spark takes every path for a pattern; one that is there as it stands is none.
+        options = LITERAL_PATHS if _is_there(spark, plain) else {}
         if input_format == "uri":
-            return FoundImages(listed_uris(spark, path, location))
-        read = spark.read.format("delta").load(plain) if is_delta(spark, plain) else spark.read.parquet(location)
-        return FoundImages(read)
+            return FoundImages(listed_uris(spark, path, options))
+        if is_delta(spark, plain):
+            return FoundImages(spark.read.format("delta").load(plain))
+        return FoundImages(spark.read.options(**options).parquet(plain))
     except (PySparkException, Py4JJavaError) as error:
-        raise _told(error, path, input_format) from error
+        raise _told(error, path, "images" if input_format == "auto" else input_format) from error
 
 
 def images_of(spark: SparkSession, listing: Listing) -> FoundImages:
@@ -185,10 +187,9 @@ def _tell_left_out(path: str, listing: Listing) -> None:
         _logger.info("input %s: %d files; left out: %s", shown(path), listing.images, counts)
 
 
-def _literal(spark: SparkSession, location: str) -> str:
-    """Spark takes every path for a glob pattern; one that is there as it stands is no pattern."""
+def _is_there(spark: SparkSession, location: str) -> bool:
     path, filesystem = hadoop_path(spark, location)
-    return escaped_path(location) if filesystem.exists(path) else location
+    return bool(filesystem.exists(path))
 
 
 def count_images(df: DataFrame, path: str) -> int:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,9 +15,10 @@ from sparkq.storage import is_uri, local_path
 __all__ = ["is_delta", "is_parquet", "listed_uris"]
 
 
-def listed_uris(spark: SparkSession, path: str, location: str) -> DataFrame:
-    """The lines of a text file as a column ``uri``; relative ones are relative to the file."""
-    lines = spark.read.text(location).select(F.trim(F.regexp_replace("value", "\\s+$", "")).alias("uri")).where("uri != ''")
+def listed_uris(spark: SparkSession, path: str, options: Mapping[str, str]) -> DataFrame:
+    """The lines of a text file, read with `options`, as a column ``uri``; relative ones are relative to the file."""
+    text = spark.read.options(**options).text(spark_path(path))
+    lines = text.select(F.trim(F.regexp_replace("value", "\\s+$", "")).alias("uri")).where("uri != ''")
     listed, filesystem = hadoop_path(spark, spark_path(path))
     if not filesystem.exists(listed) or not filesystem.getFileStatus(listed).isFile():
         # Of several files together nobody says which folder is meant: a relative path becomes an error row.

@@ -1,13 +1,13 @@
 """Whether Spark reads the files of a folder, or each worker reads its own."""
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from pyspark.sql import DataFrame
 
 from sparkq.config import InferenceConfig
 from sparkq.errors import InputError
+from sparkq.redaction import get_logger
 from sparkq.spark.input.binary_file import spark_read
 from sparkq.spark.input.columns import find_content_column
 from sparkq.spark.input.listing import IMAGE_KEY, is_listing
@@ -15,7 +15,7 @@ from sparkq.spark.input.sources import FoundImages
 
 __all__ = ["choose_reads", "read_by_workers"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _FILE_COLUMNS = {*IMAGE_KEY, "content"}
 
 

@@ -18,12 +18,17 @@ whoever is killed, and however many attempts of one run id there are:
    decides. Where folders are renamed in one step (local, HDFS) the rename to ``run_id=ID`` is refused to all but the first;
    whoever finds a ``run_id=ID`` that its attempt did not live to list, writes its manifest for it, from ``_manifest.json``.
    So other readers, too, see whole runs only. On object stores files are copied to names that no other attempt uses, then
-   the manifest is created where there is none. If the store's connector cannot do that in one step, the last of two
-   manifests written at the same moment stands, and (1) and (2) hold; an attempt reads it back to know whether it won.
-   Only there may files that no manifest lists stay in ``run_id=ID``, if an attempt is killed between copy and manifest:
-   on object stores read with `sparkq.read_predictions`.
+   the manifest is created where there is none, and read back to know who won. That is one step on S3 (S3A of Hadoop 3.3 by
+   a request of its SDK, since 3.4.2 by itself), Google's and Azure's store. Elsewhere (S3A of Hadoop 3.4.0 and 3.4.1, EMRFS,
+   stores that take no notice of ``If-None-Match``) an attempt looks just before it writes, and again two seconds after: of
+   two that write within that time the last one wins; if one halts for longer between its look and its write, **both may
+   answer success**, of which the later one stands, and the other's files stay beside it, unlisted. (1) and (2) hold even
+   then, and a warning says so before the work. On all object stores files that no manifest lists may stay in
+   ``run_id=ID``, if an attempt is killed between copy and manifest: read with `sparkq.read_predictions` there.
 5. Who commits deletes the staging folders of its run id, which ends what other attempts still compute in vain, and those
    of dead attempts of other runs after seven days.
+6. Whoever says that a run is committed has seen its files, with the lengths that the manifest lists, after the manifest
+   was written. If they are not there (somebody deleted the output meanwhile) the manifest goes, too, and it is an error.
 """
 from __future__ import annotations
 
@@ -32,37 +37,25 @@ import datetime
 import os
 import secrets
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 from pyspark.sql import SparkSession
 
 from sparkq.config import check_run_id
 from sparkq.errors import InputError, RunTakenError
-from sparkq.runs.layout import (
-    MOVED_MANIFEST,
-    RUNS,
-    STAGING,
-    committed_ids,
-    is_hidden,
-    manifest_path,
-    run_folder,
-    run_id_of,
-    staging_folder,
-)
+from sparkq.redaction import get_logger
+from sparkq.runs.layout import MOVED_MANIFEST, RUNS, STAGING, is_hidden, manifest_path, run_folder, run_id_of, staging_folder
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
+from sparkq.spark.output.committed import committed_run, listed_ids, require_files
+from sparkq.spark.output.overwrite import is_overwritten, readable_run, remove_run
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import local_path
 
-__all__ = [
-    "Attempt", "abandon", "abandon_locally", "commit", "committed_run", "committed_runs", "new_run_id", "output_folder",
-    "remove_earlier_runs", "run_taken", "start_attempt",
-]
+__all__ = ["Attempt", "abandon", "abandon_locally", "commit", "new_run_id", "output_folder", "run_taken", "start_attempt"]
 
+_logger = get_logger(__name__)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
-_READS_AT_ONCE = 16
 _STALE = datetime.timedelta(days=7)
 
 
@@ -121,10 +114,17 @@ def start_attempt(folder: HadoopFolder, run_id: str) -> Attempt:
             hint="choose another.",
         )
     # One listing, not a question for each run: there may be hundreds, and an object store takes its time.
-    moved = {run_id_of(entry.path) for entry in entries} - {None, *_listed_ids(folder)}
+    moved = {run_id_of(entry.path) for entry in entries} - {None, *listed_ids(folder)}
     for unlisted in filter(None, moved):
         _list_moved(folder, unlisted)
     _require_listed(folder, run_id)
+    if not (folder.renames_atomically or folder.creates_conditionally):
+        _logger.warning(
+            "output %s: this version of its connector cannot create a file on the condition that there is none. Two attempts of "
+            "one run id that commit at the same moment may both report success, with rows of both in the folder. Hint: use "
+            "Hadoop 3.4.2 or later (EMR 7.13 or later), run one attempt of a run id at a time, and read with read_predictions.",
+            folder.location,
+        )
     return Attempt(folder, run_id, new_run_id(), made_output=not folder.exists())
 
 
@@ -144,24 +144,6 @@ def _require_listed(folder: HadoopFolder, run_id: str) -> None:
         )
 
 
-def committed_run(folder: HadoopFolder, run_id: str) -> RunManifest | None:
-    """The manifest of a committed run, or None. Raises `InputError` if it is no manifest that this version reads."""
-    data = folder.read(manifest_path(run_id))
-    return None if data is None else RunManifest.loads(data, place=folder.at(manifest_path(run_id)))
-
-
-def committed_runs(folder: HadoopFolder) -> list[RunManifest]:
-    """The manifests of all committed runs, in the order of their commits."""
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        read = pool.map(partial(committed_run, folder), _listed_ids(folder))
-        manifests = [manifest for manifest in read if manifest is not None]
-    return sorted(manifests, key=lambda manifest: (manifest.ended, manifest.run_id))
-
-
-def _listed_ids(folder: HadoopFolder) -> list[str]:
-    return committed_ids(entry.path.rpartition("/")[2] for entry in folder.entries(RUNS) if not entry.is_folder)
-
-
 def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
     """Make an attempt's result the run's; afterwards it is there, whole, or another attempt's is.
 
@@ -179,7 +161,7 @@ def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
     RunTakenError
         If another attempt of the same run id has committed it: the work is done.
     InputError
-        If the output cannot be written.
+        If the output cannot be written, or what was written is not there afterwards.
     """
     folder, run_id = attempt.folder, attempt.run_id
     data = manifest.dumps()
@@ -193,8 +175,25 @@ def commit(attempt: Attempt, staged: str, manifest: RunManifest) -> None:
             raise run_taken(attempt)
     else:
         _commit_copies(attempt, staged, data)
+    _require_there(attempt, manifest)
     folder.delete(f"{STAGING}/{run_id}")
     _sweep(folder)
+
+
+def _require_there(attempt: Attempt, manifest: RunManifest) -> None:
+    """Take the run back if its files are not there, unless a job that overwrites has removed it meanwhile, as it may."""
+    folder, run_id = attempt.folder, attempt.run_id
+    try:
+        require_files(folder, manifest)
+    except InputError as error:
+        stands = folder.exists(manifest_path(run_id))
+        if not stands and is_overwritten(manifest, [readable_run(folder, other) for other in listed_ids(folder)]):
+            return
+        remove_run(folder, run_id)
+        raise InputError(
+            f"{error.message} Somebody deleted or changed them while the run was committed: nothing of it counts.",
+            hint="find out who writes to or cleans this folder, and run it again.",
+        ) from error
 
 
 def run_taken(attempt: Attempt) -> RunTakenError:
@@ -263,32 +262,3 @@ def abandon_locally(attempt: Attempt) -> None:
     for path in (f"{STAGING}/{attempt.run_id}", STAGING, RUNS, *([""] if attempt.made_output else [])):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.join(location, path))
-
-
-def remove_earlier_runs(attempt: Attempt, manifest: RunManifest) -> None:
-    """Delete the runs that ended before the attempt's own, which is committed; readers that are at work on them fail.
-
-    Of two that overwrite each other at once the one that ended last remains: the other finds it when it is committed itself,
-    and goes, as if it had been overwritten a moment later.
-    """
-    folder, own = attempt.folder, (manifest.ended, manifest.run_id)
-    others = [(run_id, _readable(folder, run_id)) for run_id in _listed_ids(folder) if run_id != attempt.run_id]
-    for run_id, other in others:
-        # One that this version cannot read was written by another, before.
-        if other is None or (other.ended, other.run_id) < own:
-            _remove(folder, run_id)
-    if any(other and other.settings.get("overwrite") and (other.ended, other.run_id) > own for _, other in others):
-        _remove(folder, attempt.run_id)
-
-
-def _readable(folder: HadoopFolder, run_id: str) -> RunManifest | None:
-    with contextlib.suppress(InputError):
-        return committed_run(folder, run_id)
-    return None
-
-
-def _remove(folder: HadoopFolder, run_id: str) -> None:
-    # In this order: without the moved one nobody can list the run again.
-    folder.delete(f"{run_folder(run_id)}/{MOVED_MANIFEST}")
-    folder.delete(manifest_path(run_id))
-    folder.delete(run_folder(run_id))

@@ -12,8 +12,9 @@ from pyspark.sql.types import IntegerType, StringType, StructField, StructType
 from sparkq.errors import InputError
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import canonical
-from sparkq.spark.output.commit import committed_runs, output_folder
-from sparkq.spark.output.write import read_strictly
+from sparkq.spark.output.commit import output_folder
+from sparkq.spark.output.committed import committed_runs
+from sparkq.spark.output.strict_read import read_strictly
 from sparkq.spark.session.hadoop import HadoopFolder
 
 __all__ = ["read_predictions", "rows_of"]

@@ -1,7 +1,6 @@
 """Find the images that committed runs have not predicted yet, from metadata: no image is opened, no list made in Python."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,12 +13,13 @@ from sparkq.artifact.manifest import detection_mapping
 from sparkq.config.parsing import to_mapping
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import InputError
+from sparkq.redaction import get_logger
 from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.inventory import holds_bytes
 from sparkq.spark.input.job_images import JobImages
 from sparkq.spark.input.listing import IMAGE_KEY, listed_rows, listing_in
 from sparkq.spark.input.paths import canonical
-from sparkq.spark.output.commit import committed_runs
+from sparkq.spark.output.committed import committed_runs
 from sparkq.spark.output.read import rows_of
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.hadoop import HadoopFolder
@@ -28,7 +28,7 @@ __all__ = ["remaining_images"]
 
 _PLACE = "__sparkq_place"
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def remaining_images(images: JobImages, folder: HadoopFolder, artifact: ModelArtifact) -> JobImages:

@@ -7,17 +7,17 @@ the JVM, and where a vendor's Spark looks otherwise, nothing is known.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from pyspark import SparkContext
 
+from sparkq.redaction import get_logger
 from sparkq.runs.task_times import TaskTime, TaskTimes
 
 __all__ = ["task_times"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 # Events are handled in a thread of the JVM's own.
 _WAIT_MILLISECONDS = 10_000

@@ -5,15 +5,13 @@ import datetime
 import math
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyspark
 import torch
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
@@ -21,19 +19,20 @@ from sparkq.errors import InputError, SparkqError
 from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
-from sparkq.spark.input.paths import escaped_path
 from sparkq.spark.output.commit import (
     Attempt,
     abandon,
     abandon_locally,
     commit,
-    committed_run,
     new_run_id,
     output_folder,
-    remove_earlier_runs,
     run_taken,
     start_attempt,
 )
+from sparkq.spark.output.committed import committed_run, require_files
+from sparkq.spark.output.counts import RowCounts, counted_columns
+from sparkq.spark.output.overwrite import remove_earlier_runs
+from sparkq.spark.output.strict_read import read_strictly
 from sparkq.spark.output.task_times import task_times
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import write_failure
@@ -41,10 +40,9 @@ from sparkq.spark.session.hadoop import FolderEntry
 from sparkq.storage import shown
 from sparkq.version import __version__
 
-__all__ = ["WrittenPredictions", "check_partition_columns", "read_strictly", "write_attempt", "write_predictions", "written_by"]
+__all__ = ["WrittenPredictions", "check_partition_columns", "write_attempt", "write_predictions", "written_by"]
 
 _PARTITION_TYPES = (StringType, IntegerType, LongType, ShortType, ByteType, BooleanType, DateType)
-_COUNTED = ("status", "error_code", "engine", "model_digest")
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class WrittenPredictions:
         From the start of the write to its commit.
     files, bytes : int
         How many Parquet files, and how large in all.
+    warnings : tuple of str
+        Reasons why the rows may be worth nothing, such as one label for all of them.
     """
 
     run_id: str
@@ -76,6 +76,7 @@ class WrittenPredictions:
     seconds: float
     files: int
     bytes: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -123,6 +124,8 @@ def write_predictions(
             predictions, attempt, partition_by=partition_by, overwrite=overwrite,
             output=shown(output),
         )
+    else:
+        require_files(attempt.folder, manifest)
     return written_by(manifest)
 
 
@@ -131,6 +134,7 @@ def written_by(manifest: RunManifest) -> WrittenPredictions:
     return WrittenPredictions(
         run_id=manifest.run_id, rows=manifest.rows, ok=manifest.ok, errors=manifest.errors, error_codes=manifest.error_codes,
         engines=manifest.engine, seconds=manifest.seconds, files=len(manifest.files), bytes=manifest.total_bytes,
+        warnings=manifest.warnings,
     )
 
 
@@ -148,6 +152,8 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 def write_attempt(
     predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
     output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
+    unread: Callable[[DataFrame], DataFrame] | None = None,
+    classes: int | None = None, names: Sequence[str] | None = None,
 ) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
 
@@ -163,6 +169,12 @@ def write_attempt(
         Adds to the manifest what the job knows beside; called after the job.
     expected_rows : int, optional
         How many there must be.
+    unread : callable, optional
+        If there are fewer, from the rows that are there to those of images that Spark left out.
+    classes : int, optional
+        How many the model tells apart, if that is known.
+    names : sequence of str, optional
+        Of the classes.
 
     Returns
     -------
@@ -171,26 +183,30 @@ def write_attempt(
     """
     started, clock = _now(), time.perf_counter()
     try:
-        staged, files = _stage(predictions, attempt, partition_by)
-        counts = _count(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
-        if expected_rows not in (None, counts["rows"]):
+        _write(predictions, attempt.folder.at(f"{attempt.staging}/tasks"), description=_described(attempt))
+        if unread is not None and expected_rows is not None:
+            _complete(predictions.schema, attempt, expected_rows, unread)
+        staged, files = _compacted(predictions.schema, attempt, partition_by)
+        counts = _counted(predictions, attempt.folder.at(f"{attempt.staging}/{staged}"), files)
+        if expected_rows not in (None, counts.rows):
             raise InputError(
-                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts['rows']}.",
+                f"run {attempt.run_id}: expected {expected_rows} rows, one an image; got {counts.rows}.",
                 hint="the input changed while it was read: run it again.",
             )
         seconds = time.perf_counter() - clock
         times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
         manifest = describe(RunManifest(
-            run_id=attempt.run_id, attempt=attempt.name, **counts, seconds=round(seconds, 3),
-            images_per_second=round(counts["rows"] / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
+            run_id=attempt.run_id, attempt=attempt.name, **counts.figures(), seconds=round(seconds, 3),
+            images_per_second=round(counts.rows / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
             versions=_versions(), partition_by=tuple(partition_by), schema=predictions.schema.jsonValue(),
             files=tuple(_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files),
+            warnings=counts.warnings(classes, names),
         ))
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
         raise _given_up(attempt, error) or write_failure(error, attempt.folder.location) or error from error
     if overwrite:
-        run_action(partial(remove_earlier_runs, attempt, manifest))
+        run_action(partial(remove_earlier_runs, attempt.folder, manifest))
     return manifest
 
 
@@ -220,19 +236,26 @@ def _given_up(attempt: Attempt, error: BaseException) -> SparkqError | None:
     return run_taken(attempt) if committed and isinstance(error, Exception) else None
 
 
-def _stage(predictions: DataFrame, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
-    """Compute the rows, a file a task; then, without any image, copy them into few files where they are many.
+def _complete(schema: StructType, attempt: Attempt, expected: int, unread: Callable[[DataFrame], DataFrame]) -> None:
+    """Add the rows of images that Spark left out."""
+    location = attempt.folder.at(f"{attempt.staging}/tasks")
+    written = read_strictly(attempt.folder.spark, schema, location)
+    if run_action(written.count) < expected:
+        _write(unread(written), location, mode="append")
 
-    What a task has written is kept whichever executor dies later. Returns the folder in the staging folder, and its files.
+
+def _compacted(schema: StructType, attempt: Attempt, partition_by: Sequence[str]) -> tuple[str, list[FolderEntry]]:
+    """Copy the rows, a file a task, into few files where they are many; the folder in the staging folder, and its files.
+
+    What a task has written is kept whichever executor dies later, and no image is touched again.
     """
     folder = attempt.folder
     tasks, compact = f"{attempt.staging}/tasks", f"{attempt.staging}/compact"
-    _write(predictions, folder.at(tasks), description=_described(attempt))
     files = folder.files(tasks)
     wanted = max(math.ceil(sum(entry.bytes for entry in files) / FILE_BYTES), 1)
     if len(files) <= wanted and not partition_by:
         return "tasks", files
-    rows = read_strictly(folder.spark, predictions.schema, folder.at(tasks))
+    rows = read_strictly(folder.spark, schema, folder.at(tasks))
     # A shuffle of rows, that is of labels, not of images; without it every task would write a file a value.
     few = rows.repartition(wanted, *partition_by) if partition_by and wanted > 1 else rows.coalesce(wanted)
     _write(few, folder.at(compact), partition_by)
@@ -245,40 +268,25 @@ def _described(attempt: Attempt) -> str:
     return f"sparkq: predict run {attempt.run_id} (attempt {attempt.name})"
 
 
-def _write(rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None) -> None:
+def _write(
+    rows: DataFrame, location: str, partition_by: Sequence[str] = (), *, description: str | None = None,
+    mode: str = "errorifexists",
+) -> None:
     # Version 1: a task's file appears whole, when the task commits. EMR's default is 2.
     committer = {"algorithm.version": "1", "marksuccessfuljobs": "false"}
-    writer = rows.write.mode("errorifexists").options(
+    writer = rows.write.mode(mode).options(
         **{f"mapreduce.fileoutputcommitter.{key}": value for key, value in committer.items()},
     )
     action = partial(writer.partitionBy(*partition_by).parquet if partition_by else writer.parquet, location)
     run_action(action, description=description)
 
 
-def read_strictly(spark: SparkSession, schema: StructType, *locations: str, base: str | None = None) -> DataFrame:
-    """Parquet files of which none may be missing or broken, whatever the session's settings allow."""
-    reader = spark.read.schema(schema).option("ignoreCorruptFiles", "false").option("ignoreMissingFiles", "false")
-    reader = reader if base is None else reader.option("basePath", base)
-    return reader.parquet(*map(escaped_path, locations))
-
-
-def _count(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> dict[str, Any]:
-    counted = []
-    if files:
-        columns = StructType([predictions.schema[name] for name in _COUNTED])
-        written = read_strictly(predictions.sparkSession, columns, location)
-        counted = run_action(written.groupBy(*_COUNTED).agg(F.count("*").alias("rows")).collect)
-    codes: Counter[str] = Counter()
-    engines: Counter[str] = Counter()
-    for row in counted:
-        engines[row["engine"]] += row["rows"]
-        if row["status"] == "error":
-            codes[row["error_code"]] += row["rows"]
-    rows, errors = engines.total(), codes.total()
-    return {
-        "rows": rows, "ok": rows - errors, "errors": errors, "error_codes": dict(sorted(codes.items())),
-        "engine": dict(sorted(engines.items())), "model_digests": tuple(sorted({row["model_digest"] for row in counted})),
-    }
+def _counted(predictions: DataFrame, location: str, files: Sequence[FolderEntry]) -> RowCounts:
+    if not files:
+        return RowCounts.of([])
+    columns = counted_columns(predictions.schema)
+    written = read_strictly(predictions.sparkSession, columns, location)
+    return RowCounts.of(run_action(written.groupBy(*columns.names).agg(F.count("*").alias("rows")).collect))
 
 
 def _named(entry: FolderEntry, staged: str, run_id: str) -> RunFile:

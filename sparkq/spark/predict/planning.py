@@ -1,7 +1,6 @@
 """How a job is cut into tasks, and the settings that it runs with."""
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sparkq.errors import EngineError
 from sparkq.planning.cluster import task_cpus
 from sparkq.planning.partitions import ImageCost, parquet_settings, planned_tasks, scan_settings
 from sparkq.planning.warnings import few_row_groups
+from sparkq.redaction import get_logger
 from sparkq.spark.cluster.executors import settings_of, task_slots
 from sparkq.spark.cluster.nodes import NodeChoice, seconds_per_image
 from sparkq.spark.cluster.worker_size import measure_worker
@@ -27,7 +27,7 @@ _FEW_IMAGES_PER_TASK = 64
 """Two tasks a slot of so few images are short enough for any model: no need to measure it."""
 _MOST_FOOTERS = 64
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

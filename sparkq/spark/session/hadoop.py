@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it sh
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
+from sparkq.redaction import carries_credentials
+from sparkq.spark.session.conditional_create import can_create_if_absent, create_if_absent, fill
 from sparkq.spark.session.connect import is_connect
 from sparkq.spark.session.failures import root_message
 
@@ -20,7 +23,9 @@ __all__ = ["FolderEntry", "HadoopFolder", "hadoop_path"]
 # Stores on which the rename of a folder is one atomic step that is refused where the target exists. All others are taken
 # for object stores, whose rename copies one object after the other.
 _ATOMIC_RENAME = ("file", "hdfs", "viewfs", "ofs")
-_CREATE_IF_ABSENT = "fs.option.create.conditional.overwrite"
+_SETTLE_SECONDS = 2.0
+# A bucket, a host or a disk without a path, of which Hadoop makes none: there, the slash stays.
+_BARE_ROOT = r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]+)?)?"
 
 
 def hadoop_path(spark: SparkSession, location: str) -> tuple[Any, Any]:
@@ -35,6 +40,12 @@ def hadoop_path(spark: SparkSession, location: str) -> tuple[Any, Any]:
         raise InputError(
             f"{location}: expected a classic Spark session, whose JVM lists files and commits runs; got one of Spark Connect.",
             hint="there, spark.read.format('binaryFile') and predictions.write.parquet(...) work.",
+        )
+    if carries_credentials(location):
+        # Hadoop refuses it, too, but Spark would first have it in its logs, plans and pages.
+        raise InputError(
+            f"{location}: expected a uri without credentials, as Hadoop demands; got one with a key in it.",
+            hint="give them as spark.hadoop.fs.s3a.access.key and .secret.key, by the environment, or by the machine's role.",
         )
     context = spark.sparkContext
     path = context._jvm.org.apache.hadoop.fs.Path(location)  # type: ignore[union-attr]
@@ -70,7 +81,8 @@ class HadoopFolder:
 
     def __init__(self, spark: SparkSession, location: str) -> None:
         self.spark = spark
-        self.location = location.rstrip("/")
+        bare = location.rstrip("/")
+        self.location = f"{bare}/" if re.fullmatch(_BARE_ROOT, bare) else bare
         self._root, self._filesystem = hadoop_path(spark, self.location)
 
     @property
@@ -80,7 +92,7 @@ class HadoopFolder:
 
     def at(self, path: str) -> str:
         """The location of a path in it."""
-        return f"{self.location}/{path}" if path else self.location
+        return f"{self.location.rstrip('/')}/{path}" if path else self.location
 
     def _path(self, path: str) -> Any:
         return self._java_path(self.at(path))
@@ -107,11 +119,17 @@ class HadoopFolder:
             return [self._entry(status) for status in self._filesystem.listStatus(folder)] if self.exists(path) else []
 
     def files(self, path: str) -> list[FolderEntry]:
-        """All files under a folder whose names, and those of the folders above, begin with neither ``_`` nor a dot."""
+        """All files under a folder whose names, and those of the folders between, begin with neither ``_`` nor a dot.
+
+        On object stores one request for a thousand files, in however many folders.
+        """
         found: list[FolderEntry] = []
-        for entry in self.entries(path):
-            if not entry.path.rpartition("/")[2].startswith(("_", ".")):
-                found += self.files(entry.path) if entry.is_folder else [entry]
+        with self._told(path, "a folder that can be listed"):
+            statuses = self._filesystem.listFiles(self._path(path), True) if self.exists(path) else None
+            while statuses is not None and statuses.hasNext():
+                entry = self._entry(statuses.next())
+                if not any(name.startswith(("_", ".")) for name in entry.path.removeprefix(f"{path}/").split("/")):
+                    found.append(entry)
         return sorted(found)
 
     def _entry(self, status: Any) -> FolderEntry:
@@ -138,34 +156,36 @@ class HadoopFolder:
             parent, _, name = path.rpartition("/")
             temporary = self._path(f"{parent}/.{name}.{secrets.token_hex(4)}.tmp")
             try:
-                self._fill(self._filesystem.create(temporary, True), data)
+                fill(self._filesystem.create(temporary, True), data)
                 if not self._filesystem.rename(temporary, self._path(path)) and not self.exists(path):
                     raise InputError(f"{self.at(path)}: expected to rename its temporary file; got a refusal.")
             finally:
                 self._filesystem.delete(temporary, False)
 
+    @property
+    def creates_conditionally(self) -> bool:
+        """Whether of two `write_if_absent` at the same moment one is told False. S3A can before Hadoop 3.4, and since 3.4.2."""
+        with self._told("", "a filesystem that says what it can"):
+            return can_create_if_absent(self._filesystem, self._root)
+
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """Write a file of an object store where there is none; False where there is one.
 
-        Atomic on stores with conditional writes that their connector uses (S3A of Hadoop 3.4.2 or later, Google's). On others
-        two that write at the same moment may both be told True: who must know reads it again.
+        Where the store does not do so in one step (`creates_conditionally`), it is looked for a moment later whether it is still
+        this one: two that write within that moment find one and the same. After it, both may be told True.
         """
         try:
-            # Not `must`: other connectors do not know it, and look whether there is a file before they write.
-            builder = self._filesystem.createFile(self._path(path)).overwrite(False).recursive()
-            self._fill(builder.opt(_CREATE_IF_ABSENT, "true").build(), data)
+            jvm = self.spark.sparkContext._jvm
+            if not create_if_absent(jvm, self._filesystem, self._path(path), data):
+                return False
         except Py4JJavaError as error:
             if self.exists(path):
                 return False
             raise InputError(f"{self.at(path)}: expected a writable place; got {root_message(error)}.") from error
-        return True
-
-    @staticmethod
-    def _fill(stream: Any, data: bytes) -> None:
-        try:
-            stream.write(bytearray(data))
-        finally:
-            stream.close()
+        if self.creates_conditionally:
+            return True
+        time.sleep(_SETTLE_SECONDS)
+        return self.read(path) == data
 
     def upload(self, local: str, path: str) -> None:
         """Copy a local file here. The JVM reads it itself: no bytes go through its connection with Python."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import sys
@@ -14,13 +13,15 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from sparkq.redaction import get_logger
+
 __all__ = ["is_watched", "shown_progress"]
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
 """A JVM that takes longer to answer is not waited for when the job is over."""
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 def is_watched(*, spark_shows: bool) -> bool:

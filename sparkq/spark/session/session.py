@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,14 @@ from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
+from sparkq.redaction import get_logger
+from sparkq.spark.session.encoding import utf8_locale, warn_without_utf8
 from sparkq.spark.session.failures import machine_failure
 from sparkq.spark.session.java import require_java
 
 __all__ = ["session_for"]
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 
 
 @contextmanager
@@ -74,7 +75,9 @@ def _submitted_session(master: str | None) -> SparkSession:
     # spark-submit has started the JVM and holds its configuration; a master set here would fight with it.
     if master is not None:
         _logger.warning("master %s has no effect: spark-submit chose one", master)
-    return SparkSession.builder.appName("sparkq").getOrCreate()
+    session = SparkSession.builder.appName("sparkq").getOrCreate()
+    warn_without_utf8(session)
+    return session
 
 
 def _own_session(master: str, *, console_progress: bool) -> SparkSession:
@@ -91,7 +94,8 @@ def _own_session(master: str, *, console_progress: bool) -> SparkSession:
     if SparkContext._gateway is None:
         # In a process group of its own: a signal to ours (timeout, YARN) ends us, and we clean up with the JVM's help. It ends
         # with us whatever happens, since it waits for the end of its standard input.
-        gateway = launch_gateway(conf, {"start_new_session": True})  # type: ignore[no-untyped-call]
+        with utf8_locale():
+            gateway = launch_gateway(conf, {"start_new_session": True})  # type: ignore[no-untyped-call]
         SparkContext._ensure_initialized(gateway=gateway)
     session = SparkSession.builder.config(conf=conf).getOrCreate()
     # What fails comes back as an exception; Spark's log would tell the same in pages of Java.

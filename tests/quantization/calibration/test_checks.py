@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import nn
 
 from sparkq.config import QuantizationConfig
 from sparkq.quantization import quantize
-from sparkq.quantization.calibration.checks import image_complaints, label_complaints
+from sparkq.quantization.calibration.checks import image_complaints
 from sparkq.quantization.calibration.image_set import calibration_set
 from tests.models import REFERENCES, SMALL, SmallNet, digits, noise, reference_files, reference_model
 
@@ -42,14 +44,30 @@ def test_gray_scans_are_told_to_be_gray() -> None:
     assert "unless the job's images are gray" in complaint
 
 
-def test_labels() -> None:
-    outputs = np.random.default_rng(0).normal(size=(32, 10)).astype(np.float32)
-    assert label_complaints(outputs) == []
-    outputs[:31, 7] = 50
-    [complaint] = label_complaints(outputs)
-    assert "31 of 32" in complaint and "(7)" in complaint and "knows 10" in complaint
-    assert label_complaints(outputs[:, 6:8]) == []  # a rare defect against none: one label is no wonder
-    assert label_complaints(outputs[:8]) == []
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("recipe", ["static", "none"])
+def test_one_label_for_all(caplog: pytest.LogCaptureFixture, classes: int, recipe: str) -> None:
+    """Said once of the float model, for any number of classes, whatever the recipe; names where there are some."""
+    model = SmallNet()
+    model.linear = nn.Linear(model.linear.in_features, classes)
+    with torch.no_grad():
+        model.linear.bias[1] += 1000
+    images = calibration_set(noise(40), SMALL)
+    names = [f"class {label}" for label in range(classes)]
+    for _ in range(2):
+        quantize(model, calibration=images, preprocess=SMALL, config=QuantizationConfig(recipe=recipe), labels=names)
+    [told] = [record.getMessage() for record in caplog.records if "same label" in record.getMessage()]
+    assert told.startswith("calibration: the float model gives all 40 images the same label (1, class 1), although it tells")
+
+
+def test_images_sorted_by_class_are_in_order(shared_data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first ones are all of one class; it is looked at some of all."""
+    files = reference_files(shared_data, "resnet20", 200, step=10)
+    quantize(
+        reference_model(shared_data, "resnet20"), calibration=files, preprocess=REFERENCES["resnet20"].preprocess,
+        config=QuantizationConfig(recipe="none"),
+    )
+    assert "same label" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["resnet20", "mobilenet"])

@@ -79,7 +79,8 @@ def test_a_norm_and_its_scale_are_rounded_once(form: str) -> None:
     torch.manual_seed(0)
     model = Normed(form).eval()
     graph = fx.symbolic_trace(model)
-    assert keep_norms_in_float(graph) >= 1
+    keep_norms_in_float(graph)
+    assert any(isinstance(module, FloatCall) for module in graph.modules())
     batch = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(graph(batch), model(batch))
@@ -105,7 +106,8 @@ def test_other_products_and_sums_stay_in_int8() -> None:
             return (x + self.two(x) * self.scale).mean((2, 3))
 
     graph = fx.symbolic_trace(Residual())
-    assert keep_norms_in_float(graph) == 0 and keep_answers_in_float(graph) == []
+    keep_norms_in_float(graph)
+    assert keep_answers_in_float(graph) == []
     assert not any(isinstance(module, FloatCall) for module in graph.modules())
 
 

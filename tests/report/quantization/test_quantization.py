@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sparkq.config import QuantizationConfig
@@ -15,6 +16,7 @@ from sparkq.quantization.calibration.image_set import CalibrationSet, calibratio
 from sparkq.quantization.diagnosis import Diagnosis, diagnose
 from sparkq.quantization.gate import GateAttempt, GateTarget, Measured, gate_rows
 from sparkq.report.quantization.quantization import QuantizationReport, render_quantization_report, write_quantization_report
+from sparkq.workflows.preview import calibration_seen
 from tests.models import digits, digits_artifact, digits_net
 from tests.report.html_page import Page
 
@@ -44,6 +46,7 @@ def report(**changes: object) -> QuantizationReport:
         ],
         artifact=digits_artifact().with_accuracy(**figures), calibration_images=32,
         calibration_fingerprint=calibration().fingerprint, diagnosis=diagnosis(),
+        seen_by=digits_artifact().manifest, seen=calibration_seen(digits_artifact(), calibration().images),
     )
     return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
 
@@ -52,9 +55,10 @@ def assert_of_one_file(page: str) -> None:
     """Nothing in it makes a browser ask for anything else, or run anything."""
     parsed = Page(page)
     kinds = {tag for tag, _ in parsed.tags}
-    assert not kinds & {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image"}
-    for _, attributes in parsed.tags:
-        assert not {name for name in attributes if name.startswith("on") or name in ("src", "srcset", "action", "background")}
+    assert not kinds & {"script", "link", "iframe", "object", "embed", "base", "form", "image"}
+    for tag, attributes in parsed.tags:
+        assert not {name for name in attributes if name.startswith("on") or name in ("srcset", "action", "background")}
+        assert "src" not in attributes or (tag == "img" and str(attributes["src"]).startswith("data:image/"))
         for name in ("href", "xlink:href"):
             assert (attributes.get(name) or "#").startswith("#")
     assert {address[:1] for address in re.findall(r"url\(([^)]*)", page)} <= {"#"}
@@ -74,6 +78,17 @@ def test_page() -> None:
     assert sum(tag == "svg" for tag, _ in parsed.tags) == 1 + 4 + 4
     assert any(attributes.get("name") == "viewport" for _, attributes in parsed.tags)
     assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_sheet_of_calibration_images() -> None:
+    """As the network gets them, from all over the set, with the artifact's answers; none where there were none."""
+    seen = calibration_seen(digits_artifact(), calibration().images)
+    assert len(seen) == 24 and np.array_equal(np.asarray(seen[-1].pixels), calibration().images[-1])
+    page = render_quantization_report(report(seen=seen))
+    assert "What the network sees" in page and sum(tag == "img" for tag, _ in Page(page).tags) == 48
+    assert all(str(image.answer["label_name"]) in page for image in seen if image.answer)
+    without = render_quantization_report(report(seen=()))
+    assert "What the network sees" not in without and "<img" not in without
 
 
 def test_facts() -> None:

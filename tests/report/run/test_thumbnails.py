@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from sparkq.config import DecodeLimits
+from sparkq.report.pictures import MAX_PICTURE_BYTES
 from sparkq.report.run.rows import PickedRow
-from sparkq.report.run.thumbnails import MAX_PICTURE_BYTES, Thumbnail, thumbnails
+from sparkq.report.run.thumbnails import Thumbnail, thumbnails
 
 
 def pixels(thumbnail: Thumbnail) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from sparkq.errors import InputError
 from sparkq.images.preprocess import preprocess_content
 from sparkq.spark.evaluation.evaluate import evaluate
 from sparkq.worker.predictor import Predictor
-from tests.models import digits, digits_artifact
+from tests.models import digits, digits_artifact, one_label_artifact
 from tests.spark.conftest import IMAGES
 from tests.spark.local import assert_clear
 
@@ -183,3 +183,21 @@ def test_images_without_path(spark: SparkSession, artifact: ModelArtifact, label
     with pytest.raises(InputError) as caught:
         evaluate(spark.createDataFrame([], "id int, content binary"), artifact, labels=labels_csv)
     assert_clear(caught.value, "'path'", "id, content")
+
+
+def test_one_label_for_all_and_accuracy_at_chance_level(
+    spark: SparkSession, folder: Path, labels_csv: str, caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Said of INT8 and of float; a model that is in order is left in peace."""
+    artifact, reference = one_label_artifact("static"), one_label_artifact("none")
+    caplog.clear()
+    images = sparkq.read_images(spark, str(folder))
+    found = evaluate(images, artifact, labels=labels_csv, float_artifact=reference)
+    chance, int8, exact = found.warnings
+    assert "the float model is right on" in chance and "do not belong together" in chance
+    assert int8.startswith(f"artifact 'broken' gives all {IMAGES} images the same label (9), although it tells 10 apart")
+    assert exact.startswith(f"the float model gives all {IMAGES} images the same label (9)")
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"evaluate: {warning}" for warning in found.warnings
+    ]
+    assert evaluate(images, digits_artifact(), labels=labels_csv, float_artifact=digits_artifact("none")).warnings == ()

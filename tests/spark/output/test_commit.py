@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +18,10 @@ from pyspark.sql import SparkSession
 from sparkq.errors import ConfigError, InputError, RunTakenError
 from sparkq.runs.manifest import RunFile, RunManifest
 from sparkq.spark.input.sources import read_images
-from sparkq.spark.output.commit import (
-    Attempt,
-    abandon,
-    commit,
-    committed_run,
-    committed_runs,
-    new_run_id,
-    output_folder,
-    remove_earlier_runs,
-    start_attempt,
-)
+from sparkq.spark.output import commit as commit_module
+from sparkq.spark.output.commit import Attempt, abandon, commit, new_run_id, output_folder, start_attempt
+from sparkq.spark.output.committed import committed_run, committed_runs, require_files
+from sparkq.spark.output.overwrite import remove_earlier_runs
 from sparkq.spark.session import hadoop
 from sparkq.spark.session.hadoop import HadoopFolder
 from tests.spark.local import assert_clear
@@ -49,6 +43,7 @@ def store(request: pytest.FixtureRequest, spark: SparkSession, tmp_path: Path, m
         return f"viewfs://{host}/data/out"
     if request.param == "objects":
         monkeypatch.setattr(hadoop, "_ATOMIC_RENAME", ())
+        monkeypatch.setattr(hadoop, "_SETTLE_SECONDS", 0.0)
     return f"file://{tmp_path}/out"
 
 
@@ -63,8 +58,13 @@ def staged(folder: HadoopFolder, run_id: str = "nightly") -> tuple[Attempt, RunM
     attempt = start_attempt(folder, run_id)
     names = [f"part-0-{attempt.name}.parquet", f"label=3/part-1-{attempt.name}.parquet"]
     for name in names:
-        folder.write(f"{attempt.staging}/tasks/{name}", f"rows of {attempt.name}".encode())
+        folder.write(f"{attempt.staging}/tasks/{name}", rows_of(attempt))
     return attempt, manifest_of(attempt, [f"run_id={run_id}/{name}" for name in names], ended=f"{next(_CLOCK):09d}")
+
+
+def rows_of(attempt: Attempt) -> bytes:
+    """What stands in its files."""
+    return f"rows of {attempt.name}".encode()
 
 
 def manifest_of(attempt: Attempt, paths: list[str], *, ended: str = "now") -> RunManifest:
@@ -72,7 +72,8 @@ def manifest_of(attempt: Attempt, paths: list[str], *, ended: str = "now") -> Ru
     return RunManifest(
         run_id=attempt.run_id, attempt=attempt.name, rows=0, ok=0, errors=0, error_codes={}, engine={}, model_digests=(),
         seconds=1.0, images_per_second=0.0, started="before", ended=ended, versions={}, partition_by=(),
-        schema={"type": "struct", "fields": []}, files=tuple(RunFile(path, 0) for path in paths), output="out",
+        schema={"type": "struct", "fields": []}, output="out",
+        files=tuple(RunFile(path, len(rows_of(attempt))) for path in paths),
     )
 
 
@@ -145,6 +146,78 @@ def test_attempts_that_pass_the_first_check_together(
     with pytest.raises(RunTakenError):
         commit(overtaken, "tasks", late_manifest)
     assert seen(tmp_path / "out") == listed(folder, tmp_path / "out") == {file.path for file in manifest.files}
+
+
+@pytest.mark.parametrize("how", ["all", "one", "shorter"])
+@pytest.mark.parametrize("when", ["staged", "committing"])
+def test_a_run_whose_files_are_gone_is_none(
+    folder: HadoopFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str, how: str,
+) -> None:
+    """Somebody cleans the output, before the commit or in the midst of it: an error, and nothing that looks like a run."""
+    output = tmp_path / "out"
+    attempt, manifest = staged(folder)
+
+    def clean() -> None:
+        files = [path for path in output.rglob("part-*.parquet") if path.is_file()]
+        if how == "all":
+            shutil.rmtree(output)
+        elif how == "one":
+            files[0].unlink()
+        else:
+            files[0].write_bytes(b"")
+            # Else Hadoop's local filesystem says that the file is damaged, before its length is looked at.
+            files[0].with_name(f".{files[0].name}.crc").unlink(missing_ok=True)
+
+    if when == "staged":
+        clean()
+    else:
+        kept = commit_module.require_files
+        monkeypatch.setattr(commit_module, "require_files", lambda *arguments: (clean(), kept(*arguments)))
+    with pytest.raises(InputError) as caught:
+        commit(attempt, "tasks", manifest)
+    abandon(attempt)
+    assert not isinstance(caught.value, RunTakenError)
+    assert_clear(caught.value, "nightly", "expected", "got", "Hint: ")
+    assert (seen(output), committed_runs(folder)) == (set(), [])
+
+
+def test_a_committed_run_whose_files_are_gone(folder: HadoopFolder, tmp_path: Path) -> None:
+    """Said by whoever is asked for it again, with what is missing; the manifest is not theirs to delete."""
+    attempt, manifest = staged(folder)
+    commit(attempt, "tasks", manifest)
+    require_files(folder, manifest)
+    gone = manifest.files[1].path
+    (tmp_path / "out" / gone).unlink()
+    with pytest.raises(InputError) as caught:
+        require_files(folder, manifest)
+    assert_clear(caught.value, "nightly", "2 files", f"1 of them otherwise: {gone} is missing", "Hint: ")
+    assert committed_run(folder, "nightly") == manifest
+
+
+def test_a_run_that_was_overwritten_while_it_was_committed(folder: HadoopFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are gone because they may be: no error, and the other run stands."""
+    (first, manifest), (second, other) = staged(folder, "first"), staged(folder, "second")
+    other = dataclasses.replace(other, settings={"overwrite": True})
+    kept = commit_module.require_files
+
+    def overtaken(where: HadoopFolder, checked: RunManifest) -> None:
+        monkeypatch.setattr(commit_module, "require_files", kept)
+        commit(second, "tasks", other)
+        remove_earlier_runs(second.folder, other)
+        kept(where, checked)
+
+    monkeypatch.setattr(commit_module, "require_files", overtaken)
+    commit(first, "tasks", manifest)
+    remove_earlier_runs(first.folder, manifest)
+    assert committed_runs(folder) == [other]
+
+
+def test_where_two_may_both_succeed_it_is_said(folder: HadoopFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """Before the work, with the cure: where no condition guards the manifest; silence where one does."""
+    start_attempt(folder, "nightly")
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(told) == (not folder.renames_atomically)
+    assert all(folder.location in text and "may both report success" in text and "Hadoop 3.4.2" in text for text in told)
 
 
 class Killed(BaseException):
@@ -256,7 +329,7 @@ def test_remove_earlier_runs(folder: HadoopFolder, tmp_path: Path) -> None:
     """Manifests and files of those that were committed before, and of one that this version cannot read."""
     runs = committed_three(folder)
     folder.write("_sparkq/old.json", b"{}")
-    remove_earlier_runs(*runs[2])
+    remove_earlier_runs(folder, runs[2][1])
     start_attempt(folder, "fourth")
     assert [run.run_id for run in committed_runs(folder)] == ["third"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
@@ -267,7 +340,7 @@ def test_of_two_that_overwrite_at_once_the_last_remains(folder: HadoopFolder, tm
     """Both are committed before either removes anything; whichever comes first, one is left, whole."""
     runs = committed_three(folder)
     for number in order:
-        remove_earlier_runs(*runs[number])
+        remove_earlier_runs(folder, runs[number][1])
     assert [run.run_id for run in committed_runs(folder)] == ["third"]
     assert {name.partition("/")[0] for name in seen(tmp_path / "out")} == {"run_id=third"}
     assert seen(tmp_path / "out") == listed(folder, tmp_path / "out")

@@ -15,6 +15,7 @@ from sparkq.errors import EngineError, InputError
 from sparkq.model_tasks.columns import prediction_fields
 from sparkq.spark.output import write as sinks
 from sparkq.spark.output.write import write_predictions
+from tests.models import one_label_artifact
 from tests.spark.local import COLUMNS, assert_clear, broken_files, local_row
 
 
@@ -129,3 +130,16 @@ def test_unknown_filesystem(predictions: DataFrame) -> None:
     with pytest.raises(InputError) as caught:
         write_predictions(predictions, "nosuch://bucket/out")
     assert_clear(caught.value, "nosuch://bucket/out", "filesystem")
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_one_label_for_all(images_df: DataFrame, tmp_path: Path, caplog: pytest.LogCaptureFixture, classes: int) -> None:
+    """Logged, and kept with the run; whose model is not known here, so that it is told from a rare class by 99 %."""
+    artifact = one_label_artifact(classes=classes)
+    caplog.clear()
+    written = write_predictions(sparkq.predict(images_df, artifact), str(tmp_path / "out"))
+    [warning] = written.warnings
+    assert warning.startswith(f"the model gives all {written.rows} images the same label ({classes - 1})")
+    assert f"predict: {warning}" in caplog.messages
+    manifest = json.loads((tmp_path / "out" / "_sparkq" / f"{written.run_id}.json").read_text())
+    assert manifest["warnings"] == [warning]

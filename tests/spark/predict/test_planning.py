@@ -18,13 +18,7 @@ from sparkq.config import InferenceConfig
 from sparkq.planning.partitions import ImageCost
 from sparkq.spark.input.inventory import Inventory, take_inventory
 from sparkq.spark.input.sources import FoundImages, find_images, read_images
-from sparkq.spark.predict.planning import (
-    image_cost,
-    job_row_groups,
-    plan_job,
-    planned_images,
-    with_planned_partitions,
-)
+from sparkq.spark.predict.planning import image_cost, job_row_groups, plan_job, planned_images, with_planned_partitions
 from sparkq.spark.session.settings import session_settings
 from tests.spark.local import by_path
 

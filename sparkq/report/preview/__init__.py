@@ -1,0 +1,1 @@
+"""The sheet of images as the network gets them, with its answers."""
