@@ -89,7 +89,7 @@ def _require_labels(options: ArtifactJob, given: _FloatModel) -> None:
     try:
         with torch.no_grad():
             outputs = copy.deepcopy(given.model).eval()(torch.zeros(1, 3, *given.preprocess.input_size)).numpy()
-        classes = int(outputs.shape[1])
+        _, classes = outputs.shape
     # The user's code. What is wrong with such a model is told where it is quantized.
     except Exception:
         return
