@@ -54,12 +54,15 @@ def _run(options: EvaluateOptions) -> dict[str, Any]:
     from sparkq.spark.predict.planning import with_planned_partitions
     from sparkq.spark.session.session import session_for
     from sparkq.worker.fitting import engine_for
+    from sparkq.workflows.places import require_input
 
+    require_input(options.input)
     artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     config = options.inference()
     if config.engine != AUTO:
         engine_for(artifact, config.engine)
     _require_fitting(options, artifact)
+    _require_labels(options, artifact)
     reference = None if options.float_model is None else _float_artifact(options, artifact)
     with session_for(options.master) as spark:
         images = read_images(spark, options.input, glob=options.glob)
@@ -88,6 +91,16 @@ def _require_fitting(options: EvaluateOptions, artifact: ModelArtifact) -> None:
             f"labels: expected a CSV with {columns}; got none.",
             hint="give --labels, or set labels in the config file.",
         )
+
+
+def _require_labels(options: EvaluateOptions, artifact: ModelArtifact) -> None:
+    """Read the labels once before Spark is started: a file that is not there, or a class that the model has not."""
+    if options.labels is not None:
+        from sparkq.model_tasks.labels import read_boxes_csv, read_labels_csv
+
+        manifest = artifact.manifest
+        read = read_boxes_csv if manifest.task == "detection" else read_labels_csv
+        read(options.labels, classes=manifest.classes, names=manifest.labels)
 
 
 def _measured(

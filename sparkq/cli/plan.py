@@ -46,7 +46,9 @@ def _run(options: PlanOptions) -> dict[str, Any]:
     from sparkq.spark.input.job_images import read_job_images
     from sparkq.spark.predict.forecast import forecast_job
     from sparkq.spark.session.session import session_for
+    from sparkq.workflows.places import require_input
 
+    require_input(options.input)
     artifact = ModelArtifact.load(options.model, sha256=options.model_sha256)
     instance = None if options.instance is None else instance_named(options.instance)
     with session_for(options.master) as spark:

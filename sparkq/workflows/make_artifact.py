@@ -1,6 +1,7 @@
 """Make an artifact of a float model, through the gate, and write it; with its report, where one is asked for."""
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from sparkq.errors import GateError
 from sparkq.metrics.plausibility import calibration_warnings
 from sparkq.storage import shown
 from sparkq.workflows.pattern import pattern_image
+from sparkq.workflows.places import require_input, require_writable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,14 +39,13 @@ def make_artifact(
     GateError
         If nothing reaches the target; where a report is wanted it is written, and the message names it.
     """
-    from sparkq.report.quantization.extra import check_report
     from sparkq.workflows.quantize import make_gated
 
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
     target = _target(options)
-    if options.report is not None:
-        check_report(options.report)
+    _require_places(options, calibration)
     given = _float_model(options)
+    _require_labels(options, given)
     with _images(options, given.preprocess, calibration, config) as (found, held_out, labelled):
         page = partial(_page, options, given, found, config, with_sheet=calibration is not None)
         try:
@@ -63,6 +64,38 @@ def make_artifact(
     if options.report is not None and content is not None:
         _write_report(options.report, content)
     return _result(options, artifact, attempts)
+
+
+def _require_places(options: ArtifactJob, calibration: CalibrationConfig | None) -> None:
+    from sparkq.report.quantization.extra import check_report
+
+    for images in (None if calibration is None else calibration.input, options.evaluation):
+        if images is not None:
+            require_input(images)
+    require_writable(options.output, what="artifact", is_folder=False)
+    if options.report is not None:
+        check_report(options.report)
+
+
+def _require_labels(options: ArtifactJob, given: _FloatModel) -> None:
+    """Compare a classifier's labels with the outputs that it gives for one image, before any is calibrated on."""
+    if given.task.name != "classification" or (given.labels is None and options.evaluation_labels is None):
+        return
+    import torch
+
+    from sparkq.model_tasks import Classification
+    from sparkq.model_tasks.labels import read_labels_csv
+
+    try:
+        with torch.no_grad():
+            outputs = copy.deepcopy(given.model).eval()(torch.zeros(1, 3, *given.preprocess.input_size)).numpy()
+        _, classes = outputs.shape
+    # The user's code. What is wrong with such a model is told where it is quantized.
+    except Exception:
+        return
+    Classification.of_outputs(outputs, labels=given.labels, config=given.task, input_size=given.preprocess.input_size)
+    if options.evaluation_labels is not None:
+        read_labels_csv(options.evaluation_labels, classes=classes, names=given.labels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ from sparkq.spark.predict.planning import planned_images
 from sparkq.spark.session.progress import shown_progress
 from sparkq.storage import canonical_path, shown
 from sparkq.worker.fitting import engine_for
+from sparkq.workflows.places import require_input, require_writable
 
 __all__ = ["checked_artifact", "run_prediction_job"]
 
@@ -89,9 +90,14 @@ def checked_artifact(job: PredictionJob) -> ModelArtifact:
     Raises
     ------
     SparkqError
-        If the artifact cannot be used, its engine does not fit, or the output is not apart from the input.
+        If the artifact cannot be used, its engine does not fit, there is no such input, or the output cannot be written or is
+        not apart from the input.
     """
+    require_input(job.input)
     _require_apart(job)
+    require_writable(job.output, what="output", is_folder=True)
+    if job.quarantine is not None:
+        require_writable(job.quarantine, what="quarantine", is_folder=True)
     artifact = ModelArtifact.load(job.model, sha256=job.model_sha256)
     if job.engine != AUTO:
         engine_for(artifact, job.engine)
