@@ -64,9 +64,12 @@ class PreviewOptions:
 def _run(options: PreviewOptions) -> dict[str, Any]:
     from sparkq.model_tasks.labels import read_label_names
     from sparkq.report.run.run import check_place
+    from sparkq.workflows.places import require_input, require_writable
     from sparkq.workflows.preview import preview
 
     check_place(options.output, options.input)
+    require_input(options.input)
+    require_writable(options.output, what="output", is_folder=False)
     found = preview(
         options.model, options.input, weights=options.weights,
         preprocess=None if options.preprocess == PreprocessOverrides() else options.preprocess,

@@ -68,3 +68,13 @@ def test_labels_of_another_model(sparkq: Command, model: Path, images: Path, tmp
     sparkq(*quantize[:-1], "/proc/net.sparkq").assert_refused("expected a writable place")
     quantize[quantize.index(images)] = tmp_path / "nowhere"
     sparkq(*quantize).assert_refused("nowhere", "expected images; got no such path")
+
+
+@pytest.mark.parametrize(("option", "place", "words"), [
+    ("--input", "nowhere", "expected images; got no such path"), ("--output", "/proc/sheet.html", "expected a writable place"),
+])
+def test_a_preview(sparkq: Command, images: Path, tmp_path: Path, option: str, place: str, words: str) -> None:
+    """Before the model, which may take long to load, is looked for."""
+    arguments = {"--model": tmp_path / "nothing.sparkq", "--input": images, "--output": tmp_path / "s.html"}
+    arguments[option] = Path(place)
+    sparkq("preview", *(part for pair in arguments.items() for part in pair)).assert_refused(words)
