@@ -10,16 +10,17 @@ from tests.cli.conftest import Command
 
 # Without Spark: the artifact is read before a session is started.
 COMMANDS = {
-    "inspect": [], "doctor": [], "plan": ["--input", "photos"], "evaluate": ["--input", "photos", "--labels", "labels.csv"],
+    "inspect": [], "doctor": [], "plan": ["--input", "IMAGES"], "evaluate": ["--input", "IMAGES", "--labels", "LABELS"],
     "benchmark": ["--parts", "engine"],
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_another_file_is_refused(sparkq: Command, model: Path, command: str) -> None:
+def test_another_file_is_refused(sparkq: Command, model: Path, images: Path, command: str) -> None:
     """With both sums, before anything else is done."""
     found = hashlib.sha256(model.read_bytes()).hexdigest()
-    options = COMMANDS[command]
+    places = {"IMAGES": str(images), "LABELS": str(images.parent / "labels.csv")}
+    options = [places.get(option, option) for option in COMMANDS[command]]
     sparkq(command, "--model", model, *options, "--model-sha256", "0" * 64).assert_refused(
         str(model), "expected a file with sha256 " + "0" * 64, f"got {found}", "sha256sum",
     )

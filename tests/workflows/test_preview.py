@@ -69,7 +69,7 @@ def test_real_photos(shared_data: Path) -> None:
     found = sparkq.preview(artifact, str(folder))
     files = sorted(folder.iterdir())
     assert found.found == len(files)
-    assert [image.path for image in found.images] == [f"file:{path.resolve()}" for path in files[:24]]
+    assert [image.path for image in found.images] == [f"file:{path}" for path in files[:24]]
     predictor = Predictor(artifact)
     for image, path in zip(found.images, files, strict=False):
         pixels = preprocess_content(path.read_bytes(), artifact.manifest.preprocess)

@@ -36,7 +36,7 @@ def test_refuses_what_does_not_agree() -> None:
         model.linear.bias.zero_()
     config = QuantizationConfig(rounding="nearest", bias_correction=False, float_output=False)
     with pytest.raises(GateError) as caught:
-        sparkq.quantize(model, calibration=noise(40), preprocess=SMALL, config=config, min_agreement=1.0)
+        sparkq.quantize(model, calibration=noise(400), preprocess=SMALL, config=config, min_agreement=1.0)
     assert len(caught.value.attempts) > 3
     assert all((attempt.measured.agreement or 100) < 100 for attempt in caught.value.attempts if attempt.int8_macs_percent)
 
