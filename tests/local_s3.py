@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 from moto.server import ThreadedMotoServer
 
+from sparkq.images import read
+
 BUCKET = "sparkq-tests"
 
 
@@ -64,5 +66,7 @@ def local_s3() -> Iterator[LocalS3]:
         client.close()
     finally:
         # The servers of a process share their buckets: the next one starts with none.
+        # A process keeps how it reached a bucket, of which the next server listens elsewhere.
+        read._filesystem.cache_clear()
         with urllib.request.urlopen(urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")):
             server.stop()

@@ -45,7 +45,7 @@ def _run(options: ReportOptions) -> dict[str, Any]:
         "report": shown(options.output), "run_id": report.run_id, "verdict": report.verdict, "task": figures.model_task,
         "rows": figures.rows, "errors": figures.errors, "error_codes": figures.error_codes,
         "images_per_second": round(report.images_per_second, 3), "recalibrate": report.recalibrate,
-        "warnings": list(report.warnings),
+        "warnings": list(report.manifest.warnings),
     }
 
 

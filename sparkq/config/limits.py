@@ -44,7 +44,7 @@ class DecodeLimits:
         reduced scale and take hardly any. A TIFF's largest strip or tile counts, too.
     max_decode_seconds : int
         Images that take longer to decode become error rows; judged by what stands before the pixels (scans, tiles, segments), at
-        half the speed of an AMD EPYC (Zen 4).
+        half the speed of an Intel Xeon with AMX.
     """
 
     max_image_pixels: int = DEFAULT_MAX_IMAGE_PIXELS

@@ -144,7 +144,7 @@ def _require_all(name: str, values: Mapping[str, Any], unsaid: str | None) -> No
 
 
 def _one_side(size: Any) -> Any:
-    """Of a published square the side, for who changes only the mode."""
+    """The side of a published square, for who changes only the mode."""
     return size[0] if isinstance(size, (tuple, list)) and len(set(size)) == 1 else size
 
 

@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from sparkq.config import DEFAULT_MAX_IMAGE_PIXELS, PIXEL_LIMIT_ONLY, DecodeLimits
 from sparkq.error_codes import ErrorCode
 from sparkq.errors import ImageError
+from sparkq.images.coded_image import CodedImage
 from sparkq.images.decode_memory import decoding_bytes
 from sparkq.images.decode_meter import DecodeMeter
 from sparkq.images.decode_time import decoding_seconds
@@ -101,7 +102,7 @@ def open_image(
         if enough is not None and is_jpeg:
             longest = 2 * max(enough)
             image.draft(None, (longest, longest))
-        _add_decoding(meter, image, data, pixels)
+        _add_decoding(meter, CodedImage(image, data, pixels))
         _load(image)
         orientation = _orientation(image, meter)
         rgb = _to_rgb(image)
@@ -136,11 +137,11 @@ def file_too_large(size: int, max_image_bytes: int) -> ImageError:
     return ImageError(ErrorCode.IMAGE_TOO_LARGE, message)
 
 
-def _add_decoding(meter: DecodeMeter, image: Image.Image, data: bytes | memoryview, pixels: int) -> None:
+def _add_decoding(meter: DecodeMeter, coded: CodedImage) -> None:
+    image = coded.image
     kind = f"progressive {image.format}" if "progressive" in image.info else image.format
     meter.add(
-        f"this {kind} of {pixels} pixels", seconds=decoding_seconds(image, data, real_pixels=pixels),
-        memory_bytes=decoding_bytes(image, data, real_pixels=pixels),
+        f"this {kind} of {coded.real_pixels} pixels", seconds=decoding_seconds(coded), memory_bytes=decoding_bytes(coded),
     )
 
 

@@ -26,8 +26,9 @@ import pyarrow as pa
 import pyarrow.fs
 
 from sparkq.errors import InputError
+from sparkq.storage import resolve_place, split_uri
 
-__all__ = ["ListedFile", "Listing", "list_local", "list_store", "listing_of"]
+__all__ = ["ListedFile", "Listing", "list_local", "list_store", "list_uri", "listing_of"]
 
 METADATA_FOLDERS = frozenset({
     "_temporary", "_sparkq", "_delta_log", "_spark_metadata", "_symlink_format_manifest", ".git", ".ipynb_checkpoints",
@@ -208,6 +209,21 @@ def _spelled(path: bytes) -> str:
         return f"file:{path.decode('utf-8')}"
     except UnicodeDecodeError:
         return f"file+percent:{urllib.parse.quote_from_bytes(path)}"
+
+
+def list_uri(uri: str, matches: Callable[[str], bool]) -> Listing | None:
+    """List what a uri of an object store names, through ``pyarrow.fs``, as `list_store`.
+
+    Raises
+    ------
+    InputError
+        If ``pyarrow.fs`` does not know such a store.
+    OSError
+        If the store refuses.
+    """
+    place, key, options = split_uri(uri)
+    filesystem, root = resolve_place(f"{place}/{options}", named=uri)
+    return list_store(filesystem, f"{root.rstrip('/')}{key}", f"{uri.partition('://')[0]}://", matches)
 
 
 def list_store(

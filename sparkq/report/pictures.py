@@ -9,7 +9,7 @@ from PIL import Image
 __all__ = ["MAX_PICTURE_BYTES", "data_uri"]
 
 MAX_PICTURE_BYTES = 36_000
-"""Of one JPEG at most: three sheets of twelve stay below 1.8 MB in the page, whatever the pictures show."""
+"""The most that one JPEG takes: three sheets of twelve stay below 1.8 MB in the page, whatever the pictures show."""
 
 _QUALITIES = (80, 60, 40, 20)
 _TINY_PIXELS = 64

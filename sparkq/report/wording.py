@@ -30,5 +30,5 @@ def percent(share: float) -> str:
 
 
 def without_credentials(value: Any) -> Any:
-    """What a template is about to write, redacted; markup stays markup."""
+    """Redact a value that a template is about to write; markup stays markup."""
     return type(value)(shown(value)) if isinstance(value, str) else value

@@ -31,7 +31,7 @@ EVALUATION_FIELDS = pa.schema([
     ("float_label", pa.int32()),
     ("truth", pa.int32()),
 ])
-"""What each image contributes: ``signal`` and ``noise`` are sums of squares over its outputs, ``label`` is the first one."""
+"""The contribution of each image: ``signal`` and ``noise`` are sums of squares over its outputs, ``label`` is the first one."""
 
 COMPARISON_FIELDS = pa.schema([
     ("compared", pa.bool_()), ("cosine", pa.float64()), ("signal", pa.float64()), ("noise", pa.float64()),

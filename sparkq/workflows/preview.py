@@ -20,14 +20,14 @@ from sparkq.error_codes import ErrorCode
 from sparkq.errors import ConfigError, ImageError, InputError
 from sparkq.float_models.load import load_float_model, require_image_shape
 from sparkq.float_models.published_preprocess import GivenPreprocess, resolved_preprocess
-from sparkq.images.listing import Listing, list_local, list_store
+from sparkq.images.listing import Listing, list_local, list_uri
 from sparkq.images.preprocess import ImageGeometry, preprocess_content
 from sparkq.images.read import read_objects
 from sparkq.quantization import quantize
 from sparkq.quantization.task_model import task_model
 from sparkq.report.preview.preview import Preview
 from sparkq.report.preview.seen import SeenImage
-from sparkq.storage import local_path, resolve_place, shown, split_uri
+from sparkq.storage import local_path, shown
 from sparkq.worker.predictor import Predictor
 from sparkq.workflows.pattern import pattern_image
 
@@ -119,9 +119,7 @@ def _listed(path: str, glob: str | None) -> Listing:
     try:
         if local is not None:
             return list_local(os.path.abspath(os.fsdecode(local)), matches)
-        place, key, options = split_uri(path)
-        filesystem, root = resolve_place(f"{place}/{options}", named=path)
-        found = list_store(filesystem, f"{root.rstrip('/')}{key}", f"{path.partition('://')[0]}://", matches)
+        found = list_uri(path, matches)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"input {shown(path)}: expected a folder that can be listed; got {shown(str(error))}.", hint="check the path.",

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
+from sparkq.images.coded_image import CodedImage
 from sparkq.images.decode import open_image
 from sparkq.images.decode_meter import DecodeMeter
 from sparkq.images.decode_time import decoding_seconds
@@ -102,7 +103,7 @@ def test_an_honest_image_is_far_from_the_limit(name: str) -> None:
     meter = DecodeMeter(LIMITS, file_bytes=len(data))
     add_opening(meter, data)
     image = Image.open(io.BytesIO(data))
-    assert meter.seconds + decoding_seconds(image, data, real_pixels=image.width * image.height) < LIMITS.max_decode_seconds / 4
+    assert meter.seconds + decoding_seconds(CodedImage(image, data, image.width * image.height)) < LIMITS.max_decode_seconds / 4
 
 
 @given(scans=st.integers(0, 3000), side=st.integers(8, 4000), limit=st.integers(1, 20))
@@ -111,7 +112,7 @@ def test_the_limit_is_one_of_scans_times_pixels(scans: int, side: int, limit: in
     """A larger limit refuses no more, and what is refused at the limit of another size is refused above it."""
     data = scans_jpeg(side, scans)
     image = Image.open(io.BytesIO(data))
-    seconds = decoding_seconds(image, data, real_pixels=side * side)
+    seconds = decoding_seconds(CodedImage(image, data, side * side))
     assert seconds >= 4e-9 * side * side * scans
     meter = DecodeMeter(DecodeLimits(max_decode_seconds=limit), file_bytes=len(data))
     if seconds > limit:

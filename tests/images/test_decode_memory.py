@@ -13,6 +13,7 @@ from PIL import Image
 
 from sparkq.config import DecodeLimits
 from sparkq.errors import ImageError
+from sparkq.images.coded_image import CodedImage
 from sparkq.images.decode import open_image
 from sparkq.images.decode_memory import decoding_bytes
 from tests import HANG_SECONDS, ROOT
@@ -25,6 +26,7 @@ import ctypes, io, sys
 sys.path.insert(0, sys.argv[1])
 from PIL import Image
 from sparkq.config import PreprocessConfig
+from sparkq.images.coded_image import CodedImage
 from sparkq.images.decode_memory import decoding_bytes
 from sparkq.images.preprocess import preprocess_content
 from tests.images.test_decode_memory import KINDS, large_file
@@ -39,7 +41,7 @@ for name in KINDS:
     pixels = image.width * image.height
     if image.format == "JPEG":
         image.draft(None, (512, 512))
-    judged = decoding_bytes(image, data, real_pixels=pixels)
+    judged = decoding_bytes(CodedImage(image, data, pixels))
     del image
     ctypes.CDLL(None).malloc_trim(0)
     open("/proc/self/clear_refs", "w").write("5")
@@ -119,8 +121,8 @@ def test_a_jpeg_of_single_scans_is_judged_like_a_progressive_one() -> None:
     """One component a scan: libjpeg keeps all coefficients until the last has come."""
     data = bytearray(encode(texture(64, 64), "JPEG", subsampling=0))
     image = Image.open(io.BytesIO(data))
-    whole = decoding_bytes(image, bytes(data), real_pixels=64 * 64)
+    whole = decoding_bytes(CodedImage(image, bytes(data), 64 * 64))
     scan = data.index(b"\xff\xda")
     assert data[scan + 4] == 3
     data[scan + 4] = 1
-    assert decoding_bytes(image, bytes(data), real_pixels=64 * 64) == whole + 2 * 3 * 64 * 64
+    assert decoding_bytes(CodedImage(image, bytes(data), 64 * 64)) == whole + 2 * 3 * 64 * 64

@@ -8,7 +8,7 @@ of two right engines are 31 dB apart. So what a sum can be is chosen:
 - weights: ``input scale * weight scale / output scale`` is a multiple of 2**-12 in each channel, and the bias an odd
   multiple of 2**-13 of the output's step, so that no sum comes nearer to a middle than 2**-13 of a step, or 1.2e-4. The
   farthest from a middle that an engine was seen to round wrongly, with constants below 256 steps: fbgemm 5.2e-5, x86 6.6e-5,
-  onednn 6.9e-5, OpenVINO 7.2e-5 (on a Xeon with VNNI). Where constants are larger, the grid grows with them;
+  onednn 6.9e-5, OpenVINO 7.2e-5 (on an Intel Xeon with AMX). Where constants are larger, the grid grows with them;
 - additions and changes of scale: ``input scale / output scale`` is a multiple of 1/1023, whose multiples are never a half;
 - the network's input: a pixel has 256 values in each channel, and the scale keeps all of them away from the middle. (With
   pixels from -1 to 1, a scale of 2/255 puts every single one onto it.)

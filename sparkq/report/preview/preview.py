@@ -32,7 +32,7 @@ _MESSAGE_CHARACTERS = 160
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Preview:
-    """What a network sees of some images, and what it says of them.
+    """Images as a network sees them, with its answers.
 
     In a notebook it shows itself; `save` writes the page. Made by `sparkq.preview`.
 

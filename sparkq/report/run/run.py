@@ -83,7 +83,7 @@ class RunReport(RunSummary):
         model = self.manifest.model or "model not known"
         facts = [*self.key_figures(), *((f"Failed: {code}", number(count)) for code, count in self.figures.error_codes.items())]
         return fact_table(
-            f"{model}: run {self.run_id}", " ".join((self.verdict, *self.warnings)), facts, alarm=self.alarm,
+            f"{model}: run {self.run_id}", " ".join((self.verdict, *self.manifest.warnings)), facts, alarm=self.alarm,
             footer="report.save('report.html') writes the page with pictures.",
         )
 

@@ -1,11 +1,9 @@
 """The figures of a committed run that a page and a notebook show, computed without Spark and torch."""
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 from sparkq.artifact.facts import ModelFacts
-from sparkq.metrics.plausibility import one_label_warning
 from sparkq.report.run.rows import RowFigures
 from sparkq.report.wording import clock, number, percent
 from sparkq.runs.manifest import RunManifest
@@ -89,23 +87,9 @@ class RunSummary:
         return text + (" The images have drifted: recalibrate." if self.recalibrate else "")
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """Reasons why the rows may be worth nothing, found in the rows themselves: earlier runs were not looked at for them."""
-        if self.figures.model_task != "classification":
-            return ()
-        labels = Counter[int]()
-        for (label, _), count in self.figures.labels.items():
-            labels[label] += count
-        names = {label: name for label, name in self.figures.labels if name is not None}
-        known = None if self.model is None else self.model.classes
-        listed = [names.get(label, "") for label in range(max(names, default=-1) + 1)]
-        found = one_label_warning(labels, classes=known, names=listed)
-        return () if found is None else (found,)
-
-    @property
     def alarm(self) -> bool:
         """Whether there is something to do about the run."""
-        return self.failed_too_often or bool(self.recalibrate) or bool(self.warnings)
+        return self.failed_too_often or bool(self.recalibrate) or bool(self.manifest.warnings)
 
     def key_figures(self) -> list[tuple[str, str]]:
         """The answers on the first screenful, as (question, answer)."""

@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkq.errors import InputError
-from sparkq.images.listing import Listing, list_local, list_store
+from sparkq.images.listing import Listing, list_local, list_uri
 from sparkq.redaction import get_logger
 from sparkq.spark.input.binary_file import driver_can_read, spark_read
 from sparkq.spark.input.hadoop_listing import list_hadoop
@@ -23,7 +23,7 @@ from sparkq.spark.input.tables import is_delta, is_parquet, listed_uris
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import root_message
 from sparkq.spark.session.hadoop import hadoop_path
-from sparkq.storage import local_path, resolve_place, shown, split_uri
+from sparkq.storage import local_path, shown
 
 __all__ = ["FoundImages", "count_images", "find_images", "images_of", "read_images"]
 
@@ -157,10 +157,8 @@ def _listing(spark: SparkSession, path: str, plain: str, matches: Callable[[str]
 
 
 def _stored(plain: str, matches: Callable[[str], bool]) -> Listing | None:
-    place, path, options = split_uri(plain)
     try:
-        filesystem, root = resolve_place(f"{place}/{options}")
-        return list_store(filesystem, f"{root.rstrip('/')}{path}", f"{plain.partition('://')[0]}://", matches)
+        return list_uri(plain, matches)
     except (InputError, OSError, pa.ArrowException) as error:
         _logger.info("input: Spark's own connector lists %s, as pyarrow.fs cannot: %s", shown(plain), shown(str(error)))
         return None

@@ -22,24 +22,29 @@ def can_create_if_absent(filesystem: Any, path: Any) -> bool:
     return _by_option(filesystem, path) or _request_maker(filesystem) is not None
 
 
-def create_if_absent(jvm: Any, filesystem: Any, path: Any, data: bytes) -> bool:
+def create_if_absent(jvm: Any, filesystem: Any, path: Any, data: bytes) -> bool | None:
     """Write a file where there is none; False where there is one.
 
-    Where not `can_create_if_absent`, it looks whether there is one just before it writes.
+    Returns
+    -------
+    bool or None
+        True where the store saw to it that there was none, in one step. None where it was only looked for just before: another
+        may have been written at the same moment.
 
     Raises
     ------
     Py4JJavaError
         For whatever else the filesystem refuses, and where one appeared meanwhile on filesystems that say so by an error.
     """
-    maker = None if _by_option(filesystem, path) else _request_maker(filesystem)
+    by_option = _by_option(filesystem, path)
+    maker = None if by_option else _request_maker(filesystem)
     created = None if maker is None else _put(jvm, filesystem, maker, path, data)
     if created is not None:
         return created
     # Not `must`: connectors that do not know the option look whether there is a file before they write.
     builder = filesystem.createFile(path).overwrite(False).recursive()
     fill(builder.opt(_CONDITIONAL, "true").build(), data)
-    return True
+    return True if by_option else None
 
 
 def fill(stream: Any, data: bytes) -> None:
@@ -80,12 +85,14 @@ def _put(jvm: Any, filesystem: Any, maker: Any, path: Any, data: bytes) -> bool 
     """Put an object with ``If-None-Match: *``, a header that this S3A has no option for; None where the store knows no such."""
     client = filesystem.getAmazonS3ClientForTesting("create a run manifest where there is none")
     key = str(path.toUri().getPath()).lstrip("/")
-    for pause in (*_CONFLICT_PAUSES_SECONDS, None):
+    pauses = list(_CONFLICT_PAUSES_SECONDS)
+    while True:
         stream = jvm.java.io.ByteArrayInputStream(bytearray(data))
         request = maker.newPutObjectRequest(key, maker.newObjectMetadata(len(data)), stream)
         request.putCustomRequestHeader("If-None-Match", "*")
         try:
             client.putObject(request)
+            return True
         except Py4JJavaError as error:
             status = _status(error)
             if status == _NOT_IMPLEMENTED:
@@ -93,12 +100,9 @@ def _put(jvm: Any, filesystem: Any, maker: Any, path: Any, data: bytes) -> bool 
             if status == _EXISTS:
                 return False
             # Another request for the same key is under way, and may yet fail.
-            if status != _CONFLICT or pause is None:
+            if status != _CONFLICT or not pauses:
                 raise
-            time.sleep(pause)
-        else:
-            return True
-    return False
+            time.sleep(pauses.pop(0))
 
 
 def _status(error: Py4JJavaError) -> int | None:

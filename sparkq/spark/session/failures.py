@@ -111,7 +111,7 @@ def _ended(what: str, hint: str) -> SparkError:
 
 
 def _exit_code_of_jvm() -> int | None:
-    """Of a JVM that this process started; None while it runs."""
+    """The exit code of a JVM that this process started; None while it runs."""
     process = getattr(SparkContext._gateway, "proc", None)
     code: int | None = None if process is None else process.poll()
     return code

@@ -176,14 +176,13 @@ class HadoopFolder:
         """
         try:
             jvm = self.spark.sparkContext._jvm
-            if not create_if_absent(jvm, self._filesystem, self._path(path), data):
-                return False
+            created = create_if_absent(jvm, self._filesystem, self._path(path), data)
         except Py4JJavaError as error:
             if self.exists(path):
                 return False
             raise InputError(f"{self.at(path)}: expected a writable place; got {root_message(error)}.") from error
-        if self.creates_conditionally:
-            return True
+        if created is not None:
+            return created
         time.sleep(_SETTLE_SECONDS)
         return self.read(path) == data
 

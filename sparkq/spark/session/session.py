@@ -64,7 +64,7 @@ def session_for(master: str | None, *, console_progress: bool = True) -> Iterato
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What the machine or the cluster did to the job, not sparkq, is an expected failure."""
+    """Turn what the machine or the cluster did to the job into an expected failure."""
     try:
         yield
     except Exception as error:
