@@ -23,6 +23,7 @@ from sparkq.spark.input.job_images import JobImages, read_job_images
 from sparkq.spark.input.paths import spark_path
 from sparkq.spark.output.commit import Attempt, new_run_id, output_folder, start_attempt
 from sparkq.spark.output.committed import committed_run, require_files
+from sparkq.spark.output.counts import RowCounts
 from sparkq.spark.output.quarantine import quarantine_failures
 from sparkq.spark.output.resume import remaining_images
 from sparkq.spark.output.unread import unread_rows
@@ -126,8 +127,7 @@ def _run(
         return write_attempt(
             predictions, attempt, partition_by=job.partition_columns, overwrite=job.overwrite,
             unread=_unread(images, artifact, settled),
-            expected_rows=images.inventory.images, output=shown(job.output),
-            classes=artifact.manifest.classes, names=artifact.manifest.labels, describe=_described(
+            expected_rows=images.inventory.images, output=shown(job.output), describe=_described(
                 job, artifact, drift, nodes, reports, images=found,
                 skipped=found.inventory.images - images.inventory.images,
             ),
@@ -152,12 +152,13 @@ def _require_places(job: PredictionJob, columns: Sequence[str], config: Inferenc
 def _described(
     job: PredictionJob, artifact: ModelArtifact, drift: Drift | None, nodes: Sequence[NodeChoice], reports: WorkerReports, *,
     images: JobImages, skipped: int,
-) -> Callable[[RunManifest], RunManifest]:
+) -> Callable[[RunManifest, RowCounts], RunManifest]:
     """Make the function that adds the job's facts to a manifest, for when the job has run."""
-    def described(manifest: RunManifest) -> RunManifest:
+    def described(manifest: RunManifest, counts: RowCounts) -> RunManifest:
         workers = reports.summary()
         return dataclasses.replace(
-            manifest, skipped=skipped, left_out={} if images.listing is None else images.listing.left_out,
+            manifest, warnings=counts.warnings(artifact.manifest.classes, artifact.manifest.labels), skipped=skipped,
+            left_out={} if images.listing is None else images.listing.left_out,
             input=shown(job.input), uri_column=images.config.uri_column, model=artifact.manifest.name,
             task=artifact.manifest.task, model_digest=artifact.digest,
             artifact=ModelFacts.of(artifact.manifest, len(artifact.dumps())),

@@ -164,7 +164,7 @@ def test_what_was_not_read_or_is_of_another_model_is_tried_again(spark: SparkSes
     attempt = start_attempt(output_folder(spark, job.output), "first")
     write_attempt(
         predictions, attempt, partition_by=(), overwrite=False, output=job.output,
-        describe=lambda manifest: dataclasses.replace(manifest, **described),
+        describe=lambda manifest, counts: dataclasses.replace(manifest, **described),
     )
     resumed = sparkq.run_prediction_job(spark, dataclasses.replace(job, resume=True))
     assert (resumed["rows"], resumed["ok"], resumed["skipped"]) == (2, 2, IMAGES - 2 + len(BROKEN))

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyspark
@@ -150,9 +150,8 @@ def check_partition_columns(schema: StructType, partition_by: Sequence[str]) -> 
 
 def write_attempt(
     predictions: DataFrame, attempt: Attempt, *, partition_by: Sequence[str], overwrite: bool,
-    output: str, describe: Callable[[RunManifest], RunManifest] = lambda manifest: manifest, expected_rows: int | None = None,
+    output: str, describe: Callable[[RunManifest, RowCounts], RunManifest] | None = None, expected_rows: int | None = None,
     unread: Callable[[DataFrame], DataFrame] | None = None,
-    classes: int | None = None, names: Sequence[str] | None = None,
 ) -> RunManifest:
     """Compute an attempt's rows and commit them; if that fails nothing of it stays.
 
@@ -164,16 +163,12 @@ def write_attempt(
         From `sparkq.spark.output.commit.start_attempt`.
     output : str
         The output, as the manifest names it.
-    describe : callable
-        Adds to the manifest what the job knows beside; called after the job.
+    describe : callable, optional
+        Adds to the manifest what the job knows beside, and what it finds in the counts; called after the job.
     expected_rows : int, optional
         How many there must be.
     unread : callable, optional
         If there are fewer, from the rows that are there to those of images that Spark left out.
-    classes : int, optional
-        How many the model tells apart, if that is known.
-    names : sequence of str, optional
-        Of the classes.
 
     Returns
     -------
@@ -194,19 +189,23 @@ def write_attempt(
             )
         seconds = time.perf_counter() - clock
         times = run_action(partial(task_times, attempt.folder.spark.sparkContext, _described(attempt)))
-        manifest = describe(RunManifest(
+        manifest = (describe or _with_warnings)(RunManifest(
             run_id=attempt.run_id, attempt=attempt.name, **counts.figures(), seconds=round(seconds, 3),
             images_per_second=round(counts.rows / seconds, 3), output=output, tasks=times, started=started, ended=_now(),
             versions=_versions(), partition_by=tuple(partition_by), schema=predictions.schema.jsonValue(),
             files=tuple(_named(entry, f"{attempt.staging}/{staged}/", attempt.run_id) for entry in files),
-            warnings=counts.warnings(classes, names),
-        ))
+        ), counts)
         run_action(partial(commit, attempt, staged, manifest))
     except BaseException as error:
         raise _given_up(attempt, error) or write_failure(error, attempt.folder.location) or error from error
     if overwrite:
         run_action(partial(remove_earlier_runs, attempt.folder, manifest))
     return manifest
+
+
+def _with_warnings(manifest: RunManifest, counts: RowCounts) -> RunManifest:
+    """Add what is odd about rows of which only their columns are known."""
+    return replace(manifest, warnings=counts.warnings(None, None))
 
 
 def _now() -> str:

@@ -122,7 +122,7 @@ def _wrong(case: Case, engine: str) -> int:
 @pytest.mark.parametrize("kind", ["linear", "dense"])
 @pytest.mark.parametrize("engine", fitting_engines("static"))
 def test_no_engine_errs_at_the_least_distance(engine: str, kind: str) -> None:
-    """With half the distance OpenVINO does: on a Xeon with AMX in 10 of 9,583 linear results and in 2 of 12,795 of convolutions."""
+    """With half the distance OpenVINO does: on a Xeon with AMX in 10 of 9,583 linear results and 2 of 12,795 of convolutions."""
     cases = [_case(kind, seed) for seed in range(12)]
     assert sum(case.near for case in cases) > 2000
     assert sum(_wrong(case, engine) for case in cases) == 0

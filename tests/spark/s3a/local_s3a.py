@@ -17,17 +17,18 @@ from tests.cli.conftest import Outcome
 from tests.java_start import clean_environment
 from tests.local_s3 import LocalS3
 
-_PYTHON = ROOT / ".venv-s3a" / "bin" / "python"
+PYTHON = ROOT / ".venv-s3a" / "bin" / "python"
+"""The interpreter of the environment that `make s3a` makes."""
 _JARS = ("hadoop-aws-3.3.1.jar", "aws-java-sdk-bundle-1.11.901.jar")
 _PATIENCE_SECONDS = 600
-SPARKQ = (str(_PYTHON), str(Path(sys.executable).with_name("sparkq")))
+SPARKQ = (str(PYTHON), str(Path(sys.executable).with_name("sparkq")))
 """The installed command, run by the interpreter of that environment."""
 
 
 def s3a_environment(server: LocalS3, settings: Mapping[str, str]) -> dict[str, str]:
     """Variables of a process whose Spark and whose pyarrow find their buckets on `server`, with more `settings` of Hadoop's."""
-    assert _PYTHON.is_file(), "There is no Spark with S3A in .venv-s3a. Hint: make s3a"
-    [jars] = (_PYTHON.parent.parent / "lib").glob("python*/site-packages/sagemaker_pyspark/jars")
+    assert PYTHON.is_file(), "There is no Spark with S3A in .venv-s3a. Hint: make s3a"
+    [jars] = (PYTHON.parent.parent / "lib").glob("python*/site-packages/sagemaker_pyspark/jars")
     hadoop = {
         # An open-source Spark that is told what EMR's s3:// is.
         "fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
@@ -88,7 +89,7 @@ def s3a_session(server: LocalS3, folder: Path, settings: Mapping[str, str]) -> I
     """Start the session, and end it with its JVM; its log is in `folder`."""
     with open(folder / "session.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen(
-            [_PYTHON, "-m", "tests.spark.s3a.session_process"], env=s3a_environment(server, settings), cwd=ROOT, text=True,
+            [PYTHON, "-m", "tests.spark.s3a.session_process"], env=s3a_environment(server, settings), cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
         )
         try:
