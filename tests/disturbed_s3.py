@@ -19,6 +19,12 @@ _HOLD_SECONDS = 120
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "date", "server"}
 SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
 
+_ANSWERS = {
+    409: b'<?xml version="1.0"?><Error><Code>ConditionalRequestConflict</Code><Message>Please try again.</Message></Error>',
+    501: b'<?xml version="1.0"?><Error><Code>NotImplemented</Code><Message>A header is not implemented.</Message></Error>',
+}
+"""What S3 says where another write of the key is under way, and what a store says that knows no conditions."""
+
 
 @dataclass
 class Disturbances:
@@ -34,6 +40,8 @@ class Disturbances:
         The same, with connections that are closed without an answer.
     lost_answers : dict of str to float
         The same, for writes (PUT), which are passed on all the same.
+    conditions : dict of int to dict of str to float
+        A status to the same, for writes with ``If-None-Match``, which are answered so and not passed on.
     held_writes : str, optional
         Writes of keys with this end wait, each until its event in `held` is set.
     """
@@ -42,6 +50,7 @@ class Disturbances:
     refusals: dict[str, float] = field(default_factory=dict)
     resets: dict[str, float] = field(default_factory=dict)
     lost_answers: dict[str, float] = field(default_factory=dict)
+    conditions: dict[int, dict[str, float]] = field(default_factory=dict)
     held_writes: str | None = None
     held: list[threading.Event] = field(default_factory=list)
     requests: Counter[str] = field(default_factory=Counter)
@@ -108,6 +117,11 @@ def disturbed_s3(server: LocalS3) -> Iterator[DisturbedS3]:
             if disturbances.happens(disturbances.refusals, path):
                 self._send(503, {}, SLOW_DOWN)
                 return
+            if "If-None-Match" in self.headers:
+                for status, ends in disturbances.conditions.items():
+                    if disturbances.happens(ends, path):
+                        self._send(status, {}, _ANSWERS[status])
+                        return
             connection = http.client.HTTPConnection(server.host, server.port, timeout=30)
             try:
                 headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}

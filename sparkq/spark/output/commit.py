@@ -23,8 +23,9 @@ whoever is killed, and however many attempts of one run id there are:
    stores that take no notice of ``If-None-Match``) an attempt looks just before it writes, and again two seconds after: of
    two that write within that time the last one wins; if one halts for longer between its look and its write, **both may
    answer success**, of which the later one stands, and the other's files stay beside it, unlisted. (1) and (2) hold even
-   then, and a warning says so before the work. On all object stores files that no manifest lists may stay in
-   ``run_id=ID``, if an attempt is killed between copy and manifest: read with `sparkq.read_predictions` there.
+   then, and a warning says so: before the work, or where a store refuses the condition (501), at the commit. On all object
+   stores files that no manifest lists may stay in ``run_id=ID``, if an attempt is killed between copy and manifest: read
+   with `sparkq.read_predictions` there.
 5. Who commits deletes the staging folders of its run id, which ends what other attempts still compute in vain, and those
    of dead attempts of other runs after seven days.
 6. Whoever says that a run is committed has seen its files, with the lengths that the manifest lists, after the manifest
@@ -49,6 +50,7 @@ from sparkq.runs.manifest import RunManifest
 from sparkq.spark.input.paths import spark_path
 from sparkq.spark.output.committed import committed_run, listed_ids, readable_run, require_files
 from sparkq.spark.output.overwrite import is_overwritten, remove_run
+from sparkq.spark.session.conditional_create import UNCONDITIONAL
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import local_path
 
@@ -119,12 +121,7 @@ def start_attempt(folder: HadoopFolder, run_id: str) -> Attempt:
         _list_moved(folder, unlisted)
     _require_listed(folder, run_id)
     if not (folder.renames_atomically or folder.creates_conditionally):
-        _logger.warning(
-            "output %s: this version of its connector cannot create a file on the condition that there is none. Two attempts of "
-            "one run id that commit at the same moment may both report success, with rows of both in the folder. Hint: use "
-            "Hadoop 3.4.2 or later (EMR 7.13 or later), run one attempt of a run id at a time, and read with read_predictions.",
-            folder.location,
-        )
+        _logger.warning(UNCONDITIONAL, folder.location)
     return Attempt(folder, run_id, new_run_id(), made_output=not folder.exists())
 
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it ships no types
 
-__all__ = ["can_create_if_absent", "create_if_absent", "fill"]
+__all__ = ["UNCONDITIONAL", "can_create_if_absent", "create_if_absent", "fill"]
+
+UNCONDITIONAL = (
+    "output %s: its connector or its store cannot create a file on the condition that there is none. Two attempts of one run id "
+    "that commit at the same moment may both report success, with rows of both in the folder. Hint: use Hadoop 3.4.2 or later "
+    "(EMR 7.13 or later) on a store that knows If-None-Match, run one attempt of a run id at a time, and read with "
+    "read_predictions."
+)
+"""The warning of a place where `create_if_absent` cannot keep what it promises elsewhere."""
 
 # S3A of Hadoop 3.4.2 or later: `If-None-Match: *`.
 _CONDITIONAL = "fs.option.create.conditional.overwrite"

@@ -13,13 +13,14 @@ from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]  # it sh
 from pyspark.sql import SparkSession
 
 from sparkq.errors import InputError
-from sparkq.redaction import carries_credentials
-from sparkq.spark.session.conditional_create import can_create_if_absent, create_if_absent, fill
+from sparkq.redaction import carries_credentials, get_logger
+from sparkq.spark.session.conditional_create import UNCONDITIONAL, can_create_if_absent, create_if_absent, fill
 from sparkq.spark.session.connect import is_connect
 from sparkq.spark.session.failures import root_message
 
 __all__ = ["FolderEntry", "HadoopFolder", "hadoop_path"]
 
+_logger = get_logger(__name__)
 # Stores on which the rename of a folder is one atomic step that is refused where the target exists. All others are taken
 # for object stores, whose rename copies one object after the other.
 _ATOMIC_RENAME = ("file", "hdfs", "viewfs", "ofs")
@@ -183,6 +184,9 @@ class HadoopFolder:
             raise InputError(f"{self.at(path)}: expected a writable place; got {root_message(error)}.") from error
         if created is not None:
             return created
+        if self.creates_conditionally:
+            # Its connector can, and it was not warned of: the store itself refused the condition.
+            _logger.warning(UNCONDITIONAL, self.location)
         time.sleep(_SETTLE_SECONDS)
         return self.read(path) == data
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from sparkq.errors import InputError
 from sparkq.runs.committed import find_run
+from tests.cli.conftest import Outcome
 from tests.cli.standalone import wait_for
 from tests.disturbed_s3 import DisturbedS3
 from tests.local_s3 import BUCKET, LocalS3
@@ -61,9 +63,9 @@ class HeldAttempt:
         self.process.communicate()
 
 
-def arguments(name: str) -> list[str]:
-    """Of the command."""
-    output = f"s3a://{BUCKET}/{name}"
+def arguments(name: str, bucket: str = BUCKET) -> list[str]:
+    """The command that writes to a folder of this name."""
+    output = f"s3a://{bucket}/{name}"
     return ["predict", "--model", MODEL, "--input", PHOTOS, "--output", output, "--run-id", "nightly", "--json"]
 
 
@@ -116,9 +118,35 @@ def test_overlapping_attempts(s3a: S3ASession, server: LocalS3, attempt: HeldAtt
 
 def test_the_answer_to_the_manifest_is_lost(s3a: S3ASession, proxy: DisturbedS3) -> None:
     """It is there, and is written again: who finds the own one has won."""
-    output, end = f"s3a://{DISTURBED}/unanswered", "/unanswered/_sparkq/nightly.json"
-    proxy.disturbances.lost_answers[end] = 1.0
-    found = s3a.sparkq("predict", "--model", MODEL, "--input", PHOTOS, "--output", output, "--run-id", "nightly", "--json")
+    lost = proxy.disturbances.lost_answers = {"/unanswered/_sparkq/nightly.json": 1.0}
+    found = disturbed_run(s3a, "unanswered")
     assert found.code == 0, found.err
-    assert proxy.disturbances.lost_answers[end] == 0
-    assert Counter(row["path"] for row in s3a.predictions(output)) == ONCE
+    assert list(lost.values()) == [0]
+
+
+def test_another_write_of_the_manifest_is_under_way(s3a: S3ASession, proxy: DisturbedS3) -> None:
+    """It may yet fail, so the condition is asked again a little later."""
+    conflicts = {"/conflict/_sparkq/nightly.json": 2.0}
+    proxy.disturbances.conditions = {409: conflicts}
+    found = disturbed_run(s3a, "conflict")
+    assert found.code == 0, found.err
+    assert list(conflicts.values()) == [0]
+    assert "may both report success" not in found.err
+
+
+def test_a_store_that_knows_no_conditions(s3a: S3ASession, proxy: DisturbedS3) -> None:
+    """The run is committed without, and the warning says what that means."""
+    proxy.disturbances.conditions = {501: {"/plain/_sparkq/nightly.json": math.inf}}
+    found = disturbed_run(s3a, "plain")
+    assert found.code == 0, found.err
+    assert found.err.count("may both report success") == 1, found.err
+    again = s3a.sparkq(*arguments("plain", DISTURBED))
+    assert (again.code, again.document["already_committed"]) == (0, True), again.err
+
+
+def disturbed_run(s3a: S3ASession, name: str) -> Outcome:
+    """The command whose output is reached through the proxy; each image has one row if it is a success."""
+    found = s3a.sparkq(*arguments(name, DISTURBED))
+    if found.code == 0:
+        assert Counter(row["path"] for row in s3a.predictions(f"s3a://{DISTURBED}/{name}")) == ONCE
+    return found
