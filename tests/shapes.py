@@ -123,9 +123,9 @@ def trained_ssd(model: nn.Module | None = None, *, images: int = 512, steps: int
 
 def _target(one: Scene, config: AnchorConfig) -> tuple[Tensor, Tensor]:
     """Class and offsets of each anchor: of the true box that it overlaps by a half, or that overlaps no other one more."""
-    anchors = anchor_boxes(config, (INPUT, INPUT))
-    truth = torch.from_numpy(one.corners)
-    found = overlaps(anchors, truth)
+    boxes = anchor_boxes(config, (INPUT, INPUT))
+    anchors, truth = torch.from_numpy(boxes), torch.from_numpy(one.corners)
+    found = torch.from_numpy(overlaps(boxes, one.corners))
     best, nearest = found.max(1)
     best[found.argmax(0)] = 1.0
     nearest[found.argmax(0)] = torch.arange(len(truth))

@@ -263,7 +263,8 @@ def loaded_by(code: str) -> set[str]:
     ("from sparkq import SparkqError, PreprocessConfig, InferenceConfig", set()),
     ("import sparkq.engines.registry", set()),
     ("from sparkq import decode_image", {"numpy"}),
-], ids=["sparkq", "configs", "engines", "images"])
+    ("import sparkq.workflows.predict", {"numpy", "pyarrow", "pyspark"}),
+], ids=["sparkq", "configs", "engines", "images", "predict"])
 def test_importing_sparkq_is_light(code: str, heavy: set[str]) -> None:
     """Neither torch nor pyspark nor pandas, until a name that needs it is used."""
     assert loaded_by(code) == heavy

@@ -30,7 +30,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a payload will be run. Engines inside torch take their threads from torch, and batches of any size.
+    """How a payload will be run. Engines inside torch take batches of any size.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ class LoadOptions:
     batch_size : int
         Images a forward pass, for engines that are compiled for one size.
     threads : int, optional
-        Threads of engines that have their own; None takes as many as torch does.
+        Threads of a pass. Inside torch they are the whole process's, for all engines there; None leaves torch's as they are, and
+        takes as many elsewhere.
     divisible : bool
         Whether a batch may be run in parts. Not with layers in float, whose kernels are chosen by the batch's shape.
     """

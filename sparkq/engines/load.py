@@ -5,8 +5,6 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
-import torch
-
 from sparkq.engines.base import Engine, LoadOptions
 from sparkq.engines.node import describe_node
 from sparkq.engines.registry import ENGINES, EngineSpec, spec_of
@@ -61,7 +59,12 @@ def _lack(spec: EngineSpec) -> str | None:
     """One clause that says what this node lacks for an engine, or None."""
     if spec.package is not None and importlib.util.find_spec(spec.package) is None:
         return f"the package {spec.package} is not installed"
-    if spec.torch_backend and spec.name not in torch.backends.quantized.supported_engines:
-        offered = ", ".join(torch.backends.quantized.supported_engines)
-        return f"torch {torch.__version__} does not offer it, only {offered}"
-    return None
+    return _torch_lack(spec.name) if spec.torch_backend else None
+
+
+def _torch_lack(backend: str) -> str | None:
+    # Not above: other engines, and drivers, do without a second's import and 190 MB.
+    import torch
+
+    offered = torch.backends.quantized.supported_engines
+    return None if backend in offered else f"torch {torch.__version__} does not offer it, only {', '.join(offered)}"

@@ -7,14 +7,15 @@ import os
 import platform
 import re
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from sparkq.host import cpu_field, cpu_model, package_version
 
 __all__ = [
-    "available_cores", "cpu_features", "describe_node", "has_vnni", "installed_versions", "instruction_sets", "kernel_limits",
-    "kernel_settings", "peak_memory_bytes", "return_freed_memory",
+    "available_cores", "cpu_features", "default_threads", "describe_node", "has_vnni", "installed_versions", "instruction_sets",
+    "kernel_limits", "kernel_settings", "peak_memory_bytes", "return_freed_memory",
 ]
 
 # Engines choose their kernels by these; a CPU names some hundred more.
@@ -50,6 +51,15 @@ def instruction_sets() -> tuple[str, ...]:
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """Return the number of threads that an engine takes if none is given: torch's, where it is loaded; else OpenMP's rule."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdecimal() and int(told) else available_cores()
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:

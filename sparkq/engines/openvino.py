@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.cache import BlobCache
-from sparkq.engines.node import cpu_features, describe_node, return_freed_memory
+from sparkq.engines.node import cpu_features, default_threads, describe_node, return_freed_memory
 from sparkq.engines.torchscript import load_checked, packing_for
 from sparkq.errors import ArtifactError, EngineError
 
@@ -69,7 +68,7 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
     """
     openvino = _openvino()
     config = {
-        "INFERENCE_NUM_THREADS": options.threads or torch.get_num_threads(),
+        "INFERENCE_NUM_THREADS": options.threads or default_threads(),
         "NUM_STREAMS": 1,
         # On CPUs with AMX it would compute layers in float in bfloat16.
         "INFERENCE_PRECISION_HINT": "f32",

@@ -12,14 +12,14 @@ _IMAGES_A_PASS = 8
 
 def load_fbgemm(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
     """Load an INT8 payload for fbgemm, torch's own kernels for x86 CPUs with AVX2."""
-    return load_packed(payload, "fbgemm", images_a_pass=_IMAGES_A_PASS if options.divisible else None)
+    return load_packed(payload, "fbgemm", options, images_a_pass=_IMAGES_A_PASS if options.divisible else None)
 
 
 def load_x86(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
     """Load an INT8 payload for x86, torch's choice of fbgemm or oneDNN for each layer."""
-    return load_packed(payload, "x86")
+    return load_packed(payload, "x86", options)
 
 
 def load_onednn(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
     """Load an INT8 payload for oneDNN, which runs on x86 and aarch64."""
-    return load_packed(payload, "onednn")
+    return load_packed(payload, "onednn", options)

@@ -3,16 +3,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from sparkq.engines.base import LoadOptions
 from sparkq.torchscript.archive import checked_torchscript
 
-__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for"]
+__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for", "set_threads"]
 
 
 class TorchScriptEngine:
@@ -68,8 +69,22 @@ def load_checked(payload: bytes) -> Any:
     return torch.jit.load(archive, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
-def load_packed(payload: bytes, name: str, *, images_a_pass: int | None = None) -> TorchScriptEngine:
+def set_threads(threads: int | None) -> None:
+    """Give torch so many threads in this process, and one for running graphs side by side; None leaves both as they are."""
+    if threads is None:
+        return
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        # Can be said once, before the first graph runs; a notebook's process may have run one.
+        with suppress(RuntimeError):
+            torch.set_num_interop_threads(1)
+
+
+def load_packed(
+    payload: bytes, name: str, options: LoadOptions, *, images_a_pass: int | None = None,
+) -> TorchScriptEngine:
     """Load an INT8 payload with its weights packed for one of torch's quantized backends, which this node must offer."""
+    set_threads(options.threads)
     with packing_for(name):
         return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
 

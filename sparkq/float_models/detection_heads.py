@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sparkq.config import AnchorConfig, DetectionConfig
 from sparkq.errors import ConfigError, ModelError
-from sparkq.model_tasks.detection.boxes import OUTPUT_FORMS
+from sparkq.model_tasks.detection.outputs import OUTPUT_FORMS
 
 __all__ = ["DetectionOutputs", "SSDMaps", "anchored"]
 

@@ -7,14 +7,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-import torch
-
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import AUTO
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
 from sparkq.engines.cache import BlobCache, cache_directory
-from sparkq.engines.node import cpu_features, installed_versions, return_freed_memory
+from sparkq.engines.node import cpu_features, default_threads, installed_versions, return_freed_memory
 from sparkq.engines.private_directory import hold_lock
 from sparkq.engines.registry import engine_packages
 from sparkq.version import __version__
@@ -111,8 +109,8 @@ def _cache_name(
 ) -> str:
     golden = artifact.manifest.golden
     described = hashlib.sha256(golden.pixels.tobytes() + golden.output.tobytes())
-    versions = installed_versions(engine_packages())
-    node = (__version__, cpu_features(), torch.__version__, versions, threads or torch.get_num_threads())
+    versions = installed_versions(("torch", *engine_packages()))
+    node = (__version__, cpu_features(), versions, threads or default_threads())
     described.update(repr((engines, batch_size, allow_saturation, node)).encode())
     return f"{artifact.digest}-{described.hexdigest()}.choice"
 

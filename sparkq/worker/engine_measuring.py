@@ -8,11 +8,10 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.engines.base import DEFAULT_BATCH_SIZE
-from sparkq.engines.node import describe_node, return_freed_memory
+from sparkq.engines.node import default_threads, describe_node, return_freed_memory
 from sparkq.engines.registry import spec_of
 from sparkq.errors import EngineError, last_line
 from sparkq.worker.predictor import Predictor
@@ -72,7 +71,7 @@ class EngineMeasuring:
         self._name = artifact.manifest.name
         self._golden = artifact.manifest.golden.input(artifact.manifest.input_size)
         # Alone in its process on one thread, a pass takes as long as its CPU time; the clock would count other workers, too.
-        self._clock = time.process_time if (threads or torch.get_num_threads()) == 1 else time.perf_counter
+        self._clock = time.process_time if (threads or default_threads()) == 1 else time.perf_counter
         self._load = partial(Predictor, artifact, threads=threads, allow_saturation=allow_saturation)
 
     def fastest(self, engines: tuple[str, ...], batch_size: int | None) -> Measurement:

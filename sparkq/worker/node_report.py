@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from sparkq.artifact.file import ModelArtifact
 from sparkq.engines.load import absent_engines
 from sparkq.engines.node import available_cores, describe_node, instruction_sets, kernel_settings, return_freed_memory
 from sparkq.engines.registry import ENGINE_NAMES
 from sparkq.errors import EngineError, last_line
-from sparkq.host import cpu_model
+from sparkq.host import cpu_model, package_version
 from sparkq.worker.fitting import engine_for, engines_for
 from sparkq.worker.predictor import Predictor
 
@@ -94,7 +92,7 @@ def examine_node(
                 loads[name] = loaded
     seconds, golden_db = loads.get(main or "", (None, None))
     return NodeReport(
-        socket.gethostname(), cpu_model(), torch.__version__, instruction_sets(), available_cores(),
+        socket.gethostname(), cpu_model(), str(package_version("torch")), instruction_sets(), available_cores(),
         tuple(name for name in names if name not in refused),
         {name: reason for name, reason in refused.items() if name in names}, kernel_settings(), main, seconds, golden_db,
         _failure(main, refused),

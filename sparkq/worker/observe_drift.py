@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,13 @@ import pyarrow as pa
 from sparkq.artifact.calibration_profile import CalibrationProfile
 from sparkq.artifact.manifest import Manifest
 from sparkq.config import InferenceConfig
-from sparkq.engines.observed import Observation, observe
 from sparkq.errors import EngineError
 from sparkq.metrics.drift import DriftSums, required_profile
 from sparkq.worker.decode_batches import decoded_batches
 from sparkq.worker.predictor import Predictor
+
+if TYPE_CHECKING:
+    from sparkq.engines.observed import Observation
 
 __all__ = ["DRIFT_FIELDS", "observe_partition", "sums_of"]
 
@@ -78,6 +80,9 @@ def sums_of(row: dict[str, Any]) -> DriftSums:
 
 def _observations(model: Predictor, images: npt.NDArray[np.uint8]) -> Iterator[Observation]:
     """All images at once; one at a time where the model fails on one of them, which is then left out."""
+    # Not above: a driver, which only sums up, does without torch.
+    from sparkq.engines.observed import observe
+
     config = model.manifest.quantization
     levels = config.activation_levels if required_profile(model.manifest).activations else None
     try:

@@ -1,13 +1,11 @@
 """One model, loaded and checked, ready to predict: what every Python worker holds."""
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sparkq.artifact.file import ModelArtifact
 from sparkq.artifact.manifest import Manifest
@@ -54,14 +52,6 @@ def _check_saturation(manifest: Manifest) -> None:
         )
 
 
-def _set_threads(threads: int) -> None:
-    torch.set_num_threads(threads)
-    if torch.get_num_interop_threads() != 1:
-        # Can be said once, before the first graph runs; a notebook's process may have run one.
-        with contextlib.suppress(RuntimeError):
-            torch.set_num_interop_threads(1)
-
-
 class Predictor:
     """An artifact on an engine.
 
@@ -72,7 +62,7 @@ class Predictor:
     engine : str, optional
         Default: the first that fits the artifact.
     threads : int, optional
-        torch's intra-op threads for this process, and the engine's; with it, one inter-op thread. None leaves all as they are.
+        Threads of the engine. One inside torch sets the whole process's, and one inter-op thread. None leaves all as they are.
     batch_size : int
         Images a forward pass.
     allow_saturation : bool
@@ -88,8 +78,6 @@ class Predictor:
         self, artifact: ModelArtifact, *, engine: str | None = None, threads: int | None = None, allow_saturation: bool = False,
         batch_size: int = DEFAULT_BATCH_SIZE,
     ) -> None:
-        if threads is not None:
-            _set_threads(threads)
         self.manifest = artifact.manifest
         self.model_task = model_task_of(artifact.manifest)
         self._has_run = False

@@ -23,7 +23,7 @@ from sparkq.engines.torchscript import load_packed
 
 
 def load_qnnpack(payload, options):
-    return load_packed(payload, "qnnpack")
+    return load_packed(payload, "qnnpack", options)
 '''
 LINE = '    EngineSpec("qnnpack", "qnnpack:load_qnnpack", ("static", "mixed"), torch_backend=True),\n'
 USERS = '''

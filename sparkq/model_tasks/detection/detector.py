@@ -6,8 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from sparkq.config import AnchorConfig, DetectionConfig
 from sparkq.model_tasks.detection.boxes import anchor_boxes, decode_boxes
@@ -60,7 +58,7 @@ class Detector:
         self._map_ends = np.cumsum([
             rows * columns * boxes for (rows, columns), boxes in zip(anchors.feature_maps, anchors.per_place, strict=True)
         ])
-        self._limits = torch.tensor([input_size[1], input_size[0]] * 2)
+        self._limits = np.array([input_size[1], input_size[0]] * 2, np.float32)
 
     def detect(self, outputs: npt.NDArray[np.float32]) -> Boxes:
         """The boxes of one image.
@@ -77,43 +75,51 @@ class Detector:
             In pixels of the network's input, within it; of equal scores first the smaller label, then the earlier anchor.
         """
         logits, offsets = self.split(outputs)
-        scores = logits.softmax(dim=1)[:, 1:]
+        scores = _softmax(logits)[:, 1:]
         classes, boxes, values = best_candidates(
             scores, score_threshold=self.config.score_threshold, candidates=self.config.candidates,
         )
         decoded = decode_boxes(offsets[boxes], self._anchors[boxes], self._weights)
-        decoded = torch.minimum(decoded.clamp(min=0), self._limits)
+        decoded = np.clip(decoded, np.float32(0), self._limits)
         # What lies outside the image whole.
-        kept = (decoded[:, 2:] > decoded[:, :2]).all(dim=1)
+        kept = (decoded[:, 2:] > decoded[:, :2]).all(axis=1)
         classes, values, decoded = classes[kept], values[kept], decoded[kept]
-        ends = torch.bincount(classes).cumsum(0).tolist()
-        stays = torch.cat([
-            torch.zeros(0, dtype=torch.bool),
+        ends = np.cumsum(np.bincount(classes)).tolist()
+        stays = np.concatenate([
+            np.zeros(0, np.bool_),
             *(~suppressed(decoded[start:end], self.config.iou_threshold) for start, end in pairwise([0, *ends])),
         ])
         classes, values, decoded = classes[stays], values[stays], decoded[stays]
-        best = values.argsort(descending=True, stable=True)[: self.config.max_detections]
-        return Boxes(classes[best].numpy() + 1, values[best].numpy(), decoded[best].numpy())
+        best = np.argsort(-values, kind="stable")[: self.config.max_detections]
+        return Boxes(classes[best] + 1, values[best], decoded[best])
 
     def likeliest(self, outputs: npt.NDArray[np.float32]) -> tuple[int, float]:
         """The class, other than the background, and the score that is the highest of all anchors'."""
         logits, _ = self.split(outputs)
-        scores = logits.softmax(dim=1)[:, 1:]
-        score, label = scores.amax(dim=0).max(dim=0)
-        return int(label) + 1, float(score)
+        scores = _softmax(logits)[:, 1:].max(axis=0)
+        label = int(scores.argmax())
+        return label + 1, float(scores[label])
 
     def samples(self, outputs: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """Take of one image's logits, and of its offsets, up to 512 from each feature map."""
         return [
-            np.concatenate([_spread(part.ravel()) for part in np.split(numbers.numpy(), self._map_ends[:-1])])
+            np.concatenate([_spread(part.ravel()) for part in np.split(numbers, self._map_ends[:-1])])
             for numbers in self.split(outputs)
         ]
 
-    def split(self, outputs: npt.NDArray[np.float32]) -> tuple[Tensor, Tensor]:
+    def split(self, outputs: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Logits [A, K] and offsets [A, 4] of one image's raw outputs."""
-        values = torch.from_numpy(outputs)
         offsets = 4 * len(self._anchors)
-        return values[:-offsets].reshape(len(self._anchors), -1), values[-offsets:].reshape(-1, 4)
+        return outputs[:-offsets].reshape(len(self._anchors), -1), outputs[-offsets:].reshape(-1, 4)
+
+
+def _softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Probabilities of each row's classes."""
+    # Logits may lie further apart than float32 goes; the lower one's share is zero then.
+    with np.errstate(over="ignore"):
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float32] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _spread(numbers: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -16,8 +16,8 @@ from sparkq.config.detection import BOX_CORNERS
 from sparkq.errors import InputError
 from sparkq.images.preprocess import ImageGeometry
 from sparkq.model_tasks.detection.agreement import BoxAgreement
-from sparkq.model_tasks.detection.boxes import class_count
 from sparkq.model_tasks.detection.detector import Boxes, Detector
+from sparkq.model_tasks.detection.outputs import class_count
 
 __all__ = ["Detection"]
 

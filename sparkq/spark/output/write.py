@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import pyspark
-import torch
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, ByteType, DateType, IntegerType, LongType, ShortType, StringType, StructType
 
 from sparkq.errors import InputError, SparkqError
+from sparkq.host import package_version
 from sparkq.planning.partitions import FILE_BYTES
 from sparkq.runs.layout import run_folder
 from sparkq.runs.manifest import RunFile, RunManifest
@@ -214,7 +214,8 @@ def _now() -> str:
 
 def _versions() -> dict[str, str]:
     return {
-        "sparkq": __version__, "torch": str(torch.__version__), "spark": pyspark.__version__, "python": platform.python_version(),
+        "sparkq": __version__, "torch": str(package_version("torch")), "spark": pyspark.__version__,
+        "python": platform.python_version(),
     }
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +20,8 @@ SCORES = st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.3000001, 0.5, 0.9, 1.0])
 @settings(max_examples=200, deadline=None)
 def test_suppression_is_the_greedy_one(boxes: list[tuple[float, ...]], iou_threshold: float) -> None:
     """To the box, whatever ties: an overlap that equals the threshold suppresses nothing."""
-    tensor = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-    assert suppressed(tensor, iou_threshold).tolist() == reference.suppressed(list(tensor.numpy()), iou_threshold)
+    corners = np.array(boxes, np.float32).reshape(-1, 4)
+    assert suppressed(corners, iou_threshold).tolist() == reference.suppressed(list(corners), iou_threshold)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
@@ -33,13 +32,13 @@ def test_suppression_is_the_greedy_one_on_boxes_anywhere(seed: int, iou_threshol
     middles = random.uniform(0, 300, (4, 2))[random.integers(0, 4, 60)] + random.normal(0, 12, (60, 2))
     sizes = random.uniform(5, 80, (60, 2))
     boxes = np.concatenate([middles - sizes / 2, middles + sizes / 2], axis=1).astype(np.float32)
-    assert suppressed(torch.from_numpy(boxes), iou_threshold).tolist() == reference.suppressed(list(boxes), iou_threshold)
+    assert suppressed(boxes, iou_threshold).tolist() == reference.suppressed(list(boxes), iou_threshold)
 
 
 def test_a_chain_of_boxes_is_suppressed_link_by_link() -> None:
     """Each overlaps the next: every second one stays, which takes as many rounds as there are links."""
-    x = torch.arange(64) * 4.0
-    boxes = torch.stack([x, torch.zeros(64), x + 10, torch.full((64,), 10.0)], dim=1)
+    x = np.arange(64, dtype=np.float32) * 4
+    boxes = np.stack([x, np.zeros_like(x), x + 10, np.full_like(x, 10)], axis=1)
     assert suppressed(boxes, 0.3).tolist() == [index % 2 == 1 for index in range(64)]
 
 
@@ -47,8 +46,8 @@ def test_a_chain_of_boxes_is_suppressed_link_by_link() -> None:
 def test_an_overlap_that_float32_rounds_to_the_threshold_is_judged_by_its_own_value(iou_threshold: float) -> None:
     """float32 of 0.45 is smaller than 0.45, of 0.1 and 0.7 larger: compared as numbers, as the reference does."""
     rounded = float(np.float32(iou_threshold))
-    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, rounded, 1.0]])
-    assert float(reference.overlap(*boxes.numpy())) == rounded
+    boxes = np.array([[0, 0, 1, 1], [0, 0, rounded, 1]], np.float32)
+    assert float(reference.overlap(*boxes)) == rounded
     assert suppressed(boxes, iou_threshold).tolist() == [False, rounded > iou_threshold]
 
 
@@ -58,8 +57,8 @@ def test_candidates_are_the_best_of_each_class(
     scores: list[tuple[float, ...]], score_threshold: float, count: int,
 ) -> None:
     """In a fixed order: of equal scores the box that comes first."""
-    tensor = torch.tensor(scores, dtype=torch.float32).reshape(-1, 3)
-    labels, boxes, values = best_candidates(tensor, score_threshold=score_threshold, candidates=count)
-    expected = reference.candidates(tensor.numpy().tolist(), score_threshold, count)
+    array = np.array(scores, np.float32).reshape(-1, 3)
+    labels, boxes, values = best_candidates(array, score_threshold=score_threshold, candidates=count)
+    expected = reference.candidates(array.tolist(), score_threshold, count)
     assert list(zip(labels.tolist(), boxes.tolist(), strict=True)) == expected
-    assert values.tolist() == [tensor[box, label].item() for label, box in expected]
+    assert values.tolist() == [array[box, label].item() for label, box in expected]
