@@ -62,9 +62,15 @@ class SparkqError(Exception):
     exit_code = 1
     """Exit code of a command that ends with this error; what the codes mean stands in `sparkq.cli.boundary`."""
 
+    is_sentence = True
+    """Whether the message is one line."""
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         self.message = shown(message)
         self.hint = None if hint is None else shown(hint)
+        if self.is_sentence:
+            # A file may be called so that the rest of its name looks like a line of its own.
+            self.message = self.message.replace("\n", "\\x0a")
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -102,6 +108,8 @@ class GateError(SparkqError):
     attempts : tuple of sparkq.quantization.gate.GateAttempt
         What was tried.
     """
+
+    is_sentence = False
 
     def __init__(self, message: str, *, hint: str | None = None, attempts: tuple[Any, ...] = ()) -> None:
         super().__init__(message, hint=hint)

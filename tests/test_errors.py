@@ -11,7 +11,7 @@ import pytest
 
 import sparkq.errors
 from sparkq.error_codes import ErrorCode
-from sparkq.errors import ConfigError, ImageError, InputError, SparkqError
+from sparkq.errors import ConfigError, GateError, ImageError, InputError, SparkqError
 from tests import ROOT
 
 KINDS = [getattr(sparkq.errors, name) for name in sparkq.errors.__all__ if name.endswith("Error")]
@@ -62,6 +62,13 @@ def test_the_hint_follows_the_message() -> None:
         "input /x: expected a file; got nothing there. Hint: check the path."
     )
     assert str(ConfigError("top_k: expected a number.")) == "top_k: expected a number."
+
+
+def test_a_sentence_stays_one_line() -> None:
+    """Or a file could be called so that the rest of its name is read as a line of ours; a gate's table has lines."""
+    error = InputError("input /x\nsparkq: done: expected a file; got nothing there.")
+    assert str(error) == "input /x\\x0asparkq: done: expected a file; got nothing there."
+    assert "\n" in GateError("no recipe is accurate enough:\n  static  71.2\n").message
 
 
 WITHOUT_HINT = {
