@@ -11,6 +11,9 @@ from sparkq.config import AnchorConfig
 
 __all__ = ["anchor_boxes", "decode_boxes", "overlaps"]
 
+# Absurd settings and offsets give infinite corners, which are cut off at the image's edge, or none, which are no box.
+_BEYOND_FLOAT32 = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+
 _Real = TypeVar("_Real", np.float32, np.float64)
 
 # A thousand pixels from a default box of 16: what exp() is kept from growing beyond, as in torchvision.
@@ -18,6 +21,7 @@ _LARGEST_GROWTH = np.float32(math.log(1000 / 16))
 _HALF = np.float32(0.5)
 
 
+@_BEYOND_FLOAT32
 def anchor_boxes(anchors: AnchorConfig, input_size: tuple[int, int]) -> npt.NDArray[np.float32]:
     """Default boxes in pixels of the input.
 
@@ -59,6 +63,7 @@ def _sizes(anchors: AnchorConfig, index: int) -> list[tuple[float, float]]:
     return sizes
 
 
+@_BEYOND_FLOAT32
 def decode_boxes(
     offsets: npt.NDArray[np.float32], anchors: npt.NDArray[np.float32], weights: tuple[float, ...],
 ) -> npt.NDArray[np.float32]:
@@ -80,12 +85,10 @@ def decode_boxes(
         x_min, y_min, x_max, y_max; not NaN where offsets are finite.
     """
     sizes = anchors[:, 2:] - anchors[:, :2]
-    # What becomes infinite is cut off at the image's edge.
-    with np.errstate(over="ignore"):
-        scaled = offsets / np.array(weights, np.float32)
-        middles = anchors[:, :2] + _HALF * sizes + scaled[:, :2] * sizes
-        halves = _HALF * sizes * np.exp(np.minimum(scaled[:, 2:], _LARGEST_GROWTH))
-        boxes: npt.NDArray[np.float32] = np.concatenate((middles - halves, middles + halves), axis=1)
+    scaled = offsets / np.array(weights, np.float32)
+    middles = anchors[:, :2] + _HALF * sizes + scaled[:, :2] * sizes
+    halves = _HALF * sizes * np.exp(np.minimum(scaled[:, 2:], _LARGEST_GROWTH))
+    boxes: npt.NDArray[np.float32] = np.concatenate((middles - halves, middles + halves), axis=1)
     return boxes
 
 
