@@ -13,7 +13,7 @@ from sparkq.errors import ConfigError, ModelError
 from sparkq.float_models.detection_heads import DetectionOutputs, SSDMaps, anchored
 from sparkq.float_models.load import load_float_model
 from sparkq.float_models.published_preprocess import resolved_preprocess
-from sparkq.model_tasks.detection.boxes import class_count
+from sparkq.model_tasks.detection.outputs import class_count
 from sparkq.quantization.float_graph.trace import trace_float
 from sparkq.quantization.task_model import task_model
 from tests.shapes import ANCHORS, NAMES, SmallSSD

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +11,11 @@ import pyarrow.parquet as pq
 import pyspark
 import pytest
 import yaml
+from safetensors.torch import save_file
 
 from tests import HANG_SECONDS, ROOT
 from tests.java_start import clean_environment
-from tests.models import digit_files, digits_artifact
+from tests.models import digit_files, digits, digits_artifact, digits_net
 
 pytestmark = pytest.mark.jvm
 JOBS = ROOT / "jobs"
@@ -38,33 +38,30 @@ def _submit(job: str, *arguments: object, folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def job(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with real images of all classes, their labels, and a config file for each job, paths relative to it."""
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with scans of all classes, their labels, and a config file for each job, paths relative to it."""
     job = tmp_path_factory.mktemp("jobs")
-    cifar10, models = shared_data / "cifar10", shared_data / "models"
-    lines = (cifar10 / "labels.csv").read_text().splitlines()
-    chosen = lines[1::len(lines) // IMAGES][:IMAGES]
     (job / "images").mkdir()
-    for line in chosen:
-        path = line.partition(",")[0]
-        shutil.copy(cifar10 / path, job / path)
-    (job / "labels.csv").write_text("\n".join([lines[0], *chosen]) + "\n")
-    shutil.copy(cifar10 / "classes.txt", job)
-    float_model = {"weights": str(models / "resnet20_cifar10.pt")}
-    factory = f"{models}/reference_models.py:resnet20_cifar10"
+    lines = ["path,label"]
+    for index, content in enumerate(digit_files(IMAGES)):
+        (job / "images" / f"{index}.png").write_bytes(content)
+        lines.append(f"images/{index}.png,{digits()[1].labels[index]}")
+    (job / "labels.csv").write_text("\n".join(lines) + "\n")
+    (job / "classes.txt").write_text("\n".join(f"digit {number}" for number in range(10)) + "\n")
+    save_file(digits_net().state_dict(), job / "digits.safetensors")
+    float_model = {"weights": "digits.safetensors"}
+    factory = "sparkq.demo.digits:DigitsNet"
     configs: dict[str, dict[str, object]] = {
         "quantize": {
-            "model": factory, **float_model, "task": "classification", "labels": "classes.txt", "output": "resnet20.sparkq",
-            "preprocess": {
-                "resize": {"mode": "squash", "size": 32}, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225],
-            },
+            "model": factory, **float_model, "task": "classification", "labels": "classes.txt", "output": "digits.sparkq",
+            "preprocess": {"resize": {"mode": "squash", "size": 32}, "mean": 0.5, "std": 0.25},
             "calibration": {"input": "images", "images": 32}, "min_agreement": 0.8,
             # This recipe logs what it tries: Spark must not mix that into the JSON document.
-            "quantization": {"recipe": "mixed", "minimum_sqnr_db": 20},
+            "quantization": {"recipe": "mixed", "minimum_sqnr_db": 45},
         },
-        "predict": {"model": "resnet20.sparkq", "input": "images", "output": "predictions", "engine": "fbgemm", "top_k": 3},
+        "predict": {"model": "digits.sparkq", "input": "images", "output": "predictions", "engine": "fbgemm", "top_k": 3},
         "evaluate": {
-            "model": "resnet20.sparkq", "input": "images", "labels": "labels.csv", "float_model": factory, **float_model,
+            "model": "digits.sparkq", "input": "images", "labels": "labels.csv", "float_model": factory, **float_model,
         },
     }
     for name, content in configs.items():
@@ -85,7 +82,7 @@ def test_quantize_predict_evaluate(job: Path) -> None:
     rows = pq.read_table(job / "predictions").to_pylist()
     assert {len(row["top_k"]) for row in rows} == {2}
     truth = dict(line.split(",") for line in (job / "labels.csv").read_text().splitlines()[1:])
-    classes = (job / "classes.txt").read_text().split()
+    classes = (job / "classes.txt").read_text().splitlines()
     right = sum(row["label"] == int(truth[f"images/{Path(row['path']).name}"]) for row in rows)
     assert all(row["label_name"] == classes[row["label"]] for row in rows)
     assert evaluated["images"] == IMAGES
