@@ -10,7 +10,7 @@ from sparkq.engines.node import describe_node
 from sparkq.engines.registry import ENGINES, EngineSpec, spec_of
 from sparkq.errors import EngineError
 
-__all__ = ["absent_engines", "load_engine"]
+__all__ = ["absent_engines", "import_engine", "load_engine"]
 
 
 def absent_engines() -> dict[str, str]:
@@ -42,10 +42,8 @@ def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
         raise EngineError(
             f"engine {engine} on {describe_node()}: expected a node that can run it; here {lack}.", hint=spec.advice,
         )
-    module, _, function = spec.loader.partition(":")
     try:
-        load: Callable[[bytes, LoadOptions], Engine] = getattr(importlib.import_module(f"sparkq.engines.{module}"), function)
-        return load(payload, options)
+        return import_engine(engine)(payload, options)
     except ImportError as error:
         if spec.package is None:
             raise
@@ -53,6 +51,19 @@ def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
             f"engine {engine} on {describe_node()}: expected a package {spec.package} that can be imported; got {error}.",
             hint=spec.advice,
         ) from error
+
+
+def import_engine(engine: str) -> Callable[[bytes, LoadOptions], Engine]:
+    """Import an engine's module with what it stands on, torch for most; return its loader.
+
+    Raises
+    ------
+    ImportError
+        If its package is not there or broken.
+    """
+    module, _, function = spec_of(engine).loader.partition(":")
+    load: Callable[[bytes, LoadOptions], Engine] = getattr(importlib.import_module(f"sparkq.engines.{module}"), function)
+    return load
 
 
 def _lack(spec: EngineSpec) -> str | None:

@@ -85,8 +85,6 @@ def models_loaded() -> int:
 
 
 def _loaded(key: PredictorKey, artifact: ModelArtifact) -> Predictor:
-    # At a worker's first load it has imported, and done nothing else.
-    cpu_seconds = time.process_time()
     engine, batch_size = key.engine, key.batch_size
     if AUTO in (engine, batch_size):
         started = time.perf_counter()
@@ -99,7 +97,7 @@ def _loaded(key: PredictorKey, artifact: ModelArtifact) -> Predictor:
     predictor = Predictor(
         artifact, engine=engine, threads=key.threads, allow_saturation=key.allow_saturation, batch_size=int(batch_size),
     )
-    _log_load(predictor, time.perf_counter() - started, cpu_seconds)
+    _log_load(predictor, time.perf_counter() - started)
     return predictor
 
 
@@ -124,11 +122,11 @@ def _configure_logging() -> None:
         _logger.propagate = False
 
 
-def _log_load(predictor: Predictor, seconds: float, cpu_seconds: float) -> None:
+def _log_load(predictor: Predictor, seconds: float) -> None:
     _logger.info(
-        "loaded model %s digest=%s engine=%s batch_size=%d in %.2f s, golden check %.1f dB in %.2f s, after %.2f s of "
-        "CPU in this process, pid=%d on %s",
+        "loaded model %s digest=%s engine=%s batch_size=%d in %.2f s, golden check %.1f dB in %.2f s, %.2f s of CPU "
+        "since this process began, pid=%d on %s",
         predictor.manifest.name, predictor.manifest.payload_sha256[:12], predictor.engine.name, predictor.batch_size,
-        seconds - predictor.golden_seconds, predictor.golden_sqnr_db, predictor.golden_seconds, cpu_seconds, os.getpid(),
-        describe_node(),
+        seconds - predictor.golden_seconds, predictor.golden_sqnr_db, predictor.golden_seconds, time.process_time(),
+        os.getpid(), describe_node(),
     )
