@@ -23,7 +23,7 @@ _ANSWERS = {
     409: b'<?xml version="1.0"?><Error><Code>ConditionalRequestConflict</Code><Message>Please try again.</Message></Error>',
     501: b'<?xml version="1.0"?><Error><Code>NotImplemented</Code><Message>A header is not implemented.</Message></Error>',
 }
-"""What S3 says where another write of the key is under way, and what a store says that knows no conditions."""
+"""Answers of S3 where another write of the key is under way, and of a store that knows no conditions."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ _SCORES = (None, "logits", "probabilities")
 _MOST_MANIFEST_BYTES = 16 * 2**20
 """ImageNet-21k's names are 1 MB. What Python makes of JSON takes up to twenty times as much."""
 _LONGEST_SIDE, _MOST_PIXELS, _MOST_OUTPUTS = 8192, 2**24, 2**24
-"""What an input takes does not stand in the file, only how large it is: four thousand pixels square, and as many outputs."""
+"""The memory of an input is not in the file, only its size is: four thousand pixels square, and as many outputs."""
 
 
 @dataclass(frozen=True)

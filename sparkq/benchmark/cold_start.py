@@ -31,7 +31,7 @@ class ColdStart:
     engine : str
         The engine's name.
     import_seconds : float
-        Time until the engine, torch with most of them, and the modules that predict are imported.
+        Time until torch and the modules that predict are imported.
     load_seconds : float
         Time until the artifact is read, checked, loaded and has answered its golden input; an engine that compiles does so
         here.

@@ -54,12 +54,12 @@ def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
 
 
 def import_engine(engine: str) -> Callable[[bytes, LoadOptions], Engine]:
-    """Import an engine's module with what it stands on, torch for most; return its loader.
+    """Import an engine's module, and torch with it; return its loader.
 
     Raises
     ------
     ImportError
-        If its package is not there or broken.
+        If what the module needs is not there or broken.
     """
     module, _, function = spec_of(engine).loader.partition(":")
     load: Callable[[bytes, LoadOptions], Engine] = getattr(importlib.import_module(f"sparkq.engines.{module}"), function)

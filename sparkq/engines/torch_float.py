@@ -6,7 +6,7 @@ import numpy.typing as npt
 import torch
 
 from sparkq.engines.base import LoadOptions
-from sparkq.engines.torchscript import TorchScriptEngine, set_threads
+from sparkq.engines.torchscript import TorchScriptEngine
 
 __all__ = ["load_bfloat16", "load_float32"]
 
@@ -22,11 +22,9 @@ class _BFloat16Engine(TorchScriptEngine):
 
 def load_float32(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
     """Load a float payload that torch runs in float32, for comparison with INT8."""
-    set_threads(options.threads)
-    return TorchScriptEngine(payload, "float32")
+    return TorchScriptEngine(payload, "float32", threads=options.threads)
 
 
 def load_bfloat16(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
     """Load a float payload whose products torch computes in bfloat16."""
-    set_threads(options.threads)
-    return _BFloat16Engine(payload, "bfloat16")
+    return _BFloat16Engine(payload, "bfloat16", threads=options.threads)

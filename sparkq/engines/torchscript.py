@@ -13,7 +13,7 @@ import torch
 from sparkq.engines.base import LoadOptions
 from sparkq.torchscript.archive import checked_torchscript
 
-__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for", "set_threads"]
+__all__ = ["TorchScriptEngine", "load_checked", "load_packed", "packing_for"]
 
 
 class TorchScriptEngine:
@@ -25,13 +25,19 @@ class TorchScriptEngine:
         An unfrozen archive.
     name : str
         Engine name, for the rows.
+    threads : int, optional
+        Threads that torch gets in this process, with one for running graphs side by side; None leaves both as they are.
     freeze : bool
         Fold what is constant. An INT8 graph runs no faster for it, and freezing takes as long as loading, and memory.
     images_a_pass : int, optional
         A larger batch is run in parts; None never does so.
     """
 
-    def __init__(self, payload: bytes, name: str, *, freeze: bool = True, images_a_pass: int | None = None) -> None:
+    def __init__(
+        self, payload: bytes, name: str, *, threads: int | None, freeze: bool = True, images_a_pass: int | None = None,
+    ) -> None:
+        if threads is not None:
+            _set_threads(threads)
         self.name = name
         self.images_a_pass = images_a_pass
         with warnings.catch_warnings():
@@ -69,10 +75,7 @@ def load_checked(payload: bytes) -> Any:
     return torch.jit.load(archive, map_location="cpu").eval()  # type: ignore[no-untyped-call]
 
 
-def set_threads(threads: int | None) -> None:
-    """Give torch so many threads in this process, and one for running graphs side by side; None leaves both as they are."""
-    if threads is None:
-        return
+def _set_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:
         # Can be said once, before the first graph runs; a notebook's process may have run one.
@@ -84,9 +87,8 @@ def load_packed(
     payload: bytes, name: str, options: LoadOptions, *, images_a_pass: int | None = None,
 ) -> TorchScriptEngine:
     """Load an INT8 payload with its weights packed for one of torch's quantized backends, which this node must offer."""
-    set_threads(options.threads)
     with packing_for(name):
-        return TorchScriptEngine(payload, name, freeze=False, images_a_pass=images_a_pass)
+        return TorchScriptEngine(payload, name, threads=options.threads, freeze=False, images_a_pass=images_a_pass)
 
 
 @contextmanager

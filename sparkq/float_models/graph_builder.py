@@ -22,7 +22,7 @@ BATCH = 1_000_003
 
 _EXAMPLE_BATCH = 2
 _MOST_BYTES = 2**32
-"""Of one value for so many images: of VGG at 224 x 224 pixels it is 26 MB, at 2048 x 2048 two gigabytes."""
+"""The most bytes of one value for so many images: of VGG at 224 x 224 pixels it is 26 MB, at 2048 x 2048 two gigabytes."""
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU, "relu6": nn.ReLU6, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "silu": nn.SiLU, "mish": nn.Mish,

@@ -9,13 +9,14 @@ __all__ = ["best_class", "ranked", "softmax"]
 _FEW = 8
 
 
-def softmax(outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Softmax over the last axis, row by row, so that no row depends on another."""
-    wide = outputs.astype(np.float64)
-    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor.
-    with np.errstate(invalid="ignore"):
-        shifted = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
+def softmax(outputs: npt.NDArray[np.float32], *, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[np.float32]:
+    """Softmax over the last axis, row by row, so that no row depends on another; computed in `dtype`."""
+    values = outputs.astype(dtype, copy=False)
+    # Infinite minus infinite is NaN: such a row becomes an error row, and is no reason for a warning on every executor. Outputs
+    # may lie further apart than float32 goes; the lower one's share is zero then.
+    with np.errstate(invalid="ignore", over="ignore"):
+        shifted = np.exp(values - values.max(axis=-1, keepdims=True))
+    probabilities: npt.NDArray[np.float32] = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32, copy=False)
     return probabilities
 
 

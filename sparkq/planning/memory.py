@@ -18,7 +18,7 @@ _BATCHES_IN_HEAP = 3
 _VECTORS = 3
 """A batch of Parquet's reader, in a vector that doubles while it is filled."""
 _LEAST_OVERHEAD_MB, _OVERHEAD_SHARE = 384, 0.1
-"""What Spark itself adds for the JVM beside its heap; what it sets must hold that and the Python workers."""
+"""Spark's own addition for the JVM beside its heap; what it sets must hold that and the Python workers."""
 
 _BASE_DRIVER_MB, _DRIVER_KB_PER_FILE = 384, 4
 """A list of 100 000 local files stays in the JVM's heap with 107 MB, 1.1 kB a file, and takes as much again while it is

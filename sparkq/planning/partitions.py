@@ -17,14 +17,14 @@ PARQUET_BATCH_BYTES = 16 * 2**20
 _PARQUET_BATCH_ROWS = 4096
 ARROW_BATCH_BYTES = 64 * 2**20
 _LARGEST_ARROW_BATCH_BYTES = 2**30
-"""Of the largest images alone: Arrow's binary arrays end at 2 GiB, and Spark sorts files by size, so large ones come together."""
+"""A batch of the largest images alone: Arrow's binary arrays end at 2 GiB, and Spark sorts files by size, so large ones meet."""
 _ARROW_BATCH_ROWS = 10_000
 """Spark's own default of rows a batch."""
 
 FILE_BYTES = 128 * 2**20
 """Size of a Parquet file of an output, where there are that many rows: few large files, each a good read of its own."""
 _ROW_BYTES, _RANKED_BYTES, _NUMBER_BYTES = 50, 8, 4
-"""Of a classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10), and 7 to 9 for each
+"""A classification's row in Parquet: 48 bytes with a top_k of 5 (ResNet-20 on the 2000 images of cifar10), and 7 to 9 for each
 further label (10 and 1000 classes); of an embedding's number, float32 that hardly compresses."""
 _RANKED = 5
 

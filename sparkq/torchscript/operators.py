@@ -60,7 +60,7 @@ LOADING = frozenset("""
     ops.quantized.linear_prepack_fp16 ops.quantized.linear_unpack ops.quantized.linear_unpack_fp16
     torch.__is__ torch.__isnot__ torch.dequantize torch.eq torch.ne annotate getattr uninitialized
 """.split())
-"""What may be called before a payload is asked for anything: packing of weights, in torch's own quantized layers."""
+"""Operators that may be called before a payload is asked for anything: packing of weights, in torch's own quantized layers."""
 
 FUNCTIONS = frozenset({"annotate", "bool", "float", "getattr", "int", "uninitialized", "unchecked_cast"})
 """Names that torch itself gives a meaning."""

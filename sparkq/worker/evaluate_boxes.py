@@ -27,7 +27,7 @@ BOX_EVALUATION_FIELDS = pa.schema([
     ("origin", pa.string()), ("compared", pa.bool_()), ("truth", pa.list_(pa.int32())), ("found", _JUDGED),
     ("expected", _JUDGED), ("matched", pa.int32()),
 ])
-"""What each image contributes; ``right`` has a bit for each of ``IOU_THRESHOLDS``, the lowest first."""
+"""The contribution of each image; ``right`` has a bit for each of ``IOU_THRESHOLDS``, the lowest first."""
 
 _BITS = 1 << np.arange(len(IOU_THRESHOLDS))
 

@@ -1,4 +1,4 @@
-"""What ``sparkq predict`` takes on the driver: a heap for little more than a row group, and no torch."""
+"""The driver's share of ``sparkq predict``: a heap for little more than a row group, and no torch."""
 from __future__ import annotations
 
 import sys

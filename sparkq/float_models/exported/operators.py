@@ -231,7 +231,7 @@ CHECKS = frozenset({
     "aten._assert_scalar", "aten._assert_tensor_metadata", "aten.sym_constrain_range_for_size", "aten.sym_constrain_range",
     *(f"_operator.{name}" for name in ("eq", "ne", "ge", "gt", "le", "lt", "and_")),
 })
-"""What an exporter says of sizes; it computes nothing."""
+"""An exporter's assertions about sizes; they compute nothing."""
 
 CONSTANT_OPERATORS = frozenset({*OPERATORS, *FUNCTIONS, "aten.t", "aten.var_mean", "aten.rsub", "aten.reciprocal"})
-"""What may be computed from weights alone, such as weight standardization."""
+"""Operators that may be computed from weights alone, for example by weight standardization."""

@@ -60,7 +60,7 @@ class ChannelExtremesOf(CountsOf):
 
 
 Observe = Callable[[fx.GraphModule, Sequence[fx.Node], type[CountsOf]], Observations]
-"""What all calibration images show of these nodes of a float graph."""
+"""A function that gives the observations of all calibration images at these nodes of a float graph."""
 
 
 class ObservedModel(nn.Module):
