@@ -1,8 +1,8 @@
 """``NAME.sparkq``: one file that holds a model and all that is known of it.
 
-A stored (uncompressed) zip of ``manifest.json`` and ``payload.pt``, one unfrozen TorchScript archive whose input is
-``uint8 [N, H, W, 3]`` RGB. Where the manifest says ``entropy_coding``, the payload stands there as ``payload.pt.gz``. This
-module needs neither torch nor Spark, and nothing in it unpickles.
+A stored (uncompressed) zip of ``manifest.json`` and ``program.safetensors``, a quantized program whose input is
+``uint8 [N, H, W, 3]`` RGB (`sparkq.program`). Where the manifest says ``entropy_coding``, which is the default, the program stands
+there as ``program.safetensors.zst``. Nothing in the file is code: this module needs neither torch nor Spark, and unpickles nothing.
 """
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from sparkq.artifact.manifest import PROTOCOL, Manifest
-from sparkq.artifact.payload_coding import decode_payload, encode_payload
+from sparkq.artifact.payload_coding import decode_payload, encode_payload, is_plausible
 from sparkq.config import check_sha256
 from sparkq.errors import ArtifactDigestError, ArtifactFormatError
+from sparkq.program.storage import loads_program
+from sparkq.program.types import Program
 from sparkq.storage import open_stored_zip, read_file, shown, write_file
-from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["PROTOCOL", "ModelArtifact", "sha256_digest"]
 
 MANIFEST_NAME = "manifest.json"
-PAYLOAD_NAME = "payload.pt"
-CODED_PAYLOAD_NAME = "payload.pt.gz"
+PAYLOAD_NAME = "program.safetensors"
+CODED_PAYLOAD_NAME = "program.safetensors.zst"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -51,7 +52,7 @@ class ModelArtifact:
     manifest : Manifest
         What it says of itself.
     payload : bytes
-        TorchScript archive; opened only by an engine, only after its digest and its operators were checked.
+        A program as `sparkq.program.storage` writes it; an engine builds its model from it, and runs nothing of it.
     """
 
     manifest: Manifest
@@ -86,7 +87,8 @@ class ModelArtifact:
 
     def dumps(self) -> bytes:
         """The file as bytes; the same artifact always gives the same bytes."""
-        coded = self.manifest.quantization.entropy_coding
+        # Of nothing but zeros the code is too short to be believed.
+        coded = self.manifest.quantization.entropy_coding and is_plausible(len(self._coded_payload), len(self.payload))
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo(MANIFEST_NAME, _EPOCH), self.manifest.dumps())
@@ -175,13 +177,30 @@ class ModelArtifact:
         InputError
             If there is no readable file.
         ConfigError, ArtifactError
-            As `loads`; ArtifactFormatError also if the payload could do more than compute: read or write a file.
+            As `loads`; ArtifactFormatError also if the payload is no program.
         """
         place = shown(str(path))
         artifact = cls.loads(read_file(str(path), what="artifact"), place=place, sha256=sha256)
         # Engines do so again where they open it; here it costs no job.
-        check_torchscript(artifact.payload, place=place)
+        artifact.program(place=place)
         return artifact
+
+    def program(self, *, place: str = "artifact") -> Program:
+        """Read the payload and check it whole.
+
+        Raises
+        ------
+        ArtifactFormatError
+            If it is no program, or takes images of another size than the manifest says.
+        """
+        program = loads_program(self.payload, place=place)
+        size, said = program.input.shape[1:3], tuple(self.manifest.input_size)
+        if size != said:
+            raise ArtifactFormatError(
+                f"{place}: expected a program for images of {said[0]} x {said[1]} pixels; got one for {size[0]} x {size[1]}.",
+                hint="write it anew with `sparkq quantize`.",
+            )
+        return program
 
     def with_accuracy(self, **measured: float) -> ModelArtifact:
         """A copy whose manifest also says what was measured, e.g. ``top1`` in percent."""

@@ -18,7 +18,7 @@ from sparkq.errors import ArtifactFormatError, ArtifactProtocolError, ConfigErro
 
 __all__ = ["GOLDEN_BYTES", "PROTOCOL", "Golden", "Manifest", "detection_mapping", "expand"]
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of the file format; a reader refuses any other."""
 
 _WRITTEN_APART = ("preprocess", "detection", "quantization", "calibration_profile", "golden")
@@ -173,9 +173,6 @@ class Manifest:
 
     @classmethod
     def _from_mapping(cls, mapping: dict[str, Any], place: str) -> Manifest:
-        # Keys that were added to this protocol, not known to its first writers.
-        mapping.setdefault("detection", None)
-        mapping.setdefault("preprocess_origin", {})
         known = {key: mapping[key] for key in cls.__dataclass_fields__}
         # Refuses a task that there is none of.
         ModelTaskConfig(text(known["task"], "task"), known["embedding_layer"])

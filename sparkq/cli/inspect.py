@@ -9,7 +9,6 @@ from sparkq.cli.artifacts import preprocess_lines
 from sparkq.cli.command import Command
 from sparkq.config.parsing import path_field
 from sparkq.storage import read_file, shown
-from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["COMMAND", "InspectOptions"]
 
@@ -33,7 +32,7 @@ class InspectOptions:
 def _run(options: InspectOptions) -> dict[str, Any]:
     data = read_file(options.model, what="artifact")
     artifact = ModelArtifact.loads(data, place=shown(options.model), sha256=options.model_sha256)
-    check_torchscript(artifact.payload, place=shown(options.model))
+    artifact.program(place=shown(options.model))
     mapping = artifact.manifest.to_mapping()
     # The golden pair is for machines; the rest of the manifest is short enough to read.
     golden = mapping.pop("golden")

@@ -71,7 +71,7 @@ class QuantizationConfig:
     shared_weight_bits : int, optional
         2 to 7: each such layer's weights share 2 to that power distinct integers. Makes the file smaller likewise.
     entropy_coding : bool
-        Huffman-code the model in its file; decoded when it is loaded. Nothing is lost.
+        Entropy-code the model in its file (zstandard); decoded when it is loaded. Nothing is lost.
     """
 
     recipe: str = "static"
@@ -94,7 +94,7 @@ class QuantizationConfig:
     batch_size: int = 16
     pruning: float = 0.0
     shared_weight_bits: int | None = None
-    entropy_coding: bool = False
+    entropy_coding: bool = True
 
     def __post_init__(self) -> None:
         check_choice("quantization.recipe", self.recipe, RECIPES)

@@ -25,7 +25,7 @@ def load_engine(payload: bytes, engine: str, options: LoadOptions) -> Engine:
     Parameters
     ----------
     payload : bytes
-        A TorchScript archive whose digest was checked.
+        A program's bytes, whose digest was checked.
     engine : str
         A name of `sparkq.engines.registry`.
     options : LoadOptions

@@ -2,20 +2,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparkq.engines.base import Engine
-from sparkq.engines.torchscript import TorchScriptEngine
+from sparkq.engines.torch_graph.engine import TorchEngine
+from sparkq.engines.torch_graph.lowering import Step
 
 __all__ = ["Observation", "observe"]
 
-_PACKED_WEIGHTS = "_packed_params"
+_ROUNDED = ".quantized"
 
 
 @dataclass(frozen=True)
@@ -40,35 +39,28 @@ class Observation:
     saturated: npt.NDArray[np.float64]
 
 
-class _ActivationWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    """A watch that sees every operator's result, also TorchScript's, and keeps three numbers of each quantized one."""
+class _ActivationWatch:
+    """A watch that sees every step's result and keeps three numbers of each quantized one that has a range of its own."""
 
     def __init__(self, levels: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.top = levels - 1
-        self.operators: list[str] = []
+        self.names: list[str] = []
         self.ranges: list[tuple[float, float]] = []
         self.shares: list[Tensor] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if _has_its_own_range(func.name()) and isinstance(result, Tensor) and result.dtype == torch.quint8:
-            steps = result.int_repr().flatten(1)
-            # With 7-bit activations the levels above are not clipped, but they lie outside the calibrated range.
-            outside = steps >= self.top
-            zero_point, scale = result.q_zero_point(), result.q_scale()
-            if zero_point > 0:
-                outside |= steps == 0
-            self.operators.append(func.name().partition(".")[0])
-            self.ranges.append((-zero_point * scale, (self.top - zero_point) * scale))
-            self.shares.append(outside.sum(1, dtype=torch.float64) / steps.shape[1])
-        return result
-
-
-def _has_its_own_range(operator: str) -> bool:
-    # Other operators (a maximum, a flatten, a concatenation) hand the range of their input on.
-    own = operator.startswith("quantized::") and not operator.startswith("quantized::cat")
-    return own or operator.partition(".")[0] == "aten::quantize_per_tensor"
+    def __call__(self, step: Step, result: Tensor) -> None:
+        # Other operators (a maximum, a flatten, a concatenation) hand the range of their input on.
+        if step.own_range is None:
+            return
+        scale, zero_point = step.own_range
+        integers = result.int_repr().flatten(1)
+        # With 7-bit activations the levels above are not clipped, but they lie outside the calibrated range.
+        outside = integers >= self.top
+        if zero_point > 0:
+            outside |= integers == 0
+        self.names.append(step.name.removesuffix(_ROUNDED))
+        self.ranges.append((-zero_point * scale, (self.top - zero_point) * scale))
+        self.shares.append(outside.sum(1, dtype=torch.float64) / integers.shape[1])
 
 
 def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None) -> Observation:
@@ -77,16 +69,16 @@ def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None
     Parameters
     ----------
     engine : Engine
-        An engine that torch runs.
+        An engine that torch runs; of any other nothing is watched.
     images : ndarray of uint8 [N, H, W, 3]
         RGB.
     levels : int, optional
         How many levels activations were calibrated to: 256, or 128 for target ``avx2``. None watches none of them.
     """
-    if levels is None:
+    if levels is None or not isinstance(engine, TorchEngine):
         return Observation(engine.run(images), (), (), np.zeros((len(images), 0)))
     # A larger batch would run every operator once for each part of it.
-    a_pass = (engine.images_a_pass if isinstance(engine, TorchScriptEngine) else None) or max(len(images), 1)
+    a_pass = engine.images_a_pass or max(len(images), 1)
     parts = [_observe_pass(engine, images[start:start + a_pass], levels) for start in range(0, max(len(images), 1), a_pass)]
     first = parts[0]
     return Observation(
@@ -95,38 +87,8 @@ def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None
     )
 
 
-def _observe_pass(engine: Engine, images: npt.NDArray[np.uint8], levels: int) -> Observation:
-    with _ActivationWatch(levels) as watch:
-        outputs = engine.run(images)
+def _observe_pass(engine: TorchEngine, images: npt.NDArray[np.uint8], levels: int) -> Observation:
+    watch = _ActivationWatch(levels)
+    outputs = engine.run(images, watch)
     shares = torch.stack(watch.shares, 1).numpy() if watch.shares else np.zeros((len(images), 0))
-    return Observation(outputs, _names(engine, watch.operators), tuple(watch.ranges), shares)
-
-
-def _names(engine: Engine, operators: list[str]) -> tuple[str, ...]:
-    """Name operators by the layer that their weights come from, where the graph says so, else by operator and number."""
-    layers: list[str | None] = [None] * len(operators)
-    if isinstance(engine, TorchScriptEngine):
-        nodes = [node for node in engine.graph.nodes() if _has_its_own_range(node.kind())]
-        # Only if torch ran exactly the operators of the graph, in its order, is the n-th one the n-th one.
-        if [node.kind() for node in nodes] == operators:
-            layers = [_layer(node) for node in nodes]
-    names, seen = [], dict.fromkeys(operators, 0)
-    for operator, layer in zip(operators, layers, strict=True):
-        names.append(layer or f"{operator.partition('::')[2]}_{seen[operator]}")
-        seen[operator] += 1
-    return tuple(names)
-
-
-def _layer(node: Any) -> str | None:
-    for source in node.inputs():
-        path = _attribute_path(source.node())
-        if path and path[-1] == _PACKED_WEIGHTS:
-            return ".".join(path[:-1]).removeprefix("model.")
-    return None
-
-
-def _attribute_path(node: Any) -> list[str]:
-    """Return the names on the way from the whole module to the attribute that `node` reads; empty where it reads none."""
-    if node.kind() != "prim::GetAttr":
-        return []
-    return [*_attribute_path(next(node.inputs()).node()), str(node.s("name"))]
+    return Observation(outputs, tuple(watch.names), tuple(watch.ranges), shares)

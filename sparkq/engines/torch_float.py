@@ -6,25 +6,28 @@ import numpy.typing as npt
 import torch
 
 from sparkq.engines.base import LoadOptions
-from sparkq.engines.torchscript import TorchScriptEngine
+from sparkq.engines.torch_graph.engine import TorchEngine
+from sparkq.engines.torch_graph.graph import Watch
+from sparkq.program.folding import fold_batch_norms
+from sparkq.program.storage import loads_program
 
 __all__ = ["load_bfloat16", "load_float32"]
 
 
-class _BFloat16Engine(TorchScriptEngine):
+class _BFloat16Engine(TorchEngine):
     # Autocast, not converted weights: the normalization and whatever torch holds to need it stay in float32.
-    def run(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, images: npt.NDArray[np.uint8], watch: Watch | None = None) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C]."""
         with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            output: npt.NDArray[np.float32] = self._module(torch.from_numpy(images)).float().numpy()
+            output: npt.NDArray[np.float32] = self._graph.run(torch.from_numpy(images), watch).float().numpy()
         return output
 
 
-def load_float32(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
+def load_float32(payload: bytes, options: LoadOptions) -> TorchEngine:
     """Load a float payload that torch runs in float32, for comparison with INT8."""
-    return TorchScriptEngine(payload, "float32", threads=options.threads)
+    return TorchEngine(fold_batch_norms(loads_program(payload)), "float32", threads=options.threads)
 
 
-def load_bfloat16(payload: bytes, options: LoadOptions) -> TorchScriptEngine:
+def load_bfloat16(payload: bytes, options: LoadOptions) -> TorchEngine:
     """Load a float payload whose products torch computes in bfloat16."""
-    return _BFloat16Engine(payload, "bfloat16", threads=options.threads)
+    return _BFloat16Engine(fold_batch_norms(loads_program(payload)), "bfloat16", threads=options.threads)

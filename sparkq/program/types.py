@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +66,10 @@ class Node:
     inputs: tuple[Argument, ...]
     attributes: Mapping[str, Attribute]
     type: ValueType
+
+    def attribute(self, name: str) -> Any:
+        """Return an attribute; `sparkq.program.validate` has checked its kind."""
+        return self.attributes[name]
 
     @property
     def values(self) -> tuple[str, ...]:

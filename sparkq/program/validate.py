@@ -4,8 +4,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
 from sparkq.program.operators import ARITHMETIC, OPERATORS, Operator
 from sparkq.program.shapes.call import Call
 from sparkq.program.types import INPUT, Attribute, Node, Program, ValueType
@@ -138,7 +136,6 @@ def _is_kind(value: Attribute, kind: str) -> bool:
 
 def _check_index(node: Node, types: Mapping[str, ValueType], program: Program) -> None:
     """Numbers of rows must be known: an engine would read whatever lies behind the tensor."""
-    index, dim = program.constants.get(str(node.inputs[1])), node.attributes["dim"]
-    rows = types[str(node.inputs[0])].shape[int(str(dim))]
-    if index is None or rows < 0 or index.size == 0 or not 0 <= int(np.min(index)) <= int(np.max(index)) < rows:  # type: ignore[arg-type, type-var]
+    index, rows = program.constants.get(str(node.inputs[1])), types[str(node.inputs[0])].shape[node.attribute("dim")]
+    if index is None or rows < 0 or index.size == 0 or not 0 <= index.min() <= index.max() < rows:
         raise ValueError(f"node {node.name}: expected a constant index of rows below {rows}")

@@ -1,80 +1,76 @@
-"""From a torch module to payload bytes: normalization in front, traced, and proved to be the same function."""
+"""From a torch module to payload bytes: normalization in front, captured as a program, and proved to be the same for other images."""
 from __future__ import annotations
 
-import io
-import warnings
-
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from sparkq.config import PreprocessConfig
 from sparkq.errors import ModelError
+from sparkq.program.storage import dumps_program
 from sparkq.quantization.calibration.image_set import CalibrationSet
+from sparkq.quantization.capture.capture import capture_program
 from sparkq.quantization.normalization import WithNormalization
 
-__all__ = ["trace_payload"]
+__all__ = ["HINT", "deployed_model", "program_payload"]
 
-_TRACED_IMAGES = 2
-_PROOF_BATCH = 3
 _PROOF_IMAGES = 8
-_HINT = "take sizes from x.shape (or use flatten(1)), not from a constant, and branches on pixel values out of forward()."
+HINT = "take sizes from x.shape (or use flatten(1)), not from a constant, and branches on pixel values out of forward()."
 
 
-def trace_payload(model: nn.Module, preprocess: PreprocessConfig, calibration: CalibrationSet) -> bytes:
-    """Trace `model` behind its normalization and save the unfrozen archive.
+def deployed_model(model: nn.Module, preprocess: PreprocessConfig) -> nn.Module:
+    """Put a model behind its normalization: uint8 [N, H, W, 3] to the model's output."""
+    return WithNormalization(model, preprocess).eval()
 
-    The trace is run at batch sizes and on images that it was not recorded with, and compared with the module itself: a
-    trace that remembers its batch size would shift predictions onto wrong rows, and one that met a branch on pixel
-    values knows only the way that its own images took.
+
+def program_payload(deployed: nn.Module, calibration: CalibrationSet, *, name: str) -> bytes:
+    """Capture a model as a program, and write it.
+
+    It is captured again on other images: a model that branches on pixel values, or computes a constant from them, is another
+    program there, and would be wrong for every image that goes another way.
+
+    Parameters
+    ----------
+    deployed : nn.Module
+        From `deployed_model`.
+    calibration : CalibrationSet
+        What it is run on.
+    name : str
+        Of the model, for messages.
 
     Raises
     ------
     ModelError
-        If it cannot be traced, if its output is not float [N, C], or if the trace differs.
+        If a program cannot hold it, its output is not float [N, C], or its programs differ.
     """
-    deployed = WithNormalization(model, preprocess).eval()
-    name = type(model).__name__
-    example = _example(calibration, _TRACED_IMAGES)
-    with warnings.catch_warnings(), torch.no_grad():
-        # torch.jit is deprecated upstream, and a tracer warns of every shape that it takes for a constant: the
-        # comparison below finds out whether one matters.
-        warnings.simplefilter("ignore")
-        try:
-            traced = torch.jit.trace(deployed, example, check_trace=False)  # type: ignore[no-untyped-call]
-            stream = io.BytesIO()
-            torch.jit.save(traced, stream)
-        except Exception as error:
-            raise ModelError(
-                f"model {name}: expected one that torch.jit can trace on {list(example.shape)}; got "
-                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}.",
-                hint="check that preprocess gives the model's input size, and that forward() takes and returns one tensor.",
-            ) from error
-        _prove(deployed, traced, _example(calibration, _PROOF_BATCH), name)
-        for image in calibration.images[:_PROOF_IMAGES]:
-            _prove(deployed, traced, torch.from_numpy(image[np.newaxis]), name)
-    return stream.getvalue()
+    _require_vector(deployed, calibration.images[:2], name)
+    payload = _payload(deployed, calibration.images, name)
+    for start in range(2, _PROOF_IMAGES, 2):
+        if _payload(deployed, np.roll(calibration.images, -start, 0)[:3], name) != payload:
+            raise ModelError(f"model {name}: expected the same operators for every image; for others they differ.", hint=HINT)
+    return payload
 
 
-def _example(calibration: CalibrationSet, images: int) -> torch.Tensor:
-    return torch.from_numpy(np.resize(calibration.images, (images, *calibration.images.shape[1:])))
+def _payload(deployed: nn.Module, images: npt.NDArray[np.uint8], name: str) -> bytes:
+    try:
+        return dumps_program(capture_program(deployed, images))
+    except ModelError:
+        raise
+    # The user's code: anything may come out of it, for two images or for three.
+    except Exception as error:
+        raise ModelError(
+            f"model {name}: expected any batch size; a forward pass fails with {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}.", hint=HINT,
+        ) from error
 
 
-def _prove(deployed: nn.Module, traced: nn.Module, example: torch.Tensor, name: str) -> None:
-    expected = deployed(example)
-    if not isinstance(expected, torch.Tensor) or expected.ndim != 2 or not expected.is_floating_point():
-        got = f"{expected.dtype} {list(expected.shape)}" if isinstance(expected, torch.Tensor) else type(expected).__name__
+def _require_vector(deployed: nn.Module, images: npt.NDArray[np.uint8], name: str) -> None:
+    with torch.no_grad():
+        output = deployed(torch.from_numpy(np.ascontiguousarray(images)))
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or not output.is_floating_point():
+        got = f"{output.dtype} {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
         raise ModelError(
             f"model {name}: expected an output of float [N, classes]; got {got}.",
             hint="wrap the model in a module whose forward() returns one score a class for each image, before any argmax.",
-        )
-    try:
-        got_output = traced(example)
-    except RuntimeError as error:
-        raise ModelError(
-            f"model {name}: expected any batch size; its trace fails at {len(example)} images.", hint=_HINT,
-        ) from error
-    if got_output.shape != expected.shape or not torch.allclose(got_output, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-        raise ModelError(
-            f"model {name}: expected its trace to compute what it does; at {len(example)} images it differs.", hint=_HINT,
         )

@@ -29,7 +29,7 @@ from sparkq.quantization.calibration.checks import warn_of_images, warn_of_label
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.float_graph.macs import float_layers, int8_macs_percent
 from sparkq.quantization.normalization import normalize
-from sparkq.quantization.payload import trace_payload
+from sparkq.quantization.payload import HINT, deployed_model, program_payload
 from sparkq.quantization.recipes.dynamic import quantize_dynamic
 from sparkq.quantization.recipes.mixed import quantize_mixed
 from sparkq.quantization.recipes.static import quantize_static
@@ -41,6 +41,8 @@ _RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quant
 _CALIBRATED = ("static", "mixed")
 _PROBED_IMAGES = 32
 _PROFILED_IMAGES = 256
+_PROOF_IMAGES = 8
+_PROOF_SQNR_DB = 20.0
 
 
 def quantize(
@@ -80,7 +82,7 @@ def quantize(
     InputError
         If calibration images or labels cannot be used.
     ModelError
-        If the model cannot be traced or quantized.
+        If the model cannot be captured or quantized.
     EngineError
         If this machine cannot run the payload.
     """
@@ -96,8 +98,11 @@ def quantize(
     if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
         warn_of_labels(images, partial(_classified, model, preprocess, config.batch_size), names=labels)
     converted = _converted(model, images, preprocess, config)
-    payload = trace_payload(converted, preprocess, images)
-    probe = _probe(_default_engine(payload, preprocess, config), images, preprocess, config, task, labels)
+    deployed = deployed_model(converted, preprocess)
+    payload = program_payload(deployed, images, name=type(model).__name__)
+    engine = _default_engine(payload, preprocess, config)
+    _require_same(engine, deployed, images, type(model).__name__)
+    probe = _probe(engine, images, preprocess, config, task, labels)
     manifest = Manifest(
         name=name or type(model).__name__,
         preprocess=preprocess,
@@ -118,6 +123,18 @@ def quantize(
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
+
+
+def _require_same(engine: Engine, deployed: nn.Module, images: CalibrationSet, name: str) -> None:
+    """Hold the payload against the module, image by image: neither was seen alone when it was captured."""
+    for image in images.images[:_PROOF_IMAGES]:
+        with torch.no_grad():
+            expected = deployed(torch.from_numpy(np.ascontiguousarray(image[np.newaxis]))).numpy()
+        found = engine.run(np.ascontiguousarray(image[np.newaxis]))
+        # A value between two steps may be rounded up by one kernel and down by another.
+        close = np.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+        if not close and not sqnr_of(expected, found) > _PROOF_SQNR_DB:
+            raise ModelError(f"model {name}: expected its program to compute what it does; for one image it differs.", hint=HINT)
 
 
 def _described(config: ModelTaskConfig, probe: _Probe) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def pad(call: Call) -> Result:
     expect(len(numbers) % 2 == 0 and len(numbers) <= 2 * len(shape), "two numbers for each padded dimension")
     sizes = list(shape)
     for place in range(len(numbers) // 2):
-        dim, before, after = len(shape) - 1 - place, *numbers[2 * place:2 * place + 2]
+        dim, (before, after) = len(shape) - 1 - place, numbers[2 * place:2 * place + 2]
         if call.number("mode") != "constant":
             most = shape[dim] - (1 if call.number("mode") == "reflect" else 0)
             expect(0 <= before <= most and 0 <= after <= most, "as much padding as there are values")

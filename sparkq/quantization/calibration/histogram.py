@@ -16,30 +16,6 @@ BINS = 8192
 _LEAST_EXPONENT = -40
 
 
-def _count_values(values: Tensor, least_exponent: int, bins: int) -> tuple[Tensor, Tensor]:
-    counts = torch.zeros(bins, dtype=torch.int64)
-    low, high = math.inf, -math.inf
-    exponent = least_exponent
-    if values.numel() > 0:
-        flat = values.reshape(-1).to(torch.float32)
-        least, largest = torch.aminmax(flat)
-        low, high = float(least), float(largest)
-        extreme = max(abs(low), abs(high))
-        if extreme > 0 and math.isfinite(extreme):
-            # frexp: the least power of two that is larger.
-            exponent = max(exponent, math.frexp(extreme)[1])
-        if math.isfinite(low) and math.isfinite(high):
-            # Multiplication by a power of two is exact, so that the same value always falls into the same bin.
-            width = 2.0 ** (exponent + 1) / bins
-            numbers = (flat * (1 / width)).floor_().to(torch.int32) + bins // 2
-            counts = torch.bincount(numbers.clamp_(0, bins - 1), minlength=bins)
-    return counts, torch.tensor([float(exponent), low, high], dtype=torch.float64)
-
-
-# Scripted, so that a trace that travels to the executors counts with the very code of the driver.
-_scripted_count_values = torch.jit.script(_count_values)
-
-
 def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
     """Count the values of a tensor on the smallest grid that holds them.
 
@@ -55,8 +31,23 @@ def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
     span : Tensor
         float64 [3]: the grid's exponent, the lowest value, the highest.
     """
-    result: tuple[Tensor, Tensor] = _scripted_count_values(values, _LEAST_EXPONENT, BINS)
-    return result
+    counts = torch.zeros(BINS, dtype=torch.int64)
+    low, high = math.inf, -math.inf
+    exponent = _LEAST_EXPONENT
+    if values.numel() > 0:
+        flat = values.reshape(-1).to(torch.float32)
+        least, largest = torch.aminmax(flat)
+        low, high = float(least), float(largest)
+        extreme = max(abs(low), abs(high))
+        if extreme > 0 and math.isfinite(extreme):
+            # frexp: the least power of two that is larger.
+            exponent = max(exponent, math.frexp(extreme)[1])
+        if math.isfinite(low) and math.isfinite(high):
+            # Multiplication by a power of two is exact, so that the same value always falls into the same bin.
+            width = 2.0 ** (exponent + 1) / BINS
+            numbers = (flat * (1 / width)).floor_().to(torch.int32) + BINS // 2
+            counts = torch.bincount(numbers.clamp_(0, BINS - 1), minlength=BINS)
+    return counts, torch.tensor([float(exponent), low, high], dtype=torch.float64)
 
 
 @dataclass

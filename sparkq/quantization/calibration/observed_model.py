@@ -1,8 +1,6 @@
 """The float model as a calibration pass runs it, on the driver as on executors: pixels in, states of observed tensors out."""
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,17 +17,13 @@ from sparkq.quantization.calibration.observations import Observations
 from sparkq.quantization.graph_edits import pass_by
 from sparkq.quantization.normalization import WithNormalization, normalize
 
-__all__ = ["ChannelExtremesOf", "CountsOf", "Observe", "ObservedModel", "load_observed", "observe_batches", "observed_model"]
+__all__ = ["ChannelExtremesOf", "CountsOf", "Observe", "ObservedModel", "observe_batches", "observed_model"]
 
 Run = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
 
 
 def _first_rows(x: Tensor, rows: Tensor, batch_size: int) -> Tensor:
     return x[:x.size(0) // batch_size * int(rows)]
-
-
-# Scripted: in a trace, the number of rows would become a constant.
-_scripted_first_rows = torch.jit.script(_first_rows)
 
 
 class CountsOf(nn.Module):
@@ -47,7 +41,11 @@ class CountsOf(nn.Module):
 
     def forward(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Look at the first `rows` (int64 []) images of `x` [N, ...] alone."""
-        return count_values(_scripted_first_rows(x, rows, self.batch_size))
+        return count_values(_first_rows(x, rows, self.batch_size))
+
+    def reference(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Hand the tensor on: a program holds what is observed, and not how it is counted."""
+        return x, x
 
 
 class ChannelExtremesOf(CountsOf):
@@ -55,7 +53,7 @@ class ChannelExtremesOf(CountsOf):
 
     def forward(self, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Look at the first `rows` (int64 []) images of `x` [N, C, ...] alone."""
-        channels = _scripted_first_rows(x, rows, self.batch_size).transpose(0, 1).flatten(1)
+        channels = _first_rows(x, rows, self.batch_size).transpose(0, 1).flatten(1)
         return channels.amin(1), channels.amax(1)
 
 
@@ -88,41 +86,6 @@ class ObservedModel(nn.Module):
         pairs: tuple[tuple[Tensor, Tensor], ...] = self.graph(self.normalization.normalized(images), rows)
         return pairs
 
-    def dumps(self, image: npt.NDArray[np.uint8]) -> bytes:
-        """A TorchScript archive that needs none of the model's classes, traced on one `image` (uint8 [H, W, 3]).
-
-        Raises
-        ------
-        ModelError
-            If torch cannot trace it.
-        """
-        images = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(image, (self.batch_size, *image.shape))))
-        stream = io.BytesIO()
-        with warnings.catch_warnings(), torch.no_grad():
-            # torch.jit is deprecated upstream, and a tracer warns of every shape that it takes for a constant; here the
-            # shape is one.
-            warnings.simplefilter("ignore")
-            try:
-                traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                    self, (images, torch.tensor(self.batch_size)), check_trace=False,
-                )
-            except Exception as error:
-                raise ModelError(
-                    f"model: expected one that torch.jit can trace on {list(images.shape)}; got {type(error).__name__}: "
-                    f"{' '.join(str(error).split())[:300]}.",
-                    hint="calibrate on decoded images instead of a DataFrame, or take control flow out of forward().",
-                ) from error
-            torch.jit.save(traced, stream)
-        return stream.getvalue()
-
-
-def load_observed(archive: bytes) -> Run:
-    """Load the bytes of `ObservedModel.dumps`, ready to run. On a Python worker."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        loaded: Run = torch.jit.load(io.BytesIO(archive), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    return loaded
-
 
 def observe_batches(run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_size: int) -> Observations:
     """Run an observed model over images: the one loop of the driver and of executors.
@@ -130,7 +93,7 @@ def observe_batches(run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_si
     Parameters
     ----------
     run : callable
-        An `ObservedModel`, or its archive loaded.
+        An `ObservedModel`, or one that `sparkq.quantization.calibration.observed_program` loaded.
     batches : iterable of ndarray of uint8 [n, H, W, 3]
         With n at most `batch_size`; a smaller batch is filled up with its own images, which are not counted again.
     batch_size : int

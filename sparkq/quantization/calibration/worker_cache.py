@@ -5,7 +5,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sparkq.quantization.calibration.observed_model import Run, load_observed
+from sparkq.quantization.calibration.observed_model import Run
+from sparkq.quantization.calibration.observed_program import load_observed
 
 __all__ = ["cached_observed_model"]
 

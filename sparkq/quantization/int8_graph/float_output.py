@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
 from torch.ao.nn.intrinsic import quantized as nniq
+from torch.nn import functional as F
 
 from sparkq.quantization.graph_edits import finish, pass_by
 
@@ -46,6 +47,7 @@ class LinearFloatOutput(nn.Module):
         self.input_zero_point = input_zero_point
         largest = weight.shape[1] * _LARGEST_PRODUCT
         self.exact = torch.float32 if largest < _EXACT_IN_FLOAT32 else torch.float64
+        self.quantized_weight = weight
         self.register_buffer("weight", weight.int_repr())
         self.register_buffer("scale", weight.q_per_channel_scales() * input_scale)
         self.register_buffer("bias", torch.zeros(weight.shape[0]) if bias is None else bias.detach())
@@ -56,6 +58,11 @@ class LinearFloatOutput(nn.Module):
         steps = torch.clamp(steps, 0, 255) - self.input_zero_point
         sums = torch.matmul(steps.to(self.exact), self.weight.to(self.exact).t())
         return (sums * self.scale).to(torch.float32) + self.bias
+
+    def reference(self, x: Tensor) -> Tensor:
+        """Run the operators that say what `forward` means, as a program has them: the products of dequantized values."""
+        rounded = torch.quantize_per_tensor(x, self.input_scale, self.input_zero_point, torch.quint8).dequantize()
+        return F.linear(rounded, self.quantized_weight.dequantize(), self.bias)
 
 
 def give_float_outputs(graph: fx.GraphModule) -> None:

@@ -33,7 +33,6 @@ def _convolve(
     x: Tensor, zero_point: int, weight: Tensor, scales: Tensor, zeros: Tensor, stride: list[int], padding: list[int],
     dilation: list[int], groups: int,
 ) -> Tensor:
-    # With constant arguments the packing is done once, when the engine freezes the archive.
     packed = torch.ops.onednn.qconv_prepack(weight, scales, 1.0, zero_point, stride, padding, dilation, groups, None)
     result: Tensor = torch.ops.onednn.qconv_pointwise(
         x, 1.0, zero_point, packed, scales, zeros, None, stride, padding, dilation, groups, 1.0, 0, torch.float32, "none",
@@ -48,11 +47,6 @@ def _multiply(x: Tensor, zero_point: int, weight: Tensor, scales: Tensor, zeros:
         x, 1.0, zero_point, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "",
     )
     return result
-
-
-# The tracer refuses the kernels' empty list of optional scalars; scripted, it is a constant.
-_scripted_convolve = torch.jit.script(_convolve)
-_scripted_multiply = torch.jit.script(_multiply)
 
 
 class _DynamicLayer(nn.Module):
@@ -90,12 +84,17 @@ class _DynamicLayer(nn.Module):
         self.largest = levels - 1 - self.zero_point
 
     def integers(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 like `x`, and what one step of them is worth for each image, float32 [N, 1, ...]."""
+        """quint8 like `x` in steps of 1, and what one step is worth for each image, float32 [N, 1, ...]."""
         dimensions = tuple(range(1, x.ndim))
         extreme = x.abs().amax(dimensions, keepdim=True) if self.signed else x.amax(dimensions, keepdim=True)
         step = (extreme / self.largest).clamp_min(2.0**-60)
         # quantize_per_tensor with scale 1 rounds, clips and casts in one pass.
-        return torch.quantize_per_tensor(x / step, 1.0, self.zero_point, torch.quint8).int_repr(), step
+        return torch.quantize_per_tensor(x / step, 1.0, self.zero_point, torch.quint8), step
+
+    def real_weight(self) -> Tensor:
+        """The weights as real numbers, dequantized from what a program stores, float32."""
+        zeros = torch.zeros(len(self.scales), dtype=torch.int64)
+        return torch._make_per_channel_quantized_tensor(self.weight, self.scales.double(), zeros, 0).dequantize()
 
 
 class DynamicConv2d(_DynamicLayer):
@@ -109,11 +108,22 @@ class DynamicConv2d(_DynamicLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Quantize each image, convolve, scale back."""
         integers, step = self.integers(x)
-        sums = _scripted_convolve(
-            integers, self.zero_point, self.weight, self.scales, self.zeros, self.stride, self.padding, self.dilation,
+        sums = _convolve(
+            integers.int_repr(), self.zero_point, self.weight, self.scales, self.zeros, self.stride, self.padding, self.dilation,
             self.groups,
         )
-        result: Tensor = sums * step
+        return self._scaled_back(sums, step)
+
+    def reference(self, x: Tensor) -> Tensor:
+        """Run the operators that say what `forward` means, as a program has them."""
+        integers, step = self.integers(x)
+        sums = F.conv2d(
+            integers.dequantize(), self.real_weight(), None, self.stride, self.padding, self.dilation, self.groups,
+        )
+        return self._scaled_back(sums, step)
+
+    def _scaled_back(self, sums: Tensor, step: Tensor) -> Tensor:
+        result = sums * step
         return result if self.bias is None else result + self.bias.view(1, -1, 1, 1)
 
 
@@ -123,7 +133,16 @@ class DynamicLinear(_DynamicLayer):
     def forward(self, x: Tensor) -> Tensor:
         """Quantize each image, multiply, scale back."""
         integers, step = self.integers(x)
-        result: Tensor = _scripted_multiply(integers, self.zero_point, self.weight, self.scales, self.zeros) * step
+        sums = _multiply(integers.int_repr(), self.zero_point, self.weight, self.scales, self.zeros)
+        return self._scaled_back(sums, step)
+
+    def reference(self, x: Tensor) -> Tensor:
+        """Run the operators that say what `forward` means, as a program has them."""
+        integers, step = self.integers(x)
+        return self._scaled_back(F.linear(integers.dequantize(), self.real_weight()), step)
+
+    def _scaled_back(self, sums: Tensor, step: Tensor) -> Tensor:
+        result = sums * step
         return result if self.bias is None else result + self.bias
 
 

@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame
 
 from sparkq.quantization.calibration.observations import Observations
 from sparkq.quantization.calibration.observed_model import ObservedModel, observe_batches
+from sparkq.quantization.calibration.observed_program import dumps_observed
 from sparkq.quantization.calibration.worker_cache import cached_observed_model
 from sparkq.spark.session.actions import run_action
 from sparkq.spark.session.failures import expected_failure
@@ -50,10 +51,10 @@ class SparkImages:
         Raises
         ------
         ModelError
-            If the model cannot be traced, or fails on an image.
+            If a program cannot hold the model, or it fails on an image.
         """
         context = self.pixels_df.sparkSession.sparkContext
-        archive = model.dumps(self.example)
+        archive = dumps_observed(model, self.example)
         broadcast = context.broadcast(archive)
         observe = partial(
             _observe, broadcast=broadcast, sha256=hashlib.sha256(archive).hexdigest(), batch_size=model.batch_size,

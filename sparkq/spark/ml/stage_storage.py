@@ -21,7 +21,6 @@ from sparkq.artifact.file import ModelArtifact, sha256_digest
 from sparkq.errors import ArtifactDigestError, InputError
 from sparkq.spark.session.hadoop import HadoopFolder
 from sparkq.storage import shown
-from sparkq.torchscript.archive import check_torchscript
 
 __all__ = ["StageReader", "StageWriter"]
 
@@ -108,5 +107,5 @@ class StageReader(MLReader[Any]):
                 hint="it was changed or replaced; save the stage again.",
             )
         artifact = ModelArtifact.loads(data, place=place)
-        check_torchscript(artifact.payload, place=place)
+        artifact.program(place=place)
         return artifact

@@ -1,1 +1,0 @@
-"""TorchScript payloads, which are code: what they would run is held against lists before torch sees them. Without torch."""
