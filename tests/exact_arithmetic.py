@@ -4,8 +4,6 @@ Each operator reads the reference's results, so that a difference is the kernel'
 """
 from __future__ import annotations
 
-import io
-import warnings
 from collections import Counter
 from typing import Any
 
@@ -15,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from sparkq.engines.base import LoadOptions
+from sparkq.engines.load import load_engine
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,14 +89,7 @@ def _exact(tensor: Tensor) -> Tensor:
 
 def run_exactly(payload: bytes, images: npt.NDArray[np.uint8], engine: str = "fbgemm") -> tuple[Floats, ExactArithmetic]:
     """The reference's outputs for `images`, float32 [N, C], and how one of torch's engines differs from it."""
-    before = torch.backends.quantized.engine
-    torch.backends.quantized.engine = engine
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            module = torch.jit.load(io.BytesIO(payload))
-    finally:
-        torch.backends.quantized.engine = before
-    with torch.no_grad(), ExactArithmetic() as exact:
-        output: Floats = module(torch.from_numpy(images)).numpy()
+    loaded = load_engine(payload, engine, LoadOptions((images.shape[1], images.shape[2])))
+    with ExactArithmetic() as exact:
+        output = loaded.run(images)
     return output, exact

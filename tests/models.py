@@ -19,6 +19,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
 from sparkq.demo.digits import PREPROCESS as DIGITS_PREPROCESS
 from sparkq.demo.digits import Digits, DigitsNet, load_digits, train_digits_net
+from sparkq.engines.base import Engine
 from sparkq.float_models.load import load_float_model
 from sparkq.model_tasks import Classification
 from sparkq.quantization import quantize
@@ -183,6 +184,26 @@ class FailsOnWhite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """float32 [N, 3, H, W] to [N, 4]."""
         return F.embedding((x.amax((1, 2, 3)) * 255).round().long(), self.table)
+
+
+class _FailsOnWhiteEngine:
+    """An engine whose forward pass fails on a batch with a white image in it, as one does that has no memory for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name, self._engine = engine.name, engine
+
+    def run(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Run the engine, unless an image is white."""
+        if any(image.min() == 255 for image in images):
+            raise RuntimeError("the forward pass failed\nindex out of range")
+        return self._engine.run(images)
+
+
+def failing_on_white(artifact: ModelArtifact) -> Predictor:
+    """A predictor whose engine fails on white images."""
+    predictor = Predictor(artifact)
+    predictor.engine = _FailsOnWhiteEngine(predictor.engine)
+    return predictor
 
 
 class NotFiniteOnBlack(nn.Module):

@@ -1,8 +1,6 @@
 """Artifacts whose payload no engine will open: for tests of the file format, without torch."""
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,8 @@ from sparkq.artifact.calibration_profile import ActivationProfile, CalibrationPr
 from sparkq.artifact.file import ModelArtifact, sha256_digest
 from sparkq.artifact.manifest import Golden, Manifest
 from sparkq.config import PreprocessConfig, QuantizationConfig, ResizeConfig
+from sparkq.program.storage import dumps_program
+from sparkq.program.types import INPUT, Node, Program, ValueType
 
 PROFILE = CalibrationProfile(
     images=7, activations=(ActivationProfile("conv1", -1.5, 2.25, 0.0125, 0.003), ActivationProfile("add_0", 0.0, 6.0, 0.0, 0.0)),
@@ -44,14 +44,18 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
 
 
 def sample_payload(content: bytes = b"payload") -> bytes:
-    """A TorchScript archive without any code, and `content` for numbers: `ModelArtifact.load` takes no other payload."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, data in {
-            "data.pkl": b"\x80\x02).", "constants.pkl": b"\x80\x02).", "data/0": content, "version": b"3\n",
-        }.items():
-            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
-    return stream.getvalue()
+    """A program of three classes for images of 6 x 8 pixels, whose weights are `content` repeated: `load` takes no other payload."""
+    shape = ValueType("float32", (-1, 144)), ValueType("float32", (-1, 3))
+    weight = np.resize(np.frombuffer(content or b"\0", np.uint8), (3, 144)).astype(np.float32)
+    return dumps_program(Program(
+        ValueType("uint8", (-1, 6, 8, 3)), {"fc.weight": weight},
+        (
+            Node("flat", "aten.view", (INPUT,), {}, ValueType("uint8", (-1, 144))),
+            Node("values", "aten._to_copy", ("flat",), {}, shape[0]),
+            Node("fc", "aten.linear", ("values", "fc.weight", None), {}, shape[1]),
+        ),
+        "fc",
+    ))
 
 
 def sample_artifact(payload: bytes = b"payload", **values: Any) -> ModelArtifact:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -27,37 +26,37 @@ def deployed_model(model: nn.Module, preprocess: PreprocessConfig) -> nn.Module:
 def program_payload(deployed: nn.Module, calibration: CalibrationSet, *, name: str) -> bytes:
     """Capture a model as a program, and write it.
 
-    It is captured again on other images: a model that branches on pixel values, or computes a constant from them, is another
-    program there, and would be wrong for every image that goes another way.
-
     Parameters
     ----------
     deployed : nn.Module
         From `deployed_model`.
     calibration : CalibrationSet
-        What it is run on.
+        What it is run on: a few of its images together, and some one by one.
     name : str
         Of the model, for messages.
 
     Raises
     ------
     ModelError
-        If a program cannot hold it, its output is not float [N, C], or its programs differ.
+        If a program cannot hold it, its output is not float [N, C], or it is another program for other images.
     """
-    _require_vector(deployed, calibration.images[:2], name)
-    payload = _payload(deployed, calibration.images, name)
-    for start in range(2, _PROOF_IMAGES, 2):
-        if _payload(deployed, np.roll(calibration.images, -start, 0)[:3], name) != payload:
-            raise ModelError(f"model {name}: expected the same operators for every image; for others they differ.", hint=HINT)
-    return payload
-
-
-def _payload(deployed: nn.Module, images: npt.NDArray[np.uint8], name: str) -> bytes:
+    images = calibration.images
     try:
-        return dumps_program(capture_program(deployed, images))
-    except ModelError:
-        raise
-    # The user's code: anything may come out of it, for two images or for three.
+        with torch.no_grad():
+            output = deployed(torch.from_numpy(np.ascontiguousarray(images[:1])))
+    # The user's code: anything may come out of it.
+    except Exception as error:
+        raise _failed(name, list(images[:1].shape), error) from error
+    if not isinstance(output, torch.Tensor) or output.ndim != 2 or not output.is_floating_point():
+        got = f"{output.dtype} {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        raise ModelError(
+            f"model {name}: expected an output of float [N, classes]; got {got}.",
+            hint="wrap the model in a module whose forward() returns one score a class for each image, before any argmax.",
+        )
+    try:
+        return dumps_program(capture_program(deployed, images, proofs=images[:_PROOF_IMAGES]))
+    except ModelError as error:
+        raise ModelError(error.message.replace("model:", f"model {name}:", 1), hint=error.hint) from error
     except Exception as error:
         raise ModelError(
             f"model {name}: expected any batch size; a forward pass fails with {type(error).__name__}: "
@@ -65,12 +64,8 @@ def _payload(deployed: nn.Module, images: npt.NDArray[np.uint8], name: str) -> b
         ) from error
 
 
-def _require_vector(deployed: nn.Module, images: npt.NDArray[np.uint8], name: str) -> None:
-    with torch.no_grad():
-        output = deployed(torch.from_numpy(np.ascontiguousarray(images)))
-    if not isinstance(output, torch.Tensor) or output.ndim != 2 or not output.is_floating_point():
-        got = f"{output.dtype} {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
-        raise ModelError(
-            f"model {name}: expected an output of float [N, classes]; got {got}.",
-            hint="wrap the model in a module whose forward() returns one score a class for each image, before any argmax.",
-        )
+def _failed(name: str, shape: list[int], error: Exception) -> ModelError:
+    return ModelError(
+        f"model {name}: expected a forward pass on {shape}; got {type(error).__name__}: {' '.join(str(error).split())[:300]}.",
+        hint="check that preprocess gives the model's input size, and that forward() takes and returns one tensor.",
+    )

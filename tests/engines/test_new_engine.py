@@ -19,7 +19,7 @@ from tests import ROOT
 from tests.models import digit_files, digits_artifact
 
 MODULE = '''"""Engine ``qnnpack`` runs torch's INT8 kernels for mobile CPUs."""
-from sparkq.engines.torchscript import load_packed
+from sparkq.engines.torch_graph.engine import load_packed
 
 
 def load_qnnpack(payload, options):

@@ -1,11 +1,12 @@
 """Truth against prediction and INT8 against float, one row an image: the numbers of a plain computation."""
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
-from torch import nn
 
 from sparkq.config import InferenceConfig, QuantizationConfig
 from sparkq.images.preprocess import preprocess_content
@@ -14,13 +15,13 @@ from sparkq.worker.evaluate import EVALUATION_FIELDS, evaluate_partition
 from sparkq.worker.predictor import Predictor
 from tests.models import (
     SMALL,
-    FailsOnWhite,
     NotFiniteOnBlack,
     SmallNet,
     digit_files,
     digits,
     digits_artifact,
     encoded,
+    failing_on_white,
     float_artifact,
     noise,
 )
@@ -156,15 +157,18 @@ def test_fewer_classes_than_five() -> None:
 
 @pytest.mark.parametrize("position", [0, 4, 8])
 @pytest.mark.parametrize(
-    ("model", "classes", "pixel"), [(FailsOnWhite(), 4, 255), (NotFiniteOnBlack(infinite=False), 3, 0)], ids=["fails", "nan"],
+    ("failing", "classes", "pixel"), [
+        (lambda: failing_on_white(float_artifact(SmallNet())), 4, 255),
+        (lambda: Predictor(float_artifact(NotFiniteOnBlack(infinite=False))), 3, 0),
+    ], ids=["fails", "nan"],
 )
-def test_an_image_without_an_answer(model: nn.Module, classes: int, pixel: int, position: int) -> None:
+def test_an_image_without_an_answer(failing: Callable[[], Predictor], classes: int, pixel: int, position: int) -> None:
     """It is compared with nothing, whichever of the two models it is that fails, and spoils no other row."""
     files = [encoded(image) for image in noise(8, high=200)]
     odd = [*files[:position], encoded(np.full((16, 16, 3), pixel, np.uint8)), *files[position:]]
-    failing, sound = Predictor(float_artifact(model)), Predictor(float_artifact(SmallNet(classes=classes)))
+    odd_one, sound = failing(), Predictor(float_artifact(SmallNet(classes=classes)))
     truth = np.arange(9) % 3
-    for predictor, reference in ((failing, sound), (sound, failing)):
+    for predictor, reference in ((odd_one, sound), (sound, odd_one)):
         rows = _evaluate(list(odd), truth, predictor, reference).to_pylist()
         expected = _evaluate(list(files), np.delete(truth, position), predictor, reference).to_pylist()
         assert not rows.pop(position)["compared"]

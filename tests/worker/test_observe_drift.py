@@ -16,12 +16,15 @@ from sparkq.metrics.drift import DriftSums
 from sparkq.quantization import quantize
 from sparkq.worker.observe_drift import DRIFT_FIELDS, observe_partition, sums_of
 from sparkq.worker.predictor import Predictor
-from tests.models import SMALL, FailsOnWhite, classified, digit_files, digits, digits_artifact, encoded, noise
+from tests.models import SMALL, SmallNet, classified, digit_files, digits, digits_artifact, encoded, failing_on_white, noise
 
 
 def _rows(artifact: ModelArtifact, *parts: list[bytes | None], batch_size: int = 16) -> list[DriftSums]:
     """Each part is a record batch."""
-    predictor = Predictor(artifact, batch_size=batch_size)
+    return _rows_of(Predictor(artifact, batch_size=batch_size), *parts)
+
+
+def _rows_of(predictor: Predictor, *parts: list[bytes | None]) -> list[DriftSums]:
     batches = [pa.record_batch({"content": pa.array(part, pa.binary())}) for part in parts]
     found = list(observe_partition(
         iter(batches), predictor=lambda: predictor, image_column="content", config=InferenceConfig(),
@@ -73,11 +76,11 @@ def test_nothing_in_nothing_out() -> None:
 
 def test_an_image_on_which_the_model_fails_spoils_no_other() -> None:
     artifact = quantize(
-        FailsOnWhite(), calibration=noise(40, high=200), preprocess=SMALL, config=QuantizationConfig(recipe="dynamic"),
+        SmallNet(), calibration=noise(40, high=200), preprocess=SMALL, config=QuantizationConfig(recipe="dynamic"),
     )
     dark = [encoded(image) for image in noise(6, high=200, seed=3)]
     white = encoded(np.full((16, 16, 3), 255, np.uint8))
-    [sums] = _rows(artifact, [*dark[:2], white, *dark[2:]])
+    [sums] = _rows_of(failing_on_white(artifact), [*dark[:2], white, *dark[2:]])
     assert sums.images == 6 and sums.label_counts.sum() == 6
 
 

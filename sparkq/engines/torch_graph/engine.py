@@ -11,6 +11,7 @@ import torch
 
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.torch_graph.graph import TorchGraph, Watch
+from sparkq.engines.torch_graph.lowering import Step
 from sparkq.program.storage import loads_program
 from sparkq.program.types import Program
 
@@ -38,6 +39,11 @@ class TorchEngine:
         self.name = name
         self.images_a_pass = images_a_pass
         self._graph = TorchGraph(program)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The kernel calls of a forward pass, in their order."""
+        return tuple(self._graph.steps)
 
     def run(self, images: npt.NDArray[np.uint8], watch: Watch | None = None) -> npt.NDArray[np.float32]:
         """Run one forward pass: uint8 [N, H, W, 3] RGB to float32 [N, C].

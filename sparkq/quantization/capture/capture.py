@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from sparkq.program.types import Node, Program, ValueType
 from sparkq.program.validate import check_program
 from sparkq.quantization.capture.arithmetic import ARITHMETIC
 from sparkq.quantization.capture.layers import LAYERS
-from sparkq.quantization.capture.merge import RECORDED_IMAGES, merged
+from sparkq.quantization.capture.merge import RECORDED_IMAGES, Recording, merged
 from sparkq.quantization.capture.moves import MOVES
 from sparkq.quantization.capture.quantized import CHANGES, QUANTIZED
 from sparkq.quantization.capture.recorder import record
@@ -28,7 +29,9 @@ _CONVERTERS = {
 }
 
 
-def capture_program(module: nn.Module, images: npt.NDArray[np.uint8]) -> Program:
+def capture_program(
+    module: nn.Module, images: npt.NDArray[np.uint8], *, proofs: Sequence[npt.NDArray[np.uint8]] = (),
+) -> Program:
     """Record a module on images and write down what it computes. On the driver.
 
     Parameters
@@ -37,14 +40,20 @@ def capture_program(module: nn.Module, images: npt.NDArray[np.uint8]) -> Program
         uint8 [N, H, W, 3] to float32 [N, C], for any N; in eval mode.
     images : ndarray of uint8 [1 or more, H, W, 3]
         What it is run on, twice, with different numbers of them.
+    proofs : sequence of ndarray of uint8 [H, W, 3]
+        For each of them it is recorded once more: a model that branches on pixel values, or computes a constant from them, is
+        another program there, and would be wrong for every image that goes another way.
 
     Raises
     ------
     ModelError
-        If it has an operator that a program cannot hold, or computes other things for other numbers of images.
+        If it has an operator that a program cannot hold, or computes other things for other images or numbers of them.
     """
-    program, (output,) = _captured(module, images)
-    return _checked(replace(program, output=output))
+    few, more = (_recorded(module, images, count) for count in RECORDED_IMAGES)
+    program = merged(few, more)
+    for image in proofs:
+        merged(_recorded(module, image[np.newaxis], RECORDED_IMAGES[0]), more)
+    return _checked(replace(program, input=_input(images)))
 
 
 def capture_values(module: nn.Module, images: npt.NDArray[np.uint8]) -> tuple[Program, tuple[str, ...]]:
@@ -67,7 +76,8 @@ def capture_values(module: nn.Module, images: npt.NDArray[np.uint8]) -> tuple[Pr
     ModelError
         As `capture_program`.
     """
-    program, names = _captured(module, images)
+    few, more = (_recorded(module, images, count) for count in RECORDED_IMAGES)
+    program, names = replace(merged(few, more), input=_input(images)), few.outputs
     types = program.types()
     last = next(name for name in reversed(names) if min(types[name].shape, default=0) < 0)
     shape = (-1, math.prod(types[last].sizes(1)))
@@ -75,19 +85,18 @@ def capture_values(module: nn.Module, images: npt.NDArray[np.uint8]) -> tuple[Pr
     return _checked(replace(program, nodes=(*program.nodes, flat), output=flat.name)), names
 
 
-def _captured(module: nn.Module, images: npt.NDArray[np.uint8]) -> tuple[Program, tuple[str, ...]]:
-    tapes, answers = [], []
-    for count in RECORDED_IMAGES:
-        batch = torch.from_numpy(np.resize(images, (count, *images.shape[1:])))
-        with warnings.catch_warnings():
-            # torch's quantized dtypes are deprecated upstream.
-            warnings.simplefilter("ignore")
-            tape, output = record(module, batch, _CONVERTERS)
-            tensors = [output] if isinstance(output, Tensor) else list(output)
-            answers.append(tuple(tape.real(tensor) for tensor in tensors))
-            tapes.append(tape)
-    program = merged((tapes[0], tapes[1]), answers[0], answers[1])
-    return replace(program, input=ValueType("uint8", (-1, *images.shape[1:]))), answers[0]
+def _input(images: npt.NDArray[np.uint8]) -> ValueType:
+    return ValueType("uint8", (-1, *images.shape[1:]))
+
+
+def _recorded(module: nn.Module, images: npt.NDArray[np.uint8], count: int) -> Recording:
+    batch = torch.from_numpy(np.resize(images, (count, *images.shape[1:])))
+    with warnings.catch_warnings():
+        # torch's quantized dtypes are deprecated upstream.
+        warnings.simplefilter("ignore")
+        tape, output = record(module, batch, _CONVERTERS)
+        tensors = [output] if isinstance(output, Tensor) else list(output)
+        return Recording(tape, tuple(tape.real(tensor) for tensor in tensors))
 
 
 def _checked(program: Program) -> Program:

@@ -1,7 +1,7 @@
 """Two recordings of different numbers of images become one program for any number."""
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,34 +9,41 @@ from sparkq.errors import ModelError
 from sparkq.program.types import INPUT, Array, Node, Program, ValueType
 from sparkq.quantization.capture.tape import Tape
 
-__all__ = ["RECORDED_IMAGES", "merged"]
+__all__ = ["RECORDED_IMAGES", "Recording", "merged"]
 
 RECORDED_IMAGES = (2, 3)
 _HINT = "take sizes from x.shape (or use flatten(1)), not from a constant, and branches on pixel values out of forward()."
 
 
-def merged(tapes: tuple[Tape, Tape], outputs: tuple[str, ...], other_outputs: tuple[str, ...]) -> Program:
+@dataclass(frozen=True)
+class Recording:
+    """A tape, and the names of the values that the module gave."""
+
+    tape: Tape
+    outputs: tuple[str, ...]
+
+
+def merged(few: Recording, more: Recording) -> Program:
     """Make one program of two recordings, in which all that grew from one to the other is a multiple of the images.
 
     Parameters
     ----------
-    tapes : (Tape, Tape)
+    few, more : Recording
         Of `RECORDED_IMAGES` images.
-    outputs, other_outputs : tuple of str
-        Names of the answers of each.
 
     Returns
     -------
     Program
-        With all that leads to `outputs`, of which the first is its output; its input's size is left open.
+        With all that leads to the outputs, of which the first is its output; its input's size is left open.
 
     Raises
     ------
     ModelError
         If they differ in anything but such sizes: the model remembers the number of images, or branches on their pixels.
     """
-    first, second = tapes
-    if len(first.nodes) != len(second.nodes) or outputs != other_outputs or first.constants.keys() != second.constants.keys():
+    first, second = few.tape, more.tape
+    outputs = few.outputs
+    if len(first.nodes) != len(second.nodes) or outputs != more.outputs or first.constants.keys() != second.constants.keys():
         raise _differs("it takes another way")
     constants, expanded = {}, []
     for name, array in first.constants.items():
@@ -91,7 +98,7 @@ def _one_constant(name: str, first: Array, second: Array) -> tuple[Array, Node |
 def _differs(how: str) -> ModelError:
     few, more = RECORDED_IMAGES
     return ModelError(
-        f"model: expected the same operators for any number of images; for {few} and for {more} images {how}.", hint=_HINT,
+        f"model: expected the same operators for any images, and for {few} as for {more} of them; for some {how}.", hint=_HINT,
     )
 
 

@@ -16,7 +16,8 @@ __all__ = ["CHANGES", "QUANTIZED"]
 
 def _quantize(tape: Tape, call: Bound, result: Any) -> None:
     source = tape.real(call["self"])
-    tape.bind(result, tape.quantize(source, result.q_scale(), result.q_zero_point(), tuple(result.shape)))
+    name = tape.numbered("quantize_per_tensor")
+    tape.bind(result, tape.quantize(source, result.q_scale(), result.q_zero_point(), tuple(result.shape), called=name))
 
 
 def _dequantize(tape: Tape, call: Bound, result: Any) -> None:

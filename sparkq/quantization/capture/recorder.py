@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparkq.errors import ModelError
 from sparkq.quantization.capture.tape import Tape
+from sparkq.quantization.normalization import WithNormalization
 
 __all__ = ["Bound", "Converter", "record"]
 
@@ -143,17 +144,23 @@ def record(module: nn.Module, images: Tensor, converters: dict[str, Converter]) 
         If it has an operator that neither has a converter nor is made of such.
     """
     names = {id(tensor): name for name, tensor in (*module.named_parameters(), *module.named_buffers())}
-    tape = Tape({tensor: name.removeprefix("model.") for tensor, name in names.items()})
+    tape = Tape({tensor: _shortened(name) for tensor, name in names.items()})
     with torch.inference_mode(), _paths_on(tape, module), _reference_forms(module), _Recorder(tape, converters):
         tape.start(images)
         output = module(images)
     return tape, output
 
 
+def _shortened(name: str) -> str:
+    return "" if name == "model" else name.removeprefix("model.")
+
+
 @contextmanager
 def _paths_on(tape: Tape, module: nn.Module) -> Iterator[None]:
     """Keep the path of the module that runs on the tape."""
-    paths = {id(child): name.removeprefix("model.").removeprefix("model") for name, child in module.named_modules()}
+    paths = {id(child): _shortened(name) for name, child in module.named_modules()}
+    if isinstance(module, WithNormalization):
+        paths[id(module)] = "normalization"
     running: list[str] = []
 
     def enter(child: nn.Module, _: Any) -> None:

@@ -93,10 +93,10 @@ class Tape:
             found = self.quantize(found, result.q_scale(), result.q_zero_point(), shape)
         self.bind(result, found)
 
-    def quantize(self, name: str, scale: float, zero_point: int, shape: tuple[int, ...]) -> str:
+    def quantize(self, name: str, scale: float, zero_point: int, shape: tuple[int, ...], *, called: str | None = None) -> str:
         """Record the rounding of a value to 8 bits; the name of its integers."""
         attributes = {"scale": scale, "zero_point": zero_point, "quant_min": 0, "quant_max": _LEVELS}
-        return self.add(_QUANTIZE, (name,), attributes, ValueType("uint8", shape), f"{name.removesuffix('.relu')}.quantized")
+        return self.add(_QUANTIZE, (name,), attributes, ValueType("uint8", shape), called or f"{name.removesuffix('.relu')}.quantized")
 
     def add(
         self, operator: str, inputs: Sequence[Argument], attributes: Mapping[str, Attribute], found: ValueType, name: str,
@@ -132,7 +132,8 @@ class Tape:
         self._values[id(tensor)] = name
 
     def numbered(self, base: str) -> str:
-        """Return a name with the next number: ``add_0``, ``add_1`` ..."""
+        """Return a name with the next number: ``add_0``, ``add_1`` ...; in the normalization they count for themselves."""
+        base = f"normalization.{base}" if self.path == "normalization" else base
         self._counts[f"#{base}"] = self._counts.get(f"#{base}", -1) + 1
         return f"{base}_{self._counts[f'#{base}']}"
 

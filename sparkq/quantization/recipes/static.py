@@ -26,11 +26,9 @@ from sparkq.quantization.float_graph.prepare import FloatGraph, float_graph, nor
 from sparkq.quantization.float_graph.relu6 import BoundedReLU, lower_bounded_relus
 from sparkq.quantization.float_graph.trace import shape_of
 from sparkq.quantization.graph_edits import call_instead, finish
-from sparkq.quantization.int8_graph.concatenation import name_concatenations
 from sparkq.quantization.int8_graph.float_output import give_float_outputs
 from sparkq.quantization.int8_graph.float_regions import keep_answers_in_float, keep_norms_in_float
 from sparkq.quantization.int8_graph.islands import FloatCall, keep_islands_in_float
-from sparkq.quantization.int8_graph.linear_relu import drop_implied_relus
 from sparkq.quantization.scales.activation_ranges import RANGES
 from sparkq.quantization.scales.depthwise import slow_layers
 from sparkq.quantization.scales.ties import settle_scales
@@ -95,8 +93,6 @@ def quantize_graph(
                 correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
                 compression=compression,
             )
-        name_concatenations(converted, batches[0][:1])
-        drop_implied_relus(converted)
         if config.float_output:
             give_float_outputs(converted)
         return converted

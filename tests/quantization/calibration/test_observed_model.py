@@ -1,4 +1,4 @@
-"""Passes over calibration images: the same to the bit whatever the order, the grouping, the threads, and as a trace."""
+"""Passes over calibration images: the same to the bit whatever the order, the grouping, the threads, and as a program."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,10 +18,10 @@ from sparkq.quantization.calibration.observations import Observations
 from sparkq.quantization.calibration.observed_model import (
     ChannelExtremesOf,
     CountsOf,
-    load_observed,
     observe_batches,
     observed_model,
 )
+from sparkq.quantization.calibration.observed_program import dumps_observed, load_observed
 from tests.models import SMALL, FailsOnWhite, SmallNet, noise
 from tests.quantization.trained_models import trained
 
@@ -48,11 +48,11 @@ IMAGES = np.stack(noise(11))
 @pytest.mark.parametrize("kind", [CountsOf, ChannelExtremesOf])
 @pytest.mark.parametrize("cuts", [[1], [3], [2, 5, 6], list(range(1, 11))])
 def test_any_grouping_and_order(graph: fx.GraphModule, kind: type[CountsOf], cuts: list[int]) -> None:
-    """To the bit, also by way of the archive and of the bytes that executors send back."""
+    """To the bit, also by way of the program and of the bytes that executors send back."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_module"]
     whole = CalibrationSet(IMAGES, "").observe(graph, nodes, kind, preprocess=SMALL, batch_size=BATCH)
     model = observed_model(graph, nodes, kind, SMALL, batch_size=BATCH, images=IMAGES)
-    run = load_observed(model.dumps(IMAGES[0]))
+    run = load_observed(dumps_observed(model, IMAGES[0]))
     shuffled = IMAGES[np.random.default_rng(0).permutation(len(IMAGES))]
     merged = Observations()
     for part in np.split(shuffled, cuts):

@@ -1,9 +1,7 @@
 """The distance that is kept from ties is larger than every engine's rounding error, where sums lie exactly at that distance."""
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +14,8 @@ from torch.nn import functional as F
 from sparkq.engines.base import LoadOptions
 from sparkq.engines.load import load_engine
 from sparkq.engines.registry import fitting_engines
+from sparkq.program.storage import dumps_program
+from sparkq.quantization.capture.capture import capture_program
 from sparkq.quantization.scales import ties
 
 # The quantized dtypes are deprecated upstream; the payload is made of them.
@@ -46,7 +46,7 @@ class Case:
     Parameters
     ----------
     payload : bytes
-        The layer as TorchScript.
+        The layer as a program.
     images : ndarray of uint8 [N, H, W, 3]
         Its input.
     scale, zero_point : float, int
@@ -100,15 +100,8 @@ def _case(kind: str, seed: int) -> Case:
     )
     layer.set_weight_bias(packed, settled)  # type: ignore[no-untyped-call]
     layer.scale, layer.zero_point = scale, zero
-    return Case(_dumps(OneLayer(layer, input_scale, input_zero), images), images.numpy(), scale, zero, exact, int(near.sum()))
-
-
-def _dumps(model: nn.Module, images: Tensor) -> bytes:
-    stream = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(model.eval(), images[:2], check_trace=False), stream)
-    return stream.getvalue()
+    payload = dumps_program(capture_program(OneLayer(layer, input_scale, input_zero).eval(), images.numpy()))
+    return Case(payload, images.numpy(), scale, zero, exact, int(near.sum()))
 
 
 def _wrong(case: Case, engine: str) -> int:

@@ -17,7 +17,7 @@ from sparkq.quantization.float_graph.macs import float_layers
 from sparkq.quantization.float_graph.prepare import float_graph, normalized_batches
 from sparkq.quantization.float_graph.trace import trace_float
 from sparkq.quantization.normalization import normalize
-from sparkq.quantization.payload import trace_payload
+from sparkq.quantization.payload import deployed_model, program_payload
 from sparkq.quantization.recipes.dynamic import quantize_dynamic
 from sparkq.quantization.recipes.mixed import quantize_mixed
 from sparkq.quantization.recipes.sensitivity import layer_sensitivity
@@ -48,7 +48,8 @@ def test_static_recipe_is_right_and_never_depends_on_batch_mates(named: tuple[st
     model = quantize_static(case.model, case.calibration, case.preprocess, QuantizationConfig())
     assert float_layers(model) == ()
     assert _sqnr(model, case) > STATIC_SQNR_DB[name]
-    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm", LoadOptions((16, 16)))
+    payload = program_payload(deployed_model(model, case.preprocess), case.calibration, name=name)
+    engine = load_engine(payload, "fbgemm", LoadOptions((16, 16)))
     together = engine.run(case.held_out[:5])
     for index in range(5):
         assert np.array_equal(engine.run(case.held_out[index:index + 1])[0], together[index])
@@ -58,7 +59,8 @@ def test_dynamic_recipe_never_depends_on_batch_mates(named: tuple[str, Trained])
     name, case = named
     model = quantize_dynamic(case.model, case.calibration, case.preprocess, QuantizationConfig(recipe="dynamic"))
     assert _sqnr(model, case) > DYNAMIC_SQNR_DB[name]
-    engine = load_engine(trace_payload(model, case.preprocess, case.calibration), "fbgemm", LoadOptions((16, 16)))
+    payload = program_payload(deployed_model(model, case.preprocess), case.calibration, name=name)
+    engine = load_engine(payload, "fbgemm", LoadOptions((16, 16)))
     dark = np.concatenate([case.held_out[:1] // 8, case.held_out[1:4]])
     together = engine.run(dark)
     for index in range(len(dark)):
