@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from sparkq.engines.private_directory import hold_lock, make_private, open_private, private_directory
@@ -47,21 +49,23 @@ class BlobCache:
         self._directory = cache_directory()
         self._name = name
 
-    def read(self) -> bytes | None:
+    def read(self) -> bytearray | None:
         """Return the content if it is there, whole and this user's; else None."""
         if self._directory is None:
             return None
         path = self._directory / self._name
         try:
             with open_private(path) as stream:
-                tag, blob = stream.read(_TAG_BYTES), stream.read()
+                # One piece of memory that can be written: libraries take such a one as it is.
+                tag, blob = stream.read(_TAG_BYTES), bytearray(max(os.fstat(stream.fileno()).st_size - _TAG_BYTES, 0))
+                stream.readinto(blob)  # type: ignore[attr-defined]
             os.utime(path, follow_symlinks=False)
             secret = _read_secret(self._directory)
         except OSError:
             return None
         return blob if hmac.compare_digest(self._tag(secret, blob), tag) else None
 
-    def write(self, blob: bytes) -> None:
+    def write(self, blob: bytes | bytearray | memoryview) -> None:
         """Put the content there at once, for this user only, and drop the least recently used files."""
         if self._directory is None:
             return
@@ -72,7 +76,21 @@ class BlobCache:
             for path in sorted(kept, key=lambda path: path.lstat().st_mtime)[:-_KEPT_FILES]:
                 path.unlink(missing_ok=True)
 
-    def _tag(self, secret: bytes, blob: bytes) -> bytes:
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path | None]:
+        """Hold a directory of this user's for the files of a library, gone at the end; None where there is no cache."""
+        folder = None
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                make_private(self._directory)
+                folder = Path(tempfile.mkdtemp(dir=self._directory, prefix=".", suffix=".part"))
+        try:
+            yield folder
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _tag(self, secret: bytes, blob: bytes | bytearray | memoryview) -> bytes:
         made = hmac.new(secret, self._name.encode() + b"\0", hashlib.sha256)
         made.update(blob)
         return made.digest()
@@ -96,7 +114,7 @@ def _secret(directory: Path) -> bytes:
         return _read_secret(directory)
 
 
-def _put(path: Path, *parts: bytes) -> None:
+def _put(path: Path, *parts: bytes | bytearray | memoryview) -> None:
     """Write a file at once, for this user only."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     try:

@@ -1,8 +1,9 @@
 """Engine ``openvino`` builds an INT8 payload node by node and compiles it with OpenVINO (``pip install 'sparkq[openvino]'``)."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
+import mmap
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from sparkq.engines.cache import BlobCache
 from sparkq.engines.node import cpu_features, default_threads, describe_node, return_freed_memory
 from sparkq.engines.openvino_graph.build import openvino_model
 from sparkq.engines.openvino_graph.library import openvino
-from sparkq.errors import EngineError, SparkqError
+from sparkq.errors import EngineError
 from sparkq.program.storage import loads_program
 
 __all__ = ["OpenVINOEngine", "load_openvino"]
@@ -28,11 +29,14 @@ class OpenVINOEngine:
         uint8 [batch_size, H, W, 3] to float32 [batch_size, C].
     batch_size : int
         Its static batch size.
+    memory : object
+        What holds its weights, to be kept as long.
     """
 
     name = "openvino"
 
-    def __init__(self, compiled: Any, batch_size: int) -> None:
+    def __init__(self, compiled: Any, batch_size: int, *, memory: object) -> None:
+        self._memory = memory
         self._request = compiled.create_infer_request()
         self._batch_size = batch_size
 
@@ -77,27 +81,40 @@ def load_openvino(payload: bytes, options: LoadOptions) -> OpenVINOEngine:
     shape = [options.batch_size, *options.input_size, 3]
     described = f"{openvino.__version__} {cpu_features()} {shape} {sorted(config.items())}"
     cache = BlobCache(f"{_digest(payload)}-{_digest(described.encode())}.openvino")
+    blob = cache.read()
+    if blob is not None:
+        # The compiled model reads its weights where they lie: no second copy of them.
+        tensor = openvino.Tensor(np.frombuffer(blob, np.uint8), shared_memory=True)
+        with contextlib.suppress(RuntimeError):
+            return OpenVINOEngine(core.import_model(tensor, "CPU", config), options.batch_size, memory=blob)
+    program = loads_program(payload)
     try:
-        blob = cache.read()
-        if blob is not None:
-            return OpenVINOEngine(core.import_model(io.BytesIO(blob), "CPU", config), options.batch_size)
-        model = openvino_model(loads_program(payload), options.batch_size)
-        compiled = core.compile_model(model, "CPU", config)
-        del model
-        exported = compiled.export_model()
-    except SparkqError:
-        raise
-    # Its nodes raise exceptions of no common class, its runtime RuntimeError.
-    except Exception as error:
+        compiled = _compiled(core, openvino_model(program, options.batch_size), config, cache)
+    # Its nodes and its compiler raise RuntimeError.
+    except RuntimeError as error:
         raise EngineError(
             f"engine openvino on {describe_node()}: expected a payload that openvino {openvino.__version__} can compile; got "
             f"{_cause(error)}.",
             hint="take another engine, or quantize with recipe static.",
         ) from error
-    cache.write(exported.getvalue() if isinstance(exported, io.BytesIO) else bytes(exported))
-    del exported
     return_freed_memory()
-    return OpenVINOEngine(compiled, options.batch_size)
+    return OpenVINOEngine(compiled, options.batch_size, memory=program)
+
+
+def _compiled(core: Any, model: Any, config: dict[str, object], cache: BlobCache) -> Any:
+    """Compile a model, and put what its compiler writes of it into the cache.
+
+    The compiler writes to a file by itself without holding a second copy in memory, as its export does; there, one line of XML
+    stands in front of what an import takes.
+    """
+    with cache.workspace() as folder:
+        compiled = core.compile_model(model, "CPU", config if folder is None else {**config, "CACHE_DIR": str(folder)})
+        files = [] if folder is None else list(folder.glob("*.blob"))
+        if len(files) == 1:
+            with files[0].open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                with memoryview(content) as whole, whole[content.find(b"\n") + 1 if content[:5] == b"<?xml" else 0:] as blob:
+                    cache.write(blob)
+    return compiled
 
 
 def _digest(data: bytes) -> str:
