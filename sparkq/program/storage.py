@@ -7,11 +7,10 @@ import struct
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from sparkq.errors import ArtifactFormatError
-from sparkq.program.types import Argument, Attribute, Node, Program, ValueType
+from sparkq.program.types import Argument, Array, Attribute, Node, Program, ValueType
 from sparkq.program.validate import check_program
 
 __all__ = ["dumps_program", "loads_program"]
@@ -20,6 +19,9 @@ _GRAPH = "program"
 _LENGTH_BYTES = 8
 # Graphs of the largest networks are below two megabytes.
 _MOST_HEADER_BYTES = 2**26
+_DTYPES = {
+    "BOOL": "bool", "U8": "uint8", "I8": "int8", "I32": "int32", "I64": "int64", "F32": "float32", "F64": "float64",
+}
 _INFINITIES = {"Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -70,10 +72,11 @@ def loads_program(payload: bytes, *, place: str = "payload") -> Program:
         If it is anything else.
     """
     try:
-        graph = _graph(payload)
-        program = _program(graph, payload)
+        header, start = _header(payload)
+        graph: dict[str, Any] = json.loads(header.pop("__metadata__")[_GRAPH], parse_constant=_no_constant)
+        program = _program(graph, _constants(header, payload, start))
         check_program(program)
-    except (ValueError, TypeError, KeyError, SafetensorError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise ArtifactFormatError(
             f"{place}: expected a quantized program; got one that is none ({reason[:600]}).", hint="quantize the model again.",
@@ -81,23 +84,41 @@ def loads_program(payload: bytes, *, place: str = "payload") -> Program:
     return program
 
 
-def _graph(payload: bytes) -> dict[str, Any]:
+def _header(payload: bytes) -> tuple[dict[str, Any], int]:
+    """Return the header, and where the tensors begin."""
     if len(payload) < _LENGTH_BYTES:
         raise ValueError("it ends before its header")
     length = struct.unpack("<Q", payload[:_LENGTH_BYTES])[0]
     if length > min(len(payload) - _LENGTH_BYTES, _MOST_HEADER_BYTES):
         raise ValueError(f"its header is said to be {length} bytes long")
-    header = json.loads(payload[_LENGTH_BYTES:_LENGTH_BYTES + length])
-    graph: dict[str, Any] = json.loads(header["__metadata__"][_GRAPH], parse_constant=_no_constant)
-    return graph
+    start = _LENGTH_BYTES + length
+    header: dict[str, Any] = json.loads(payload[_LENGTH_BYTES:start], parse_constant=_no_constant)
+    return header, start
+
+
+def _constants(header: dict[str, Any], payload: bytes, start: int) -> dict[str, Array]:
+    """Return views of the payload: what the safetensors package gives are copies, as large as the model once more."""
+    found, expected = {}, 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape, (first, last) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+        _type(str(dtype), shape)
+        if any(size < 0 for size in shape) or type(first) is not int or type(last) is not int:
+            raise ValueError(f"constant {name} has no sizes")
+        # The format has neither holes nor overlaps.
+        if first != expected or last - first != math.prod(shape) * dtype.itemsize or last > len(payload) - start:
+            raise ValueError(f"constant {name} lies at {first} to {last}, of {len(payload) - start} bytes")
+        found[name] = np.frombuffer(payload, dtype, math.prod(shape), start + first).reshape(shape)
+        expected = last
+    if expected != len(payload) - start:
+        raise ValueError(f"its constants end at {expected}, of {len(payload) - start} bytes")
+    return dict(sorted(found.items()))
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no number")
 
 
-def _program(graph: dict[str, Any], payload: bytes) -> Program:
-    constants = load(payload)
+def _program(graph: dict[str, Any], constants: dict[str, Array]) -> Program:
     nodes = tuple(
         Node(
             str(node["name"]), str(node["operator"]), tuple(_argument(given) for given in node["inputs"]),
