@@ -64,8 +64,7 @@ ENGINES = (
     EngineSpec("fbgemm", "torch_int8:load_fbgemm", _INT8, torch_backend=True, hint=_X86_HINT),
     EngineSpec("x86", "torch_int8:load_x86", _INT8, torch_backend=True, hint=_X86_HINT),
     EngineSpec("onednn", "torch_int8:load_onednn", _INT8, torch_backend=True, hint="install a torch built with oneDNN (mkldnn)."),
-    # Recipe dynamic is made of oneDNN's operators, which OpenVINO does not convert.
-    EngineSpec("openvino", "openvino:load_openvino", ("static", "mixed"), package="openvino", static_batch=True),
+    EngineSpec("openvino", "openvino:load_openvino", _INT8, package="openvino", static_batch=True),
     EngineSpec("float32", "torch_float:load_float32", _FLOAT),
     EngineSpec("bfloat16", "torch_float:load_bfloat16", _FLOAT),
 )

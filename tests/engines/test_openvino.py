@@ -101,9 +101,10 @@ class TestErrors:
             load_engine(payload, "openvino", OPTIONS)
         assert describe_node() in str(caught.value) and "sparkq[openvino]" in str(caught.value)
 
-    def test_dynamic_recipe(self) -> None:
-        with pytest.raises(EngineError, match="dynamic"):
-            engine_for(digits_artifact("dynamic"), "openvino")
+    def test_float_artifact(self) -> None:
+        """Its name would not say what was computed."""
+        with pytest.raises(EngineError, match="none"):
+            engine_for(digits_artifact("none"), "openvino")
 
 
 def test_it_reports_to_nobody() -> None:
@@ -130,6 +131,14 @@ class _PooledBlock(nn.Module):
         x = self.first(x).relu()
         logits: Tensor = self.linear((x + self.second(x)).relu().mean((2, 3)))
         return logits
+
+
+def test_the_dynamic_recipe() -> None:
+    """It computes what torch's engines do, but for the last digits of steps that it takes from each image."""
+    artifact = digits_artifact("dynamic")
+    images = np.stack([preprocess_content(content, artifact.manifest.preprocess) for content in digit_files(40)])
+    ours, theirs = (Predictor(artifact, engine=name).engine.run(images) for name in ("openvino", "fbgemm"))
+    assert sqnr_of(theirs, ours) > 40 and np.array_equal(ours.argmax(1), theirs.argmax(1))
 
 
 @pytest.mark.parametrize("config", [QuantizationConfig(), QuantizationConfig(float_layers=("second",))], ids=["static", "float"])

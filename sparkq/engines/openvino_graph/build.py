@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from sparkq.engines.openvino_graph.call import Call, Converter, Sizes, Unsupported, Value
-from sparkq.engines.openvino_graph.grids import as_integers, fenced, grid_behind, needs_fence, on_one_grid
+from sparkq.engines.openvino_graph.fences import fenced_inputs, fenced_result
+from sparkq.engines.openvino_graph.grids import as_integers, grid_behind, on_one_grid
 from sparkq.engines.openvino_graph.layers import LAYERS
 from sparkq.engines.openvino_graph.library import openvino, ops
 from sparkq.engines.openvino_graph.moves import MOVES
@@ -91,7 +92,7 @@ def _converted(call: Call) -> Value:
             call = replace(call, inputs=(as_integers(call.value()),))
         elif name == "aten.cat" and call.type().dtype == "uint8":
             call = on_one_grid(call)
-        found = Value(_CONVERTERS[name](fenced(call) if needs_fence(call) else call), grid_behind(call), moved=_moved(call))
+        found = Value(fenced_result(_CONVERTERS[name](fenced_inputs(call)), call), grid_behind(call), moved=_moved(call))
     else:
         raise Unsupported("an operator of another version")
     return found

@@ -4,19 +4,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from sparkq.engines.openvino_graph.call import Call, Grid, Value, number
 from sparkq.engines.openvino_graph.library import openvino, ops
 
-__all__ = ["LEVELS", "as_integers", "fenced", "grid_behind", "needs_fence", "on_one_grid", "rounded"]
+__all__ = ["LEVELS", "as_integers", "grid_behind", "on_one_grid", "rounded"]
 
 LEVELS = 255
 """The largest 8-bit integer."""
 _INTEGERS = Grid(1.0, 0, 0, LEVELS)
 # Each of their values is one of their first input, or of any of them.
 _MOVES = ("cat", "expand", "flip", "index_select", "max_pool2d", "permute", "select", "slice", "view")
-_QUANTIZE = "quantized_decomposed.quantize_per_tensor"
 
 
 def grid_behind(call: Call) -> Grid | None:
@@ -51,27 +48,3 @@ def rounded(values: Any, grid: Grid) -> Any:
     """Return real numbers, rounded to those of a grid."""
     low, high = (number((k - grid.zero_point) * grid.scale) for k in (grid.low, grid.high))
     return ops.fake_quantize(values, low, high, low, high, grid.high - grid.low + 1)
-
-
-def fenced(call: Call) -> Call:
-    """Return a call that OpenVINO's low-precision transformations do not see what it reads as 8-bit integers.
-
-    They carry the integers through operators, and are not exact in all of them: averages are rounded, concatenated values on
-    different grids are brought to one, limits are rounded. They do not pass an operator that they do not know.
-    """
-    return replace(call, inputs=tuple(
-        replace(given, output=ops.maximum(given.output, number(np.finfo(np.float32).min)))
-        if isinstance(given, Value) and given.grid is not None else given for given in call.inputs
-    ))
-
-
-def needs_fence(call: Call) -> bool:
-    """Tell whether an operator reads values on grids, and OpenVINO would not compute it exactly if it knew."""
-    operator = call.node.operator.partition(".")[2]
-    grids = {given.grid for given in call.inputs if isinstance(given, Value)}
-    if grids == {None} or call.type().dtype != "float32":
-        return False
-    # What is rounded next is exact.
-    if operator in ("adaptive_avg_pool2d", "avg_pool2d", "cat") and all(reader.operator == _QUANTIZE for reader in call.readers):
-        return False
-    return operator in ("adaptive_avg_pool2d", "avg_pool2d", "clamp") or operator == "cat" and len(grids) > 1

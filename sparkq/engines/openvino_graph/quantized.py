@@ -50,7 +50,7 @@ def _dequantize_per_channel(call: Call) -> Value:
         factors = ops.reshape(scales.output, ops.constant(np.array(shape)), False)
     else:
         factors = ops.constant(scales.array.reshape(shape).astype(np.float32))
-    return Value(ops.multiply(result, factors))
+    return Value(ops.multiply(result, factors), is_decoded=True)
 
 
 QUANTIZED: dict[str, Callable[[Call], Value]] = {
