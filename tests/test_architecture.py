@@ -17,10 +17,10 @@ from tests import HANG_SECONDS, ROOT
 
 FACADE = "sparkq"
 
-FORMATS_AND_WORKER = ("artifact", "torchscript", "runs", "images", "model_tasks", "metrics", "engines", "worker")
+FORMATS_AND_WORKER = ("artifact", "program", "runs", "images", "model_tasks", "metrics", "engines", "worker")
 """The file formats, and all that runs in a Python worker."""
-DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli")
-WITHOUT_TORCH = ("artifact", "torchscript", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
+DRIVER = ("quantization", "float_models", "planning", "spark", "workflows", "report", "cli", "export")
+WITHOUT_TORCH = ("artifact", "program", "runs", "images", "config", "drawing", "error_codes", "errors", "storage", "version")
 """Files, configs and pixels: what a driver checks before it starts anything."""
 
 
@@ -133,7 +133,10 @@ def test_there_is_no_circle_of_packages(folder: str) -> None:
 
 
 def test_quantization_and_engines_meet_only_in_the_artifact() -> None:
-    """Engines know nothing of quantization; quantization runs its finished payload once, for the golden output, by name."""
+    """Engines know nothing of quantization.
+
+    Quantization runs its finished payload once, for the golden output, by name; and what it observes on executors in torch.
+    """
     def meetings(room: str, other: str) -> set[tuple[str, str]]:
         return {
             (module, target) for module in MODULES if f"{module}.".startswith(f"{room}.")
@@ -141,7 +144,9 @@ def test_quantization_and_engines_meet_only_in_the_artifact() -> None:
         }
 
     assert meetings("sparkq.engines", "sparkq.quantization") == set()
-    assert {module for module, _ in meetings("sparkq.quantization", "sparkq.engines")} == {"sparkq.quantization.quantize"}
+    assert {module for module, _ in meetings("sparkq.quantization", "sparkq.engines")} == {
+        "sparkq.quantization.quantize", "sparkq.quantization.calibration.observed_program",
+    }
 
 
 def test_the_facade_is_lazy_and_nobody_leans_on_it() -> None:
@@ -168,9 +173,8 @@ def test_formats_and_configs_know_no_torch() -> None:
     assert {module for module in low if {"torch", "torchvision", "timm"} & top_level_packages(module)} == set()
 
 
-@pytest.mark.parametrize("package", ["torch.ao", "torch.jit"])
-def test_what_torch_deprecates_stays_in_two_rooms(package: str) -> None:
-    """A successor is then one new file."""
+def users_of(package: str) -> set[str]:
+    """The modules that import or name a package below torch."""
     name = package.rpartition(".")[2]
     users = set()
     for module in MODULES:
@@ -178,7 +182,14 @@ def test_what_torch_deprecates_stays_in_two_rooms(package: str) -> None:
         imported = {f"{source}.{imported}" for source, imported in imports_in(parsed(module), module)}
         if any(f"{used}.".startswith(f"torch.{name}.") for used in attributes | imported):
             users.add(module)
-    assert users and {module for module in users if not module.startswith(("sparkq.quantization.", "sparkq.engines."))} == set()
+    return users
+
+
+def test_what_torch_deprecates_stays_in_one_room() -> None:
+    """torch.ao makes INT8 graphs for one package; torch.jit nobody needs."""
+    users = users_of("torch.ao")
+    assert users and {module for module in users if not module.startswith("sparkq.quantization.")} == set()
+    assert users_of("torch.jit") == set()
 
 
 ALSO_OTHER_WORDS = ("x86", "float32", "bfloat16")
@@ -186,7 +197,8 @@ ALSO_OTHER_WORDS = ("x86", "float32", "bfloat16")
 ENGINES_SPELLED = {
     "sparkq.quantization": "writes INT8 graphs for torch's backends of these names, and argues with what their kernels compute",
     "sparkq.config.quantization": "two settings are about depthwise kernels of one engine",
-    "sparkq.torchscript": "lists operators that payloads may have, some of which are named after a backend",
+    "sparkq.program": "float32 is a dtype there",
+    "sparkq.export": "writes files of the format that the engine of this name reads",
     "sparkq.planning.partitions": "says in which engine its assumption was measured",
 }
 """Packages and modules outside of ``sparkq.engines`` that spell names of engines, and why."""

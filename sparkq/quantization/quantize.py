@@ -98,10 +98,7 @@ def quantize(
     if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
         warn_of_labels(images, partial(_classified, model, preprocess, config.batch_size), names=labels)
     converted = _converted(model, images, preprocess, config)
-    deployed = deployed_model(converted, preprocess)
-    payload = program_payload(deployed, images, name=type(model).__name__)
-    engine = _default_engine(payload, preprocess, config)
-    _require_same(engine, deployed, images, type(model).__name__, exact=config.recipe == "none")
+    payload, engine = _deployed(converted, type(model).__name__, images, preprocess, config)
     probe = _probe(engine, images, preprocess, config, task, labels)
     manifest = Manifest(
         name=name or type(model).__name__,
@@ -123,6 +120,17 @@ def quantize(
         golden=probe.golden,
     )
     return ModelArtifact(manifest, payload)
+
+
+def _deployed(
+    converted: nn.Module, name: str, images: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+) -> tuple[bytes, Engine]:
+    """The payload, and the engine that runs it as the module does."""
+    deployed = deployed_model(converted, preprocess)
+    payload = program_payload(deployed, images, name=name)
+    engine = _default_engine(payload, preprocess, config)
+    _require_same(engine, deployed, images, name, exact=config.recipe == "none")
+    return payload, engine
 
 
 def _require_same(engine: Engine, deployed: nn.Module, images: CalibrationSet, name: str, *, exact: bool) -> None:
