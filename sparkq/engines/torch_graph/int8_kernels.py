@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from sparkq.engines.torch_graph.float_kernels import FLOAT_KERNELS, Kernel
 from sparkq.program.types import Array, Node
 
-__all__ = ["Fused", "INT8_KERNELS", "KEEPING", "packed_weight"]
+__all__ = ["Fused", "INT8_KERNELS", "KEEPING", "packed_weight", "real_weight"]
 
 
 class Fused:
@@ -59,6 +59,13 @@ def packed_weight(constants: Mapping[str, Array], node: Node) -> Tensor:
     """Build torch's quantized tensor of int8 weights with a scale a channel."""
     integers, scales, zeros = (torch.from_numpy(constants[str(name)].copy()) for name in node.inputs)
     return torch._make_per_channel_quantized_tensor(integers, scales.double(), zeros, node.attribute("axis"))
+
+
+def real_weight(constants: Mapping[str, Array], node: Node) -> Tensor:
+    """Build the float32 tensor that int8 weights with a scale a channel stand for."""
+    integers, scales, zeros = (torch.from_numpy(constants[str(name)].copy()).double() for name in node.inputs)
+    shape = [-1 if axis == node.attribute("axis") else 1 for axis in range(integers.ndim)]
+    return ((integers - zeros.view(shape)) * scales.view(shape)).float()
 
 
 def _conv2d(call: Fused) -> Kernel | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparkq.engines.torch_graph.float_kernels import FLOAT_KERNELS, READS_IMAGES, Kernel
-from sparkq.engines.torch_graph.int8_kernels import INT8_KERNELS, KEEPING, Fused, packed_weight
+from sparkq.engines.torch_graph.int8_kernels import INT8_KERNELS, KEEPING, Fused, packed_weight, real_weight
 from sparkq.engines.torch_graph.sums import exact_linear, onednn_sums
 from sparkq.errors import EngineError
 from sparkq.program.types import INPUT, Node, Program
@@ -68,11 +68,11 @@ class _Lowering:
 
     def _step(self, node: Node) -> Step:
         if node.operator == _QUANTIZE:
-            return self._fused(node) or self._rounding(node)
+            return (self._fused(node) if self._is_packed(node.name) else None) or self._rounding(node)
         if node.operator == _DEQUANTIZE:
-            return Step(node.name, node.values, torch.dequantize, node.operator)
+            return Step(node.name, node.values, self._real(node), node.operator)
         if node.operator == _WEIGHT:
-            weight = packed_weight(self.program.constants, node).dequantize()
+            weight = real_weight(self.program.constants, node)
             return Step(node.name, (), lambda: weight, node.operator)
         return self._sums(node) or self._floating(node)
 
@@ -87,11 +87,30 @@ class _Lowering:
         inputs = (INPUT, *node.values) if node.operator in READS_IMAGES else node.values
         return Step(node.name, inputs, kernel, node.operator)
 
+    def _is_packed(self, name: str) -> bool:
+        """Tell whether integers are one of torch's quantized tensors: all that reads them takes them for the same real numbers."""
+        node = self.nodes.get(name)
+        if node is None or node.operator != _QUANTIZE or name in self.wanted or _levels(node) != (0, 255):
+            return False
+        return all(reader.operator == _DEQUANTIZE and _range(reader) == _range(node) for reader in self.readers[name])
+
+    def _real(self, node: Node) -> Kernel:
+        if self._is_packed(str(node.inputs[0])):
+            return torch.dequantize
+        scale, zero_point = _range(node)
+        return lambda x: (x.to(torch.float32) - zero_point) * scale
+
     def _rounding(self, node: Node) -> Step:
         scale, zero_point = _range(node)
+        if self._is_packed(node.name):
+            return Step(
+                node.name, node.values, lambda x: torch.quantize_per_tensor(x, scale, zero_point, torch.quint8), node.operator,
+                (scale, zero_point),
+            )
+        low, high = _levels(node)
         return Step(
-            node.name, node.values, lambda x: torch.quantize_per_tensor(x, scale, zero_point, torch.quint8), node.operator,
-            (scale, zero_point),
+            node.name, node.values, lambda x: torch.clamp(torch.round(x / scale) + zero_point, low, high).to(torch.uint8),
+            node.operator,
         )
 
     def _fused(self, node: Node) -> Step | None:
@@ -130,7 +149,10 @@ class _Lowering:
                 return None
             activations = node.values[:1]
         found = [self.nodes.get(name) for name in activations]
-        known = [source for source in found if source is not None and source.operator == _DEQUANTIZE]
+        known = [
+            source for source in found
+            if source is not None and source.operator == _DEQUANTIZE and self._is_packed(str(source.inputs[0]))
+        ]
         return known if known and len(known) == len(found) else None
 
     def _are_constants(self, names: tuple[Any, ...]) -> bool:
@@ -149,7 +171,7 @@ class _Lowering:
         if node.operator not in ("aten.linear", "aten.conv2d"):
             return None
         weight, source = self._weight_node(node), self.nodes.get(str(node.inputs[0]))
-        if weight is None or source is None or source.operator != _DEQUANTIZE:
+        if weight is None or source is None or source.operator != _DEQUANTIZE or not self._is_packed(str(source.inputs[0])):
             return None
         scale, zero_point = _range(source)
         constants = self.program.constants
@@ -166,6 +188,10 @@ class _Lowering:
 
 def _range(node: Node) -> tuple[float, int]:
     return float(node.attribute("scale")), node.attribute("zero_point")
+
+
+def _levels(node: Node) -> tuple[int, int]:
+    return node.attribute("quant_min"), node.attribute("quant_max")
 
 
 def lower(program: Program, wanted: Collection[str]) -> list[Step]:

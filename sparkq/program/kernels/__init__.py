@@ -1,0 +1,1 @@
+"""What each operator computes, in NumPy: real numbers in double precision, integers as integers."""
