@@ -8,6 +8,7 @@ from sparkq.artifact.file import ModelArtifact
 from sparkq.cli.artifacts import preprocess_lines
 from sparkq.cli.command import Command
 from sparkq.config.parsing import path_field
+from sparkq.program.text import program_text
 from sparkq.storage import read_file, shown
 
 __all__ = ["COMMAND", "InspectOptions"]
@@ -23,20 +24,24 @@ class InspectOptions:
         Artifact, path or uri.
     model_sha256 : str, optional
         The sha256 that the artifact's file must have, as sha256sum prints it.
+    graph : bool
+        Show the program as well: an operator a line, in INT8 or float, with its shape and its share of the work.
     """
 
     model: str = path_field()
     model_sha256: str | None = None
+    graph: bool = False
 
 
 def _run(options: InspectOptions) -> dict[str, Any]:
     data = read_file(options.model, what="artifact")
     artifact = ModelArtifact.loads(data, place=shown(options.model), sha256=options.model_sha256)
-    artifact.program(place=shown(options.model))
+    program = artifact.program(place=shown(options.model))
     mapping = artifact.manifest.to_mapping()
     # The golden pair is for machines; the rest of the manifest is short enough to read.
     golden = mapping.pop("golden")
-    return {"path": shown(options.model), **mapping, "file_bytes": len(data), "golden_shape": golden["shape"]}
+    graph = {"graph": program_text(program)} if options.graph else {}
+    return {"path": shown(options.model), **mapping, "file_bytes": len(data), "golden_shape": golden["shape"], **graph}
 
 
 def _show(result: dict[str, Any]) -> str:
@@ -53,7 +58,8 @@ def _show(result: dict[str, Any]) -> str:
         "digest": result["payload_sha256"],
         "written by": f"sparkq {result['sparkq_version']}, torch {result['torch_version']}, protocol {result['protocol']}",
     }
-    return "\n".join([result["path"], *(f"{key:<11} {value}" for key, value in shown.items())])
+    lines = [result["path"], *(f"{key:<11} {value}" for key, value in shown.items())]
+    return "\n".join([*lines, *(["", result["graph"]] if "graph" in result else [])])
 
 
 def _preprocess(result: dict[str, Any]) -> dict[str, str]:
