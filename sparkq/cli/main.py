@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from sparkq.cli import benchmark, convert, demo, doctor, evaluate, inspect, plan, predict, preview, quantize, report
+from sparkq.cli import benchmark, convert, demo, doctor, evaluate, export, inspect, plan, predict, preview, quantize, report
 from sparkq.cli.boundary import EXIT_CODES, run_command
 from sparkq.cli.completion import SHELLS, PrintCompletion
 from sparkq.cli.options import add_options, options_from
@@ -25,6 +25,7 @@ COMMANDS = {
     "report": report.COMMAND,
     "evaluate": evaluate.COMMAND,
     "inspect": inspect.COMMAND,
+    "export": export.COMMAND,
     "benchmark": benchmark.COMMAND,
     "demo": demo.COMMAND,
 }

@@ -23,7 +23,7 @@ def test_document(sparkq: Command, model: Path) -> None:
     assert (document["input_size"], document["preprocess"]["resize"]) == ([32, 32], {"mode": "squash", "size": [32, 32]})
     assert document["quantization"]["recipe"] == "static"
     assert document["labels"] == list(manifest.labels or ())
-    assert (document["payload_sha256"], document["protocol"]) == (manifest.payload_sha256, 3)
+    assert (document["payload_sha256"], document["protocol"]) == (manifest.payload_sha256, 4)
     assert (document["calibration_images"], document["calibration_fingerprint"]) == (64, manifest.calibration_fingerprint)
     assert (document["path"], document["file_bytes"]) == (str(model), model.stat().st_size)
     assert len(found.out) < 5000
@@ -42,16 +42,26 @@ def test_text(sparkq: Command, model: Path) -> None:
 def test_size_of_an_entropy_coded_file(sparkq: Command, model: Path, tmp_path: Path) -> None:
     """The file's own, and how it compares with the float model and with what it is after decoding."""
     artifact = ModelArtifact.load(str(model))
-    config = replace(artifact.manifest.quantization, entropy_coding=True)
-    path = tmp_path / "coded.sparkq"
+    config = replace(artifact.manifest.quantization, entropy_coding=False)
+    path = tmp_path / "plain.sparkq"
     replace(artifact, manifest=replace(artifact.manifest, quantization=config)).save(str(path))
-    size, floating = path.stat().st_size, artifact.manifest.float_bytes
-    assert size < model.stat().st_size
+    size, floating = model.stat().st_size, artifact.manifest.float_bytes
+    assert size < path.stat().st_size
     assert (
         f"size        {size / 1e6:.2f} MB (float {floating / 1e6:.2f} MB, {floating / size:.2f} times; "
         f"decoded {len(artifact.payload) / 1e6:.2f} MB, {len(artifact.payload) / size:.2f} times)\n"
-    ) in sparkq("inspect", "--model", path).out
-    assert "decoded" not in sparkq("inspect", "--model", model).out
+    ) in sparkq("inspect", "--model", model).out
+    assert "decoded" not in sparkq("inspect", "--model", path).out
+
+
+def test_the_graph(sparkq: Command, model: Path) -> None:
+    """The program, a node a line, below what else is said."""
+    found = sparkq("inspect", "--model", model, "--graph")
+    assert found.code == 0
+    lines = found.out.splitlines()
+    assert any(line.startswith("value ") and "MACs" in line for line in lines)
+    assert any("conv2d" in line and "INT8" in line for line in lines)
+    assert "million multiply-accumulates an image" in lines[-1]
 
 
 def test_model_from_a_config_file(sparkq: Command, model: Path) -> None:

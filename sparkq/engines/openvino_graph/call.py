@@ -48,8 +48,8 @@ class Value:
         Where all the numbers are known to lie. None for pixels, for constants, and for floats that were computed.
     array : ndarray, optional
         The numbers of a constant.
-    is_decoded : bool
-        Whether they are 8-bit integers by channel, times their scales.
+    decoded : callable, optional
+        Of INT8 weights: gives their numbers in float32.
     moved : (Value, callable), optional
         Of one that another was moved to: that other, and what moves any in the same way.
     """
@@ -57,7 +57,7 @@ class Value:
     output: Any
     grid: Grid | None = None
     array: Array | None = None
-    is_decoded: bool = False
+    decoded: Callable[[], Array] | None = None
     moved: tuple[Value, Callable[[Value], Any]] | None = None
 
 

@@ -13,44 +13,37 @@ import numpy as np
 from sparkq.engines.openvino_graph.call import Call, Value, number
 from sparkq.engines.openvino_graph.library import ops
 
-__all__ = ["fenced_inputs", "fenced_result"]
+__all__ = ["fenced", "fenced_inputs", "fenced_result"]
 
 _QUANTIZE = "quantized_decomposed.quantize_per_tensor"
 _LAYERS = ("conv2d", "conv_transpose2d", "linear", "matmul")
 _AVERAGES = ("adaptive_avg_pool2d", "avg_pool2d")
 
 
+def fenced(value: Value) -> Value:
+    """Return a value of which OpenVINO does not know that its numbers are integers times a scale."""
+    return replace(value, output=_unknown(value.output))
+
+
 def fenced_inputs(call: Call) -> Call:
     """Return a call whose inputs are fenced where that is needed.
 
-    - A layer with INT8 weights and an input on no grid would round the input.
-    - Limits are rounded to integers.
-    - Averages are rounded to integers, and concatenated values brought to one grid, unless the program rounds them next.
+    Limits are rounded to integers; averages are, too, and concatenated values are brought to one grid, unless the program rounds
+    them next.
     """
     operator = call.node.operator.partition(".")[2]
     values = [given for given in call.inputs if isinstance(given, Value)]
-    if operator in _LAYERS:
-        needs = _is_int8(call) and values[0].grid is None
-        return replace(call, inputs=(_fenced(values[0]), *call.inputs[1:])) if needs else call
     rounded_next = all(reader.operator == _QUANTIZE for reader in call.readers)
     grids = {value.grid for value in values}
     if operator == "clamp" or not rounded_next and (operator in _AVERAGES or operator == "cat" and len(grids) > 1):
-        return replace(call, inputs=tuple(_fenced(value) if value.grid is not None else value for value in values))
+        return replace(call, inputs=tuple(fenced(value) if value.grid is not None else value for value in values))
     return call
 
 
 def fenced_result(result: Any, call: Call) -> Any:
     """Fence a result where that is needed: scales of INT8 layers are applied twice for several readers of unknown batch size."""
-    several = call.node.operator.partition(".")[2] in _LAYERS and len(call.readers) > 1 and _is_int8(call)
-    return _unknown(result) if several else result
-
-
-def _is_int8(call: Call) -> bool:
-    return call.value(1).is_decoded
-
-
-def _fenced(value: Value) -> Value:
-    return replace(value, output=_unknown(value.output))
+    is_int8 = call.node.operator.partition(".")[2] in _LAYERS and call.value(1).decoded is not None
+    return _unknown(result) if is_int8 and len(call.readers) > 1 else result
 
 
 def _unknown(output: Any) -> Any:

@@ -16,10 +16,16 @@ def _by_channel(values: Any, rank: int) -> Any:
     return ops.reshape(values, integers([1, -1, *[1] * (rank - 2)]), False)
 
 
+def _weight(call: Call) -> Any:
+    """INT8 weights stay INT8 for an INT8 input alone: in front of them, OpenVINO would round any other to 8 bits."""
+    weight = call.value(1)
+    return weight.output if weight.decoded is None or call.value().grid is not None else ops.constant(weight.decoded())
+
+
 def _grouped(call: Call) -> Any:
     """Weights [A, B, h, w] as [groups, A / groups, B, h, w], OpenVINO's order for both kinds of convolutions in groups."""
     rows, *others = call.type(1).shape
-    return ops.reshape(call.tensor(1), integers([call["groups"], rows // call["groups"], *others]), False)
+    return ops.reshape(_weight(call), integers([call["groups"], rows // call["groups"], *others]), False)
 
 
 def _with_bias(result: Any, call: Call) -> Any:
@@ -30,7 +36,7 @@ def _with_bias(result: Any, call: Call) -> Any:
 def _conv2d(call: Call) -> Any:
     strides, padding, dilations = (list(call[name]) for name in ("stride", "padding", "dilation"))
     if call["groups"] == 1:
-        result = ops.convolution(call.tensor(0), call.tensor(1), strides, padding, padding, dilations)
+        result = ops.convolution(call.tensor(), _weight(call), strides, padding, padding, dilations)
     else:
         result = ops.group_convolution(call.tensor(0), _grouped(call), strides, padding, padding, dilations)
     return _with_bias(result, call)
@@ -40,14 +46,14 @@ def _conv_transpose2d(call: Call) -> Any:
     strides, padding, dilations, more = (list(call[name]) for name in ("stride", "padding", "dilation", "output_padding"))
     settings = {"pads_begin": padding, "pads_end": padding, "dilations": dilations, "output_padding": more}
     if call["groups"] == 1:
-        result = ops.convolution_backprop_data(call.tensor(0), call.tensor(1), strides, **settings)
+        result = ops.convolution_backprop_data(call.tensor(), _weight(call), strides, **settings)
     else:
         result = ops.group_convolution_backprop_data(call.tensor(0), _grouped(call), strides, **settings)
     return _with_bias(result, call)
 
 
 def _linear(call: Call) -> Any:
-    result = ops.matmul(call.tensor(0), call.tensor(1), False, True)
+    result = ops.matmul(call.tensor(), _weight(call), False, True)
     bias = call.optional(2)
     return result if bias is None else ops.add(result, bias)
 
@@ -119,7 +125,7 @@ def _rms_norm(call: Call) -> Any:
 
 LAYERS: dict[str, Converter] = {
     "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "linear": _linear,
-    "matmul": lambda call: ops.matmul(call.tensor(0), call.tensor(1), False, False), "scaled_dot_product_attention": _attention,
+    "matmul": lambda call: ops.matmul(call.tensor(), _weight(call), False, False), "scaled_dot_product_attention": _attention,
     "batch_norm": _batch_norm, "group_norm": _group_norm, "layer_norm": _layer_norm, "rms_norm": _rms_norm,
 }
 """Converters by an ATen operator's name."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sparkq.engines.openvino_graph.call import Call, Grid, Value, number
+from sparkq.engines.openvino_graph.call import Call, Grid, Value, integers, number
+from sparkq.engines.openvino_graph.fences import fenced
 from sparkq.engines.openvino_graph.grids import LEVELS, as_integers, rounded
 from sparkq.engines.openvino_graph.library import openvino, ops
 
@@ -24,7 +25,8 @@ def _quantize(call: Call) -> Value:
         source, move = value.moved
         found = _quantize(replace(call, inputs=(source,)))
         return Value(move(found), found.grid)
-    return Value(rounded(value.output, grid), grid)
+    # Some kernels leave out the first of two roundings one right behind the other.
+    return Value(rounded((value if value.grid is None else fenced(value)).output, grid), grid)
 
 
 def _dequantize(call: Call) -> Value:
@@ -41,16 +43,19 @@ def _dequantize_per_channel(call: Call) -> Value:
     """Int8 constant, conversion, subtraction, product: what OpenVINO takes for the weights of an INT8 kernel."""
     shape = [1] * len(call.type().shape)
     shape[call["axis"]] = -1
+    zeros, scales = call.value(2).array, call.value(1)
+    assert zeros is not None
+    zeros = zeros.reshape(shape).astype(np.float32)
     result: Any = ops.convert(call.tensor(), openvino.Type.f32)
-    zero_points, scales = call.value(2).array, call.value(1)
-    assert zero_points is not None
-    if zero_points.any():
-        result = ops.subtract(result, ops.constant(zero_points.reshape(shape).astype(np.float32)))
+    if zeros.any():
+        result = ops.subtract(result, ops.constant(zeros))
     if scales.array is None:
-        factors = ops.reshape(scales.output, ops.constant(np.array(shape)), False)
-    else:
-        factors = ops.constant(scales.array.reshape(shape).astype(np.float32))
-    return Value(ops.multiply(result, factors), is_decoded=True)
+        return Value(ops.multiply(result, ops.reshape(scales.output, integers(shape), False)))
+    factors, weight = scales.array.reshape(shape).astype(np.float32), call.value().array
+    return Value(
+        ops.multiply(result, ops.constant(factors)),
+        decoded=None if weight is None else lambda: (weight.astype(np.float32) - zeros) * factors,
+    )
 
 
 QUANTIZED: dict[str, Callable[[Call], Value]] = {

@@ -143,12 +143,12 @@ def _attention(node: Node) -> Kernel:
 
 
 def _expand(node: Node) -> Kernel:
-    return lambda images, x: x.expand(node.type.sizes(len(images)))
+    return lambda images, x: x.expand(node.type.sizes(images.shape[0]))
 
 
 def _full(node: Node) -> Kernel:
     value = node.attribute("value")
-    return lambda images: torch.full(node.type.sizes(len(images)), value)
+    return lambda images: torch.full(node.type.sizes(images.shape[0]), value)
 
 
 def _cast(node: Node) -> Kernel:
