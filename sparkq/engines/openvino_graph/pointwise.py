@@ -87,7 +87,8 @@ POINTWISE: dict[str, Converter] = {
         name: _binary(function) for name, function in {
             "add": ops.add, "div": ops.divide, "maximum": ops.maximum, "minimum": ops.minimum, "mul": ops.multiply,
             "pow": ops.power, "sub": ops.subtract, "eq": ops.equal, "ge": ops.greater_equal, "gt": ops.greater,
-            "le": ops.less_equal, "lt": ops.less, "ne": ops.not_equal, "logical_and": ops.logical_and, "logical_or": ops.logical_or,
+            "le": ops.less_equal, "lt": ops.less, "ne": ops.not_equal,
+            "logical_and": ops.logical_and, "logical_or": ops.logical_or,
         }.items()
     },
     "clamp": _clamp, "elu": _elu, "gelu": _gelu, "leaky_relu": _leaky_relu, "softplus": _softplus, "where": _where,

@@ -43,9 +43,9 @@ def _dequantize_per_channel(call: Call) -> Value:
     """Int8 constant, conversion, subtraction, product: what OpenVINO takes for the weights of an INT8 kernel."""
     shape = [1] * len(call.type().shape)
     shape[call["axis"]] = -1
-    zeros, scales = call.value(2).array, call.value(1)
-    assert zeros is not None
-    zeros = zeros.reshape(shape).astype(np.float32)
+    zero_points, scales = call.value(2).array, call.value(1)
+    assert zero_points is not None
+    zeros = zero_points.reshape(shape).astype(np.float32)
     result: Any = ops.convert(call.tensor(), openvino.Type.f32)
     if zeros.any():
         result = ops.subtract(result, ops.constant(zeros))
