@@ -44,7 +44,7 @@ def sample_manifest(payload: bytes = b"payload", **values: Any) -> Manifest:
 
 
 def sample_payload(content: bytes = b"payload") -> bytes:
-    """A program of three classes for images of 6 x 8 pixels, whose weights are `content` repeated: `load` takes no other payload."""
+    """A program of three classes for images of 6 x 8 pixels, whose weights are `content` repeated: `load` takes no less."""
     shape = ValueType("float32", (-1, 144)), ValueType("float32", (-1, 3))
     weight = np.resize(np.frombuffer(content or b"\0", np.uint8), (3, 144)).astype(np.float32)
     return dumps_program(Program(

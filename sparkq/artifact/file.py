@@ -1,8 +1,9 @@
 """``NAME.sparkq``: one file that holds a model and all that is known of it.
 
 A stored (uncompressed) zip of ``manifest.json`` and ``program.safetensors``, a quantized program whose input is
-``uint8 [N, H, W, 3]`` RGB (`sparkq.program`). Where the manifest says ``entropy_coding``, which is the default, the program stands
-there as ``program.safetensors.zst``. Nothing in the file is code: this module needs neither torch nor Spark, and unpickles nothing.
+``uint8 [N, H, W, 3]`` RGB (`sparkq.program`). Where the manifest says ``entropy_coding``, which is the default, the program
+stands there as ``program.safetensors.zst``. Nothing in the file is code: this module needs neither torch nor Spark, and unpickles
+nothing.
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from functools import cached_property
 from sparkq.artifact.manifest import PROTOCOL, Manifest
 from sparkq.artifact.payload_coding import decode_payload, encode_payload, is_plausible
 from sparkq.config import check_sha256
-from sparkq.errors import ArtifactDigestError, ArtifactFormatError
+from sparkq.errors import ArtifactDigestError, ArtifactError, ArtifactFormatError
 from sparkq.program.storage import loads_program
 from sparkq.program.types import Program
 from sparkq.storage import open_stored_zip, read_file, shown, write_file
@@ -124,9 +125,12 @@ class ModelArtifact:
             _require_sha256(data, sha256, place)
         try:
             with open_stored_zip(data) as archive:
-                manifest_bytes = archive.read(MANIFEST_NAME)
+                # Before the payload, which had another name in earlier protocols.
+                manifest = Manifest.loads(archive.read(MANIFEST_NAME), place=place)
                 coded = CODED_PAYLOAD_NAME in archive.namelist()
                 payload = archive.read(CODED_PAYLOAD_NAME if coded else PAYLOAD_NAME)
+        except ArtifactError:
+            raise
         # zipfile answers damage with whatever its parser meets first: struct.error, NotImplementedError, EOFError ...
         except Exception as error:
             raise ArtifactFormatError(
@@ -134,7 +138,6 @@ class ModelArtifact:
                 f"that do not open as one ({error}).",
                 hint="copy the file again, or write it anew with `sparkq quantize`.",
             ) from error
-        manifest = Manifest.loads(manifest_bytes, place=place)
         if coded:
             payload = decode_payload(payload, manifest.payload_bytes, place=place)
         digest = sha256_digest(payload)
@@ -191,13 +194,16 @@ class ModelArtifact:
         Raises
         ------
         ArtifactFormatError
-            If it is no program, or takes images of another size than the manifest says.
+            If it is no program, or its images or its output are of another size than the manifest says.
         """
         program = loads_program(self.payload, place=place)
-        size, said = program.input.shape[1:3], tuple(self.manifest.input_size)
-        if size != said:
+        found = (*program.input.shape[1:3], program.types()[program.output].shape[1])
+        said = (*self.manifest.input_size, self.manifest.output_length)
+        if found != said:
             raise ArtifactFormatError(
-                f"{place}: expected a program for images of {said[0]} x {said[1]} pixels; got one for {size[0]} x {size[1]}.",
+                "{}: expected a program from images of {} x {} pixels to {} outputs; got one from {} x {} to {}.".format(
+                    place, *said, *found,
+                ),
                 hint="write it anew with `sparkq quantize`.",
             )
         return program

@@ -44,7 +44,7 @@ class Manifest:
         How images come to the payload's input.
     preprocess_origin : dict of str to str
         Where each setting of it comes from, by its name in `sparkq.config.preprocess.PREPROCESS_FIELDS`: ``published``, ``given``
-        or ``default``. Empty in files that were written before it was recorded.
+        or ``default``.
     labels : tuple of str, optional
         Name of each class; None where only indices are known.
     classes : int

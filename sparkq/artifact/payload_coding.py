@@ -1,8 +1,8 @@
-"""Entropy coding of a payload: one zstandard frame (RFC 8878), whose literals are Huffman-coded as Deep Compression's weights are.
+"""Entropy coding of a payload: one zstandard frame (RFC 8878), whose literals are Huffman-coded.
 
-Measured on programs of trained networks, bytes coded per byte: SqueezeNet 1.1 0.83, MobileNetV1 0.25 0.74, a small ConvNeXt 0.80: as
-small as a Huffman code chosen for each 32 KiB (0.83, 0.75, 0.80), and decoded five to seven times as fast, at about 1 GB/s. Levels
-above 9 gained nothing.
+Measured on programs of trained networks, bytes coded per byte: SqueezeNet 1.1 0.83, MobileNetV1 0.25 0.74, a small ConvNeXt 0.80.
+That is as small as a Huffman code chosen for each 32 KiB (0.83, 0.75, 0.80), and decoded five to seven times as fast, at about
+1 GB/s. Levels above 9 gained nothing.
 """
 from __future__ import annotations
 

@@ -64,7 +64,10 @@ def _show(result: dict[str, Any]) -> str:
     files = "\n".join(f"{entry['path']}: {entry['bytes'] / 1e6:.2f} MB" for entry in result["files"])
     if result["checked_with"] is None:
         return f"{files}\nnot run here: the package that runs {result['to']} is not installed"
-    return f"{files}\n{result['checked_with']} gives the artifact's answer to its golden input, {result['golden_sqnr_db']} dB from it"
+    return (
+        f"{files}\n{result['checked_with']} gives the artifact's answer to its golden input, "
+        f"{result['golden_sqnr_db']} dB from it"
+    )
 
 
 COMMAND = Command(

@@ -58,7 +58,7 @@ def _write_onnx(program: Program, name: str) -> dict[str, bytes]:
 
 
 def _run_onnx(files: dict[str, bytes], images: Images) -> Outputs:
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     session: Any = onnxruntime.InferenceSession(files[".onnx"], providers=["CPUExecutionProvider"])
     output: Outputs = session.run(None, {session.get_inputs()[0].name: images})[0]
@@ -134,7 +134,7 @@ def export_artifact(artifact: ModelArtifact, to: str, *, place: str) -> Export:
     sqnr = sqnr_of(manifest.golden.output, np.concatenate(model_task_of(manifest).golden_parts(output)))
     if not sqnr >= _LEAST_SQNR_DB:
         raise ModelError(
-            f"{place}: expected its answer to the golden input also as {to}, within {_LEAST_SQNR_DB:.0f} dB; {form.runner} gives one "
-            f"{sqnr:.1f} dB from it.", hint="export it to another format, and report this with the model's name.",
+            f"{place}: expected its answer to the golden input also as {to}, within {_LEAST_SQNR_DB:.0f} dB; {form.runner} gives "
+            f"one {sqnr:.1f} dB from it.", hint="export it to another format, and report this with the model's name.",
         )
     return Export(files, sqnr, form.runner)

@@ -1,4 +1,4 @@
-"""A program as a torch program (``.pt2``), in operators that torch itself has: INT8 reads as rounding and scaling of real numbers."""
+"""A program as a torch program (``.pt2``), in operators of torch's own: INT8 reads as rounding and scaling of real numbers."""
 from __future__ import annotations
 
 import io

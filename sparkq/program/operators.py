@@ -2,12 +2,12 @@
 
 Names and meaning are PyTorch's. ``aten`` operators are documented with ``torch.NAME`` or ``torch.nn.functional.NAME``, and
 ``quantized_decomposed`` ones in ``torch/ao/quantization/fx/_decomposed.py``, PyTorch's own reference form of INT8: integers are
-ordinary uint8 and int8 tensors, and a quantized layer reads as dequantize, the float operator, quantize. An engine may compute these
-three at once in integers.
+ordinary uint8 and int8 tensors, and a quantized layer reads as dequantize, the float operator, quantize. An engine may compute
+these three at once in integers.
 
 Inputs are tensors. One with a question mark may be None, one with a star is any number of tensors, and those of arithmetic may be
-numbers. Attributes are written whole: no operator has a default. ``view``, ``expand`` and ``full`` take their shape, and ``_to_copy``
-its dtype, from the type of the node itself, the only places where the number of images shows.
+numbers. Attributes are written whole: no operator has a default. ``view``, ``expand`` and ``full`` take their shape, and
+``_to_copy`` its dtype, from the type of the node itself, the only places where the number of images shows.
 """
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ _ATEN: dict[str, Operator] = {
         planes.pool,
     ),
     "max_pool2d": Operator(
-        ("x",), {"kernel_size": "ints", "stride": "ints", "padding": "ints", "dilation": "ints", "ceil_mode": "bool"}, planes.pool,
+        ("x",), {"kernel_size": "ints", "stride": "ints", "padding": "ints", "dilation": "ints", "ceil_mode": "bool"},
+        planes.pool,
     ),
     "upsample_bilinear2d": Operator(("x",), {"output_size": "ints", "align_corners": "bool"}, planes.resized),
     "upsample_nearest2d": Operator(("x",), {"output_size": "ints"}, planes.resized),

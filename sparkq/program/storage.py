@@ -39,7 +39,7 @@ def dumps_program(program: Program) -> bytes:
         "nodes": [
             {
                 "name": node.name, "operator": node.operator, "inputs": list(node.inputs),
-                **({"attributes": {key: _plain(value) for key, value in sorted(node.attributes.items())}} if node.attributes else {}),
+                "attributes": {key: _plain(value) for key, value in sorted(node.attributes.items())},
                 "dtype": node.type.dtype, "shape": list(node.type.shape),
             }
             for node in program.nodes
@@ -107,7 +107,12 @@ def _constants(header: dict[str, Any], payload: bytes, start: int) -> dict[str, 
         # The format has neither holes nor overlaps.
         if first != expected or last - first != math.prod(shape) * dtype.itemsize or last > len(payload) - start:
             raise ValueError(f"constant {name} lies at {first} to {last}, of {len(payload) - start} bytes")
+        # They are read where they lie, with instructions that may take it for granted.
+        if (start + first) % dtype.itemsize:
+            raise ValueError(f"constant {name} lies at byte {start + first}, not at a multiple of {dtype.itemsize}")
         found[name] = np.frombuffer(payload, dtype, math.prod(shape), start + first).reshape(shape)
+        if dtype == np.bool_ and (found[name].view(np.uint8) > 1).any():
+            raise ValueError(f"constant {name} holds other bytes than 0 and 1")
         expected = last
     if expected != len(payload) - start:
         raise ValueError(f"its constants end at {expected}, of {len(payload) - start} bytes")
@@ -122,7 +127,7 @@ def _program(graph: dict[str, Any], constants: dict[str, Array]) -> Program:
     nodes = tuple(
         Node(
             str(node["name"]), str(node["operator"]), tuple(_argument(given) for given in node["inputs"]),
-            {str(key): _attribute(value) for key, value in node.get("attributes", {}).items()}, _type(node["dtype"], node["shape"]),
+            {str(key): _attribute(value) for key, value in node["attributes"].items()}, _type(node["dtype"], node["shape"]),
         )
         for node in graph["nodes"]
     )

@@ -32,8 +32,8 @@ def program_text(program: Program) -> str:
             f" -> uint8, scale {rounding.attribute('scale'):.6g}, zero point {rounding.attribute('zero_point')}"
         )
         rows.append((
-            node.name, f"{_called(node)}{' + relu' if relu else ''}", sources, "INT8" if inside else "float", f"{node.type}{scale}",
-            share,
+            node.name, f"{_called(node)}{' + relu' if relu else ''}", sources, "INT8" if inside else "float",
+            f"{node.type}{scale}", share,
         ))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

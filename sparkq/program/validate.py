@@ -1,4 +1,4 @@
-"""The check that a program is one: operators of the list, values before they are read, types that follow, sizes that fit a node."""
+"""The check that a program is one: operators of the list, values before they are read, types that follow, sizes in bounds."""
 from __future__ import annotations
 
 import math
@@ -45,7 +45,7 @@ def check_program(program: Program) -> None:
         _check_node(node, types, program)
         types[node.name] = node.type
     output = types.get(program.output)
-    if output is None or output.dtype != "float32" or len(output.shape) != 2 or output.shape[0] != -1:
+    if output is None or output.dtype != "float32" or len(output.shape) != 2 or output.shape[0] != -1 or output.shape[1] < 1:
         raise ValueError(f"output {program.output}: expected a value of float32 [N, C]; got {output}")
     if program.output in program.constants:
         raise ValueError(f"output {program.output}: expected the value of a node; got a constant")
@@ -66,7 +66,8 @@ def _check_node(node: Node, types: Mapping[str, ValueType], program: Program) ->
     _check_inputs(node, operator, types)
     if set(node.attributes) != set(operator.attributes):
         raise ValueError(
-            f"node {node.name}: expected attributes {sorted(operator.attributes)} of {node.operator}; got {sorted(node.attributes)}",
+            f"node {node.name}: expected attributes {sorted(operator.attributes)} of {node.operator}; got "
+            f"{sorted(node.attributes)[:20]}",
         )
     for name, kind in operator.attributes.items():
         if not _is_kind(node.attributes[name], kind):

@@ -1,4 +1,4 @@
-"""From a torch module to payload bytes: normalization in front, captured as a program, and proved to be the same for other images."""
+"""From a torch module to payload bytes: normalization in front, captured as a program, the same for any image."""
 from __future__ import annotations
 
 import numpy as np
@@ -54,7 +54,7 @@ def program_payload(deployed: nn.Module, calibration: CalibrationSet, *, name: s
             hint="wrap the model in a module whose forward() returns one score a class for each image, before any argmax.",
         )
     try:
-        return dumps_program(capture_program(deployed, images, proofs=images[:_PROOF_IMAGES]))
+        return dumps_program(capture_program(deployed, images, proofs=list(images[:_PROOF_IMAGES])))
     except ModelError as error:
         raise ModelError(error.message.replace("model:", f"model {name}:", 1), hint=error.hint) from error
     except Exception as error:

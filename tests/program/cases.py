@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,7 +56,7 @@ class Case:
         return result
 
 
-def _random(*shape: int, seed: int = 0, low: float = -3.0, high: float = 3.0) -> Array:
+def _random(*shape: int, seed: int = 0, low: float = -3.0, high: float = 3.0) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
 
 
@@ -69,8 +70,8 @@ _ATEN: Any = torch.ops.aten
 
 
 def _unary() -> dict[str, Case]:
-    names = """abs ceil cos erf exp expm1 floor hardsigmoid hardswish log log1p mish neg reciprocal relu round rsqrt sigmoid sign silu
-        sin sqrt tanh""".split()
+    names = """abs ceil cos erf exp expm1 floor hardsigmoid hardswish log log1p mish neg reciprocal relu round rsqrt sigmoid sign
+        silu sin sqrt tanh""".split()
     return {
         name: Case(f"aten.{name}", [POSITIVE if name in _POSITIVE_ONLY else np.concatenate([X, X * 3])], getattr(_ATEN, name))
         for name in names
@@ -90,7 +91,9 @@ def _binary() -> dict[str, Case]:
     cases["pow"] = Case("aten.pow", [POSITIVE, 1.7], torch.pow)
     cases["pow of tensors"] = Case("aten.pow", [POSITIVE, _random(5, seed=4)], torch.pow)
     cases["where"] = Case("aten.where", [TRUTH, X, Y], torch.where)
-    cases["where with a number"] = Case("aten.where", [TRUTH, X, -5.0], lambda c, x, y: torch.where(c, x, torch.tensor(y).double()))
+    cases["where with a number"] = Case(
+        "aten.where", [TRUTH, X, -5.0], lambda condition, x, y: torch.where(condition, x, torch.tensor(y).double()),
+    )
     cases["logical_not"] = Case("aten.logical_not", [TRUTH], torch.logical_not)
     cases["logical_and"] = Case("aten.logical_and", [TRUTH, Y > 1], torch.logical_and)
     cases["logical_or"] = Case("aten.logical_or", [TRUTH, Y > 1], torch.logical_or)
@@ -124,7 +127,9 @@ def _parametrized() -> dict[str, Case]:
     cases["var"] = _with_attributes("var", torch.var, X, dim=(1, 3), keepdim=True, correction=1.0)
     cases["var without correction"] = _with_attributes("var", torch.var, X, dim=(2,), keepdim=False, correction=0.0)
     for order in (1.0, 2.0, 3.0, float("inf")):
-        cases[f"norm {order}"] = _with_attributes("linalg_vector_norm", torch.linalg.vector_norm, X, dim=(1,), keepdim=True, ord=order)
+        cases[f"norm {order}"] = _with_attributes(
+            "linalg_vector_norm", torch.linalg.vector_norm, X, dim=(1,), keepdim=True, ord=order,
+        )
     return cases
 
 
@@ -217,11 +222,14 @@ def _planes() -> dict[str, Case]:
     cases["max_pool2d dilated"] = _pool(
         "max_pool2d", kernel_size=(2, 2), stride=(1, 2), padding=(0, 1), dilation=(3, 2), ceil_mode=False,
     )
-    cases["adaptive_avg_pool2d"] = _with_attributes("adaptive_avg_pool2d", F.adaptive_avg_pool2d, PLANES, output_size=(4, 3))
-    cases["adaptive_avg_pool2d to one"] = _with_attributes("adaptive_avg_pool2d", F.adaptive_avg_pool2d, PLANES, output_size=(1, 1))
+    for size in ((4, 3), (1, 1)):
+        cases[f"adaptive_avg_pool2d {size}"] = _with_attributes(
+            "adaptive_avg_pool2d", F.adaptive_avg_pool2d, PLANES, output_size=size,
+        )
     for size in ((18, 16), (13, 5), (3, 4)):
         cases[f"nearest {size}"] = Case(
-            "aten.upsample_nearest2d", [PLANES], functools.partial(F.interpolate, size=size, mode="nearest"), {"output_size": size},
+            "aten.upsample_nearest2d", [PLANES], functools.partial(F.interpolate, size=size, mode="nearest"),
+            {"output_size": size},
         )
         for corners in (False, True):
             cases[f"bilinear {size} {corners}"] = Case(
@@ -229,16 +237,18 @@ def _planes() -> dict[str, Case]:
                 functools.partial(F.interpolate, size=size, mode="bilinear", align_corners=corners),
                 {"output_size": size, "align_corners": corners},
             )
-    cases["pad"] = Case("aten.pad", [X], lambda x: F.pad(x, (1, 2, 0, 3), value=0.5), {"pad": (1, 2, 0, 3), "mode": "constant", "value": 0.5})
-    cases["pad channels"] = Case(
-        "aten.pad", [X], lambda x: F.pad(x, (0, 0, 0, 0, 2, 1)), {"pad": (0, 0, 0, 0, 2, 1), "mode": "constant", "value": 0.0},
-    )
-    cases["crop"] = Case("aten.pad", [X], lambda x: F.pad(x, (-1, 2, 1, -2)), {"pad": (-1, 2, 1, -2), "mode": "constant", "value": 0.0})
-    for mode in ("reflect", "replicate"):
-        cases[f"pad {mode}"] = Case(
-            "aten.pad", [X], functools.partial(F.pad, pad=(1, 2, 3, 0), mode=mode), {"pad": (1, 2, 3, 0), "mode": mode, "value": 0.0},
-        )
+    cases["pad"] = _padded("constant", (1, 2, 0, 3), value=0.5)
+    cases["pad channels"] = _padded("constant", (0, 0, 0, 0, 2, 1))
+    cases["crop"] = _padded("constant", (-1, 2, 1, -2))
+    cases["pad reflect"], cases["pad replicate"] = _padded("reflect", (1, 2, 3, 0)), _padded("replicate", (1, 2, 3, 0))
     return cases
+
+
+def _padded(mode: str, pad: tuple[int, ...], value: float = 0.0) -> Case:
+    given: dict[str, Any] = {"value": value} if mode == "constant" else {}
+    return Case(
+        "aten.pad", [X], functools.partial(F.pad, pad=pad, mode=mode, **given), {"pad": pad, "mode": mode, "value": value},
+    )
 
 
 def _moves() -> dict[str, Case]:
@@ -261,7 +271,8 @@ def _moves() -> dict[str, Case]:
     }
 
 
-def _rounded(x: Tensor, scale: float, zero_point: int, low: int, high: int) -> Tensor:
+def _rounded(x: Tensor, levels: tuple[float, int, int, int]) -> Tensor:
+    scale, zero_point, low, high = levels
     return (torch.round(x / scale) + zero_point).clamp(low, high).to(torch.uint8)
 
 
@@ -271,13 +282,14 @@ def _quantized() -> dict[str, Case]:
     return {
         **{
             f"quantize {values}": Case(
-                "quantized_decomposed.quantize_per_tensor", [X], functools.partial(_rounded, **dict(zip(("scale", "zero_point", "low", "high"), values))),  # type: ignore[arg-type]
-                dict(zip(names, values)),
+                "quantized_decomposed.quantize_per_tensor", [X], functools.partial(_rounded, levels=values),
+                dict(zip(names, values, strict=True)),
             )
             for values in ((0.02, 128, 0, 255), (0.01, 0, 0, 255), (0.05, 30, 0, 127))
         },
         "dequantize": Case(
-            "quantized_decomposed.dequantize_per_tensor", [INTEGERS], lambda x: (x.double() - 7) * 0.25, {"scale": 0.25, "zero_point": 7},
+            "quantized_decomposed.dequantize_per_tensor", [INTEGERS], lambda x: (x.double() - 7) * 0.25,
+            {"scale": 0.25, "zero_point": 7},
         ),
         "weights": Case(
             "quantized_decomposed.dequantize_per_channel",

@@ -6,7 +6,7 @@ import pytest
 
 from sparkq.program.interpreter import KERNELS, interpret, interpret_values
 from sparkq.program.operators import OPERATORS
-from sparkq.program.types import INPUT, Node, Program, ValueType
+from sparkq.program.types import INPUT, Attribute, Node, Program, ValueType
 from sparkq.program.validate import check_program
 from tests.program.cases import CASES, Case
 from tests.program.samples import IMAGE
@@ -35,9 +35,10 @@ def test_a_layer_of_integers_is_exact() -> None:
     bias = random.normal(size=4).astype(np.float32)
     scales = random.uniform(0.001, 0.01, 4)
     planes, real = ValueType("float32", (-1, 4, 5, 6)), ValueType("float32", (-1, 3, 5, 6))
-    conv = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
-    first, second = {"scale": 0.5, "zero_point": 3}, {"scale": 0.11, "zero_point": 0}
-    levels = {"quant_min": 0, "quant_max": 255}
+    conv: dict[str, Attribute] = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+    first: dict[str, Attribute] = {"scale": 0.5, "zero_point": 3}
+    second: dict[str, Attribute] = {"scale": 0.11, "zero_point": 0}
+    levels: dict[str, Attribute] = {"quant_min": 0, "quant_max": 255}
     program = Program(
         ValueType("uint8", (-1, 5, 6, 3)), {"weight": weight, "scales": scales, "zeros": np.zeros(4, np.int64), "bias": bias},
         (
@@ -49,7 +50,10 @@ def test_a_layer_of_integers_is_exact() -> None:
             ),
             Node("conv", "aten.conv2d", ("real", "kernels", "bias"), conv, planes),
             Node("relu", "aten.relu", ("conv",), {}, planes),
-            Node("rounded", "quantized_decomposed.quantize_per_tensor", ("relu",), {**second, **levels}, ValueType("uint8", planes.shape)),
+            Node(
+                "rounded", "quantized_decomposed.quantize_per_tensor", ("relu",), {**second, **levels},
+                ValueType("uint8", planes.shape),
+            ),
             Node("again", "quantized_decomposed.dequantize_per_tensor", ("rounded",), second, planes),
             Node("flat", "aten.view", ("again",), {}, ValueType("float32", (-1, 120))),
         ),

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sparkq.artifact.file import ModelArtifact
 from sparkq.config import InferenceConfig
 from sparkq.worker.predict import predict_partition
 from sparkq.worker.predictor import Predictor

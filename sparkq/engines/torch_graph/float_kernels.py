@@ -23,7 +23,9 @@ _UNARY: dict[str, Kernel] = {
         "rsqrt", "sigmoid", "sign", "sin", "sqrt", "tanh",
     )
 } | {"hardsigmoid": F.hardsigmoid, "hardswish": F.hardswish, "mish": F.mish, "silu": F.silu}
-_BINARY = ("add", "div", "eq", "ge", "gt", "le", "lt", "logical_and", "logical_or", "maximum", "minimum", "mul", "ne", "pow", "sub")
+_BINARY = (
+    "add", "div", "eq", "ge", "gt", "le", "lt", "logical_and", "logical_or", "maximum", "minimum", "mul", "ne", "pow", "sub",
+)
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
     "amax": torch.amax, "amin": torch.amin, "mean": torch.mean, "sum": torch.sum, "var": torch.var,
     "linalg_vector_norm": torch.linalg.vector_norm,

@@ -34,8 +34,8 @@ class Fused:
     """
 
     def __init__(
-        self, node: Node, relu: bool, scale: float, zero_point: int, sources: tuple[tuple[float, int], ...], weight: Tensor | None,
-        constants: Mapping[str, Array],
+        self, node: Node, relu: bool, scale: float, zero_point: int, sources: tuple[tuple[float, int], ...],
+        weight: Tensor | None, constants: Mapping[str, Array],
     ) -> None:
         self.node, self.relu, self.scale, self.zero_point = node, relu, scale, zero_point
         self.sources, self.weight, self.constants = sources, weight, constants

@@ -1,7 +1,6 @@
 """From a program to the steps that torch runs: what is needed, and which three nodes one INT8 kernel computes."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +87,7 @@ class _Lowering:
         return Step(node.name, inputs, kernel, node.operator)
 
     def _is_packed(self, name: str) -> bool:
-        """Tell whether integers are one of torch's quantized tensors: all that reads them takes them for the same real numbers."""
+        """Tell whether integers are one of torch's quantized tensors: all readers take them for the same real numbers."""
         node = self.nodes.get(name)
         if node is None or node.operator != _QUANTIZE or name in self.wanted or _levels(node) != (0, 255):
             return False
@@ -114,7 +113,7 @@ class _Lowering:
         )
 
     def _fused(self, node: Node) -> Step | None:
-        """Build one kernel for the operator in front of a rounding, where that reads nothing but integers and only this reads it."""
+        """Build one kernel for a rounding and the operator in front, where that reads only integers and is read only here."""
         inner = self.nodes.get(str(node.inputs[0]))
         relu = False
         if inner is not None and inner.operator == "aten.relu" and self._alone(inner):
@@ -210,5 +209,3 @@ def lower(program: Program, wanted: Collection[str]) -> list[Step]:
         If torch has no kernel for a node.
     """
     return _Lowering(program, wanted).steps()
-
-

@@ -18,8 +18,8 @@ _LARGEST_PRODUCT = 255 * 127
 def exact_linear(node: Node, weight: Node, scale: float, zero_point: int, constants: Mapping[str, Array]) -> Kernel:
     """Return a kernel for float32 [N, K], which it rounds to unsigned integers itself, to float32 [N, C].
 
-    The integers are multiplied as floating-point numbers wide enough to hold each sum exactly: the order of summation, and with it
-    the batch, cannot show. Last layers are a thousandth of a network's work.
+    The integers are multiplied as floating-point numbers wide enough to hold each sum exactly: the order of summation, and with
+    it the batch, cannot show. Last layers are a thousandth of a network's work.
 
     Parameters
     ----------
@@ -64,6 +64,6 @@ def onednn_sums(node: Node, weight: Node, scale: float, zero_point: int, constan
     geometry = [list(node.attribute(name)) for name in ("stride", "padding", "dilation")]
     packed = torch.ops.onednn.qconv_prepack(integers, scales, scale, zero_point, *geometry, node.attribute("groups"), None)
     return lambda x: torch.ops.onednn.qconv_pointwise(
-        x.int_repr(), scale, zero_point, packed, scales, zeros, None, *geometry, node.attribute("groups"), 1.0, 0, torch.float32, "none",
-        [], "",
+        x.int_repr(), scale, zero_point, packed, scales, zeros, None, *geometry, node.attribute("groups"), 1.0, 0, torch.float32,
+        "none", [], "",
     )

@@ -19,8 +19,8 @@ def _x(graph: Graph, node: Node) -> str:
 
 def _windows(node: Node) -> dict[str, Any]:
     return {
-        "kernel_shape": node.attribute("kernel_size"), "strides": node.attribute("stride"), "pads": [*node.attribute("padding")] * 2,
-        "ceil_mode": int(node.attribute("ceil_mode")),
+        "kernel_shape": node.attribute("kernel_size"), "strides": node.attribute("stride"),
+        "pads": [*node.attribute("padding")] * 2, "ceil_mode": int(node.attribute("ceil_mode")),
     }
 
 

@@ -12,11 +12,12 @@ from sparkq.program.types import Node
 __all__ = ["VALUES"]
 
 _SAME = {
-    "abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor", "hardswish": "HardSwish", "log": "Log",
-    "mish": "Mish", "neg": "Neg", "reciprocal": "Reciprocal", "relu": "Relu", "round": "Round", "sigmoid": "Sigmoid", "sign": "Sign",
-    "sin": "Sin", "sqrt": "Sqrt", "tanh": "Tanh", "add": "Add", "div": "Div", "maximum": "Max", "minimum": "Min", "mul": "Mul",
-    "pow": "Pow", "sub": "Sub", "eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less",
-    "logical_and": "And", "logical_or": "Or", "logical_not": "Not", "where": "Where", "matmul": "MatMul",
+    "abs": "Abs", "ceil": "Ceil", "cos": "Cos", "erf": "Erf", "exp": "Exp", "floor": "Floor", "hardswish": "HardSwish",
+    "log": "Log", "mish": "Mish", "neg": "Neg", "reciprocal": "Reciprocal", "relu": "Relu", "round": "Round",
+    "sigmoid": "Sigmoid", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "tanh": "Tanh",
+    "add": "Add", "div": "Div", "maximum": "Max", "minimum": "Min", "mul": "Mul", "pow": "Pow", "sub": "Sub", "matmul": "MatMul",
+    "eq": "Equal", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "lt": "Less",
+    "logical_and": "And", "logical_or": "Or", "logical_not": "Not", "where": "Where",
 }
 _REDUCTIONS = {"amax": "ReduceMax", "amin": "ReduceMin", "mean": "ReduceMean", "sum": "ReduceSum"}
 _NORMS = {1.0: "ReduceL1", 2.0: "ReduceL2"}
@@ -130,8 +131,8 @@ def _quantize(graph: Graph, node: Node) -> None:
 
 
 def _dequantize(graph: Graph, node: Node) -> None:
-    scale, zero_point = graph.constant(np.float32(node.attribute("scale"))), graph.constant(np.uint8(node.attribute("zero_point")))
-    graph.add("DequantizeLinear", [_x(graph, node), scale, zero_point], node.name)
+    scale, zero_point = np.float32(node.attribute("scale")), np.uint8(node.attribute("zero_point"))
+    graph.add("DequantizeLinear", [_x(graph, node), graph.constant(scale), graph.constant(zero_point)], node.name)
 
 
 def _dequantize_per_channel(graph: Graph, node: Node) -> None:
@@ -146,8 +147,8 @@ VALUES: dict[str, Writer] = {
     **{f"aten.{name}": write for name, write in {
         **dict.fromkeys(_SAME, _same), **dict.fromkeys(_REDUCTIONS, _reduction),
         "ne": _ne, "expm1": _expm1, "log1p": _log1p, "rsqrt": _rsqrt, "silu": _silu, "hardsigmoid": _hardsigmoid, "clamp": _clamp,
-        "elu": _elu, "gelu": _gelu, "leaky_relu": _leaky_relu, "softplus": _softplus, "softmax": _softmax, "log_softmax": _softmax,
-        "var": _var, "linalg_vector_norm": _vector_norm, "_to_copy": _cast,
+        "elu": _elu, "gelu": _gelu, "leaky_relu": _leaky_relu, "softplus": _softplus, "softmax": _softmax,
+        "log_softmax": _softmax, "var": _var, "linalg_vector_norm": _vector_norm, "_to_copy": _cast,
     }.items()},
     "quantized_decomposed.quantize_per_tensor": _quantize,
     "quantized_decomposed.dequantize_per_tensor": _dequantize,

@@ -108,5 +108,6 @@ def dequantize_per_channel(call: Call) -> Result:
     """int8 weights to float32: ``(x - zero_points[c]) * scales[c]`` along ``axis``."""
     shape = call.tensor(0, "int8")
     axis = call.dim("axis", len(shape))
-    expect(call.tensor(1, "float64", "float32") == call.tensor(2, "int64") == (shape[axis],), "a scale and a zero point a channel")
+    scales, zero_points = call.tensor(1, "float64", "float32"), call.tensor(2, "int64")
+    expect(scales == zero_points == (shape[axis],), "a scale and a zero point a channel")
     return "float32", shape

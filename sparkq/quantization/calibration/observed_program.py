@@ -64,7 +64,9 @@ class _Loaded:
         self._observer = _KINDS[described["kind"]](described["batch_size"])
         found = loads_program(program)
         self._graph = TorchGraph(found, self._names)
-        self._constants = {name: torch.from_numpy(found.constants[name].copy()) for name in self._names if name in found.constants}
+        self._constants = {
+            name: torch.from_numpy(found.constants[name].copy()) for name in self._names if name in found.constants
+        }
 
     def __call__(self, images: Tensor, rows: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
         """Count a batch, uint8 [batch_size, H, W, 3], of which the first `rows` images count."""

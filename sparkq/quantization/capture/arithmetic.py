@@ -13,8 +13,8 @@ from sparkq.quantization.capture.tape import Tape
 __all__ = ["ARITHMETIC", "as_dims"]
 
 _UNARY = """
-    abs ceil cos erf exp expm1 floor hardsigmoid hardswish log log1p mish neg reciprocal relu round rsqrt sigmoid sign silu sin sqrt
-    tanh logical_not
+    abs ceil cos erf exp expm1 floor hardsigmoid hardswish log log1p mish neg reciprocal relu round rsqrt sigmoid sign silu sin
+    sqrt tanh logical_not
 """.split()
 _BINARY = "maximum minimum eq ge gt le lt ne logical_and logical_or".split()
 

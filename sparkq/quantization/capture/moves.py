@@ -222,7 +222,9 @@ def _taken(tape: Tape, source: Tensor, result: Tensor, dim: int, index: Tensor) 
 
 
 MOVES: dict[str, Converter] = {
-    **dict.fromkeys("view reshape flatten unflatten squeeze unsqueeze _unsafe_view reshape_as view_as _reshape_alias".split(), _view),
+    **dict.fromkeys(
+        "view reshape flatten unflatten squeeze unsqueeze _unsafe_view reshape_as view_as _reshape_alias".split(), _view,
+    ),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to"), _expand),
     "permute": _permute, "transpose": _transpose, "t": _t, "movedim": _movedim,
     "slice": _slice, "narrow": _narrow, "select": _select, "unbind": _unbind,

@@ -37,7 +37,7 @@ def _weights(tape: Tape, packed: Any) -> tuple[str, str | None]:
 
 
 def _behind(
-    tape: Tape, call: Bound, result: Tensor, operator: str, inputs: tuple[str | float | None, ...], attributes: dict[str, Attribute],
+    tape: Tape, result: Tensor, operator: str, inputs: tuple[str | float | None, ...], attributes: dict[str, Attribute], *,
     name: str, relu: bool,
 ) -> None:
     """Record an operator, the ReLU that is fused with it, and the rounding of both."""
@@ -59,14 +59,14 @@ def _conv(relu: bool) -> Converter:
         operator = "aten.conv2d"
         if packed.transpose():
             operator, attributes["output_padding"] = "aten.conv_transpose2d", pair(packed.output_padding())
-        _behind(tape, call, result, operator, (tape.real(call["qx"]), weight, bias), attributes, tape.path or "layer", relu)
+        _behind(tape, result, operator, (tape.real(call["qx"]), weight, bias), attributes, name=tape.path or "layer", relu=relu)
     return convert
 
 
 def _linear(relu: bool) -> Converter:
     def convert(tape: Tape, call: Bound, result: Any) -> None:
         weight, bias = _weights(tape, call["W_prepack"])
-        _behind(tape, call, result, "aten.linear", (tape.real(call["X"]), weight, bias), {}, tape.path or "layer", relu)
+        _behind(tape, result, "aten.linear", (tape.real(call["X"]), weight, bias), {}, name=tape.path or "layer", relu=relu)
     return convert
 
 
@@ -75,7 +75,7 @@ def _arithmetic(operator: str, relu: bool) -> Converter:
         left, right = (call.get(names[0], call.get(names[1])) for names in (("qa", "a"), ("qb", "b")))
         other = tape.real(right) if isinstance(right, Tensor) else float(right)
         base = f"{operator}_relu" if relu else operator
-        _behind(tape, call, result, f"aten.{operator}", (tape.real(left), other), {}, tape.numbered(base), relu)
+        _behind(tape, result, f"aten.{operator}", (tape.real(left), other), {}, name=tape.numbered(base), relu=relu)
     return convert
 
 
@@ -83,14 +83,15 @@ def _cat(relu: bool) -> Converter:
     def convert(tape: Tape, call: Bound, result: Any) -> None:
         inputs = tuple(tape.real(tensor) for tensor in call["qx"])
         name = tape.numbered("cat_relu" if relu else "cat")
-        _behind(tape, call, result, "aten.cat", inputs, {"dim": int(call["dim"]) % result.ndim}, name, relu)
+        _behind(tape, result, "aten.cat", inputs, {"dim": int(call["dim"]) % result.ndim}, name=name, relu=relu)
     return convert
 
 
 def _function(operator: str, argument: str, attributes: Callable[[Bound], dict[str, Attribute]]) -> Converter:
     def convert(tape: Tape, call: Bound, result: Any) -> None:
         source = call[argument]
-        _behind(tape, call, result, f"aten.{operator}", (tape.real(source),), attributes(call), tape.numbered(operator), relu=False)
+        name = tape.numbered(operator)
+        _behind(tape, result, f"aten.{operator}", (tape.real(source),), attributes(call), name=name, relu=False)
     return convert
 
 
@@ -98,7 +99,7 @@ def _norm(operator: str, argument: str, attributes: Callable[[Bound], dict[str, 
     def convert(tape: Tape, call: Bound, result: Any) -> None:
         affine = (None if call.get(name) is None else tape.real(call[name]) for name in ("weight", "bias"))
         inputs = (tape.real(call[argument]), *affine)
-        _behind(tape, call, result, f"aten.{operator}", inputs, attributes(call), tape.path or tape.numbered(operator), relu=False)
+        _behind(tape, result, f"aten.{operator}", inputs, attributes(call), name=tape.path or tape.numbered(operator), relu=False)
     return convert
 
 
@@ -107,7 +108,7 @@ def _batch_norm(relu: bool) -> Converter:
         affine = (None if call.get(name) is None else tape.real(call[name]) for name in ("weight", "bias"))
         inputs = (tape.real(call["qx"]), *affine, tape.real(call["mean"]), tape.real(call["var"]))
         name = tape.path or tape.numbered("batch_norm")
-        _behind(tape, call, result, "aten.batch_norm", inputs, {"eps": float(call["eps"])}, name, relu)
+        _behind(tape, result, "aten.batch_norm", inputs, {"eps": float(call["eps"])}, name=name, relu=relu)
     return convert
 
 

@@ -96,7 +96,8 @@ class Tape:
     def quantize(self, name: str, scale: float, zero_point: int, shape: tuple[int, ...], *, called: str | None = None) -> str:
         """Record the rounding of a value to 8 bits; the name of its integers."""
         attributes = {"scale": scale, "zero_point": zero_point, "quant_min": 0, "quant_max": _LEVELS}
-        return self.add(_QUANTIZE, (name,), attributes, ValueType("uint8", shape), called or f"{name.removesuffix('.relu')}.quantized")
+        called = called or f"{name.removesuffix('.relu')}.quantized"
+        return self.add(_QUANTIZE, (name,), attributes, ValueType("uint8", shape), called)
 
     def add(
         self, operator: str, inputs: Sequence[Argument], attributes: Mapping[str, Attribute], found: ValueType, name: str,
