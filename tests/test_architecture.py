@@ -199,6 +199,7 @@ ENGINES_SPELLED = {
     "sparkq.config.quantization": "two settings are about depthwise kernels of one engine",
     "sparkq.program": "float32 is a dtype there",
     "sparkq.export": "writes files of the format that the engine of this name reads",
+    "sparkq.cli.export": "likewise",
     "sparkq.planning.partitions": "says in which engine its assumption was measured",
 }
 """Packages and modules outside of ``sparkq.engines`` that spell names of engines, and why."""
