@@ -2,7 +2,7 @@
 
 Measured on programs of trained networks, bytes coded per byte: SqueezeNet 1.1 0.83, MobileNetV1 0.25 0.74, a small ConvNeXt 0.80.
 That is as small as a Huffman code chosen for each 32 KiB (0.83, 0.75, 0.80), and decoded five to seven times as fast, at about
-1 GB/s. Levels above 9 gained nothing.
+1 GB/s. Levels above 9 gained nothing; of shared and pruned weights level 16 took 3 to 10 % less, coded at 2 MB/s.
 """
 from __future__ import annotations
 

@@ -7,6 +7,8 @@ commit that wrote each::
     PYTHONPATH=/tmp/protocol1 python tests/artifact/golden/make_earlier.py tests/artifact/golden/classification_protocol1.sparkq
     git archive fc09b379f697796859a60785c0feed400eff8c2d sparkq | tar -x -C /tmp/protocol2
     PYTHONPATH=/tmp/protocol2 python tests/artifact/golden/make_earlier.py tests/artifact/golden/classification_protocol2.sparkq
+
+That of protocol 3 was written by ``make`` while it was the current one.
 """
 from __future__ import annotations
 
