@@ -83,7 +83,7 @@ class ModelArtifact:
 
     @cached_property
     def _coded_payload(self) -> bytes:
-        # Every job asks for the file's bytes: ResNet-50 takes half a second to code.
+        # Every job asks for the file's bytes: ResNet-50 takes 0.1 s to code.
         return encode_payload(self.payload)
 
     def dumps(self) -> bytes:

@@ -100,11 +100,19 @@ def test_a_sound_zip_that_is_no_right_artifact(data: bytes, kind: type[ArtifactE
     assert type(caught.value) is kind
 
 
+# One space more behind the header, which readers of JSON leave out.
+HEADER_BYTES = int.from_bytes(ARTIFACT.payload[:8], "little")
+SHIFTED = b"".join((
+    (HEADER_BYTES + 1).to_bytes(8, "little"), ARTIFACT.payload[8:8 + HEADER_BYTES], b" ", ARTIFACT.payload[8 + HEADER_BYTES:],
+))
 OTHER_IMAGES = PreprocessConfig(resize=ResizeConfig("squash", (8, 6)))
 # Every one is a sound manifest of this payload, which only the program contradicts.
 MISFITS: dict[str, tuple[ModelArtifact, str]] = {
     "no program": (sample_artifact(b"payload"), "expected a quantized program; got one that is none"),
     "half a program": (sample_artifact(ARTIFACT.payload[:-8]), "expected a quantized program; got one that is none"),
+    "constants that lie askew": (
+        sample_artifact(SHIFTED), "expected a quantized program; got one that is none .*not at a multiple of 4",
+    ),
     "images of another size": (
         sample_artifact(ARTIFACT.payload, preprocess=OTHER_IMAGES, golden=Golden(
             np.zeros((8, 6, 3), np.uint8), 1, np.zeros(3, np.float32),
