@@ -30,6 +30,10 @@ class Grid:
         """Tell whether 0 is one of them."""
         return self.low <= self.zero_point <= self.high
 
+    def is_positive(self) -> bool:
+        """Tell whether none of them is below 0."""
+        return self.zero_point <= self.low
+
     def is_within(self, other: Grid) -> bool:
         """Tell whether all of them are numbers of another grid, too: rounding to that one changes nothing."""
         same = (self.scale, self.zero_point) == (other.scale, other.zero_point)

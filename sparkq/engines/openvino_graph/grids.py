@@ -22,6 +22,9 @@ def grid_behind(call: Call) -> Grid | None:
     grids = [given.grid for given in (call.inputs if operator == "cat" else call.inputs[:1]) if isinstance(given, Value)]
     if not grids or grids[0] is None or any(grid != grids[0] for grid in grids):
         return None
+    if operator == "relu":
+        # Others are rounded once more behind it: OpenVINO has no INT8 kernels of what follows a ReLU with a zero point.
+        return grids[0] if grids[0].is_positive() else None
     zeros = operator == "pad" and (call["mode"] != "constant" or call["value"] == 0 and grids[0].has_zero())
     return grids[0] if zeros or operator in _MOVES else None
 

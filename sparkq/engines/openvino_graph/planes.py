@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from sparkq.engines.openvino_graph.call import Call, Converter, integers, number
 from sparkq.engines.openvino_graph.library import ops
 
@@ -55,10 +58,26 @@ def _bilinear(call: Call) -> Any:
 
 
 def _nearest(call: Call) -> Any:
-    return ops.interpolate(
-        call.tensor(), integers(call["output_size"]), "nearest", "sizes", coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor", axes=integers(_H_AND_W),
-    )
+    sizes, targets = call.type().shape[2:], call["output_size"]
+    rows = [_nearest_rows(size, target) for size, target in zip(sizes, targets, strict=True)]
+    factors = [np.arange(target) * size // target for size, target in zip(sizes, targets, strict=True)]
+    if all(target % size == 0 for size, target in zip(sizes, targets, strict=True)) and all(map(np.array_equal, rows, factors)):
+        return ops.interpolate(
+            call.tensor(), integers(targets), "nearest", "sizes", coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor", axes=integers(_H_AND_W),
+        )
+    # By other factors, the two round positions differently: 14 rows to 16, for example.
+    result = call.tensor()
+    for axis, numbers in zip(_H_AND_W, rows, strict=True):
+        result = ops.gather(result, integers(numbers.tolist()), number(axis, np.int64))
+    return result
+
+
+def _nearest_rows(size: int, target: int) -> npt.NDArray[np.int64]:
+    """Numbers of the rows that torch takes, whose positions are products in float32 (``UpSample.h``)."""
+    positions = np.arange(target, dtype=np.float32) * (np.float32(size) / np.float32(target))
+    rows: npt.NDArray[np.int64] = np.minimum(np.floor(positions), size - 1).astype(np.int64)
+    return rows
 
 
 PLANES: dict[str, Converter] = {

@@ -22,6 +22,11 @@ def _binary(function: Callable[[Any, Any], Any]) -> Converter:
     return lambda call: function(call.tensor(0), call.tensor(1))
 
 
+def _relu(call: Call) -> Any:
+    grid = call.value().grid
+    return call.tensor() if grid is not None and grid.is_positive() else ops.relu(call.tensor())
+
+
 def _clamp(call: Call) -> Any:
     low, high = (None if bound is None or math.isinf(bound) else float(bound) for bound in (call["min"], call["max"]))
     if low is not None and high is not None and low <= high:
@@ -78,7 +83,7 @@ POINTWISE: dict[str, Converter] = {
             "abs": ops.abs, "ceil": ops.ceiling, "cos": ops.cos, "erf": ops.erf, "exp": ops.exp, "floor": ops.floor,
             "expm1": lambda x: ops.subtract(ops.exp(x), number(1)), "hardsigmoid": ops.hsigmoid, "hardswish": ops.hswish,
             "log": ops.log, "log1p": lambda x: ops.log(ops.add(x, number(1))), "logical_not": ops.logical_not, "mish": ops.mish,
-            "neg": ops.negative, "reciprocal": lambda x: ops.divide(number(1), x), "relu": ops.relu,
+            "neg": ops.negative, "reciprocal": lambda x: ops.divide(number(1), x),
             "round": lambda x: ops.round(x, "half_to_even"), "rsqrt": lambda x: ops.divide(number(1), ops.sqrt(x)),
             "sigmoid": ops.sigmoid, "sign": ops.sign, "silu": ops.swish, "sin": ops.sin, "sqrt": ops.sqrt, "tanh": ops.tanh,
         }.items()
@@ -91,7 +96,7 @@ POINTWISE: dict[str, Converter] = {
             "logical_and": ops.logical_and, "logical_or": ops.logical_or,
         }.items()
     },
-    "clamp": _clamp, "elu": _elu, "gelu": _gelu, "leaky_relu": _leaky_relu, "softplus": _softplus, "where": _where,
+    "clamp": _clamp, "relu": _relu, "elu": _elu, "gelu": _gelu, "leaky_relu": _leaky_relu, "softplus": _softplus, "where": _where,
     "_to_copy": _cast,
 }
 """Converters by an ATen operator's name."""

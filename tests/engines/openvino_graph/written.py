@@ -35,7 +35,8 @@ class Written:
         return name
 
     def add(
-        self, operator: str, *inputs: Argument | Array, shape: Sequence[int] = (), dtype: str = "float32", **attributes: Attribute,
+        self, operator: str, *inputs: Argument | Array, shape: Sequence[int] = (), dtype: str = "float32",
+        **attributes: Attribute,
     ) -> str:
         """Add a node; return its name. `shape` and `dtype` are for operators that take theirs from the node."""
         given = tuple(self.constant(item) if isinstance(item, np.ndarray) else item for item in inputs)
