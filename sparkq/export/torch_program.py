@@ -27,13 +27,13 @@ def torch_program_bytes(program: Program) -> bytes:
     ModelError
         If torch cannot export it.
     """
-    module = _Reference(program).eval()
     example = torch.zeros(program.input.sizes(_EXAMPLE_IMAGES), dtype=torch.uint8)
     stream = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
         # Its tracing warns of parts of torch that it uses itself.
         warnings.simplefilter("ignore")
         try:
+            module = _Reference(program).eval()
             exported = torch.export.export(module, (example,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             torch.export.save(exported, stream)
         except Exception as error:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from sparkq.program.types import Attribute, Node, Program
-from sparkq.program.work import is_int8, multiply_accumulates
+from sparkq.program.work import integer_nodes, multiply_accumulates
 
 __all__ = ["program_text"]
 
@@ -18,13 +18,11 @@ def program_text(program: Program) -> str:
     """
     work = multiply_accumulates(program)
     total = sum(work.values()) or 1
-    lines = _Lines(program)
-    rows, integers = [_HEAD], 0
+    lines, integers = _Lines(program), integer_nodes(program)
+    rows = [_HEAD]
     for node in program.nodes:
         if node.name in lines.owners or node.operator.startswith("quantized_decomposed.dequantize"):
             continue
-        inside = is_int8(node, program)
-        integers += work.get(node.name, 0) if inside else 0
         share = f"{100 * work[node.name] / total:.1f} %" if node.name in work else ""
         sources = ", ".join(lines.source(given) for given in node.inputs if given is not None and given not in lines.stored)
         relu, rounding = lines.behind(node)
@@ -32,8 +30,8 @@ def program_text(program: Program) -> str:
             f" -> uint8, scale {rounding.attribute('scale'):.6g}, zero point {rounding.attribute('zero_point')}"
         )
         rows.append((
-            node.name, f"{_called(node)}{' + relu' if relu else ''}", sources, "INT8" if inside else "float",
-            f"{node.type}{scale}", share,
+            node.name, f"{_called(node)}{' + relu' if relu else ''}", sources,
+            _computed_in(node, integers), f"{node.type}{scale}", share,
         ))
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -41,7 +39,7 @@ def program_text(program: Program) -> str:
     return "\n".join([
         *table,
         f"{len(program.nodes)} nodes, {sum(work.values()) / 1e6:.1f} million multiply-accumulates an image, "
-        f"{100 * integers / total:.1f} % of them in INT8; {stored / 1e6:.2f} MB of constants",
+        f"{100 * sum(work.get(name, 0) for name in integers) / total:.1f} % of them in INT8; {stored / 1e6:.2f} MB of constants",
     ])
 
 
@@ -53,7 +51,10 @@ class _Lines:
         self._readers = program.readers()
         self.owners: dict[str, str] = {}
         # Weights and what dequantizes them: a line says what comes in, and its name which layer it is.
-        self.stored = {*program.constants, *(node.name for node in program.nodes if set(node.values) <= program.constants.keys())}
+        self.stored = {*program.constants, *(
+            node.name for node in program.nodes
+            if node.operator == "quantized_decomposed.dequantize_per_channel" and node.inputs[0] in program.constants
+        )}
         for node in program.nodes:
             if node.name not in self.owners:
                 self.owners.update({behind.name: node.name for behind in self.behind(node) if behind is not None})
@@ -82,16 +83,28 @@ class _Lines:
         return name
 
 
+def _computed_in(node: Node, integers: frozenset[str]) -> str:
+    if node.name in integers:
+        return "INT8"
+    # Pixels and truth values that are only moved are neither.
+    return "float" if node.type.dtype == "float32" else ""
+
+
 def _called(node: Node) -> str:
-    shown = ", ".join(f"{key}={_plain(value)}" for key, value in node.attributes.items() if not _is_usual(key, value))
+    shown = ", ".join(f"{key}={_plain(key, value)}" for key, value in node.attributes.items() if not _is_usual(key, value))
     return f"{node.operator.partition('.')[2]}{f'({shown})' if shown else ''}"
 
 
 def _is_usual(key: str, value: Attribute) -> bool:
     """Tell whether an attribute says nothing that a reader would not expect."""
-    usual = {"dilation": (1, 1), "groups": 1, "padding": (0, 0), "stride": (1, 1), "quant_min": 0, "quant_max": 255}
-    return key in usual and usual[key] == value
+    usual = {
+        "ceil_mode": False, "dilation": (1, 1), "groups": 1, "is_causal": False, "keepdim": False, "mode": "constant",
+        "output_padding": (0, 0), "padding": (0, 0), "quant_max": 255, "quant_min": 0, "stride": (1, 1),
+    }
+    return value is None or key in usual and usual[key] == value
 
 
-def _plain(value: Attribute) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _plain(key: str, value: Attribute) -> str:
+    if isinstance(value, tuple):
+        return str(list(value)) if key in ("dim", "dims", "pad") else "x".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -46,19 +46,23 @@ def _linear(graph: Graph, node: Node) -> None:
 
 def _attention(graph: Graph, node: Node) -> None:
     query, key, value, mask = (graph.value(given) for given in node.inputs)
-    sizes = graph.types[str(node.inputs[0])].shape
-    keys = graph.types[str(node.inputs[1])].shape[-2]
     scale = node.attribute("scale")
-    factor = graph.value(1 / math.sqrt(sizes[-1]) if scale is None else scale)
-    order = [*range(len(sizes) - 2), len(sizes) - 1, len(sizes) - 2]
+    factor = graph.value(1 / math.sqrt(*graph.fixed(node, 0, -1)) if scale is None else scale)
+    rank = len(node.type.shape)
+    order = [*range(rank - 2), rank - 1, rank - 2]
     scores = graph.add("MatMul", [graph.add("Mul", [query, factor]), graph.add("Transpose", [key], perm=order)])
     lowest = graph.value(float(np.finfo(np.float32).min))
     if node.attribute("is_causal"):
-        scores = graph.add("Where", [graph.constant(np.tri(sizes[-2], keys) > 0), scores, lowest])
+        queries, keys = (graph.fixed(node, index, -2)[0] for index in (0, 1))
+        scores = graph.add("Where", [graph.constant(np.tri(queries, keys) > 0), scores, lowest])
+    is_bool = bool(mask) and graph.types[str(node.inputs[3])].dtype == "bool"
     if mask:
-        is_bool = graph.types[str(node.inputs[3])].dtype == "bool"
         scores = graph.add("Where", [mask, scores, lowest]) if is_bool else graph.add("Add", [scores, mask])
-    graph.add("MatMul", [graph.add("Softmax", [scores], axis=-1), value], node.name)
+    shares = graph.add("Softmax", [scores], axis=-1)
+    if is_bool:
+        # A query that may look at nothing gives zeros in torch.
+        shares = graph.add("Where", [mask, shares, graph.value(0.0)])
+    graph.add("MatMul", [shares, value], node.name)
 
 
 def _affine(graph: Graph, node: Node, shape: tuple[int, ...]) -> list[str]:
@@ -69,12 +73,12 @@ def _affine(graph: Graph, node: Node, shape: tuple[int, ...]) -> list[str]:
 
 def _batch_norm(graph: Graph, node: Node) -> None:
     moments = [graph.value(given) for given in node.inputs[3:]]
-    inputs = [graph.value(node.inputs[0]), *_affine(graph, node, (node.type.shape[1],)), *moments]
+    inputs = [graph.value(node.inputs[0]), *_affine(graph, node, graph.fixed(node, 0, 1)), *moments]
     graph.add("BatchNormalization", inputs, node.name, epsilon=node.attribute("eps"))
 
 
 def _group_norm(graph: Graph, node: Node) -> None:
-    inputs = [graph.value(node.inputs[0]), *_affine(graph, node, (node.type.shape[1],))]
+    inputs = [graph.value(node.inputs[0]), *_affine(graph, node, graph.fixed(node, 0, 1))]
     graph.add("GroupNormalization", inputs, node.name, epsilon=node.attribute("eps"), num_groups=node.attribute("num_groups"))
 
 

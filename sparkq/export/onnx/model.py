@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from sparkq.errors import ModelError
-from sparkq.export.onnx.graph import Graph, Writer
+from sparkq.export.onnx.graph import OUTPUT, Graph, Writer
 from sparkq.export.onnx.layers import LAYERS
 from sparkq.export.onnx.moves import MOVES
 from sparkq.export.onnx.values import VALUES
@@ -15,7 +15,6 @@ from sparkq.version import __version__
 __all__ = ["WRITERS", "onnx_bytes"]
 
 _OPSET, _IR_VERSION = 21, 10
-_OUTPUT = "output"
 
 WRITERS: dict[str, Writer] = {**VALUES, **LAYERS, **MOVES}
 """By operator, what writes a node of it."""
@@ -39,15 +38,16 @@ def onnx_bytes(program: Program, *, name: str) -> bytes:
     Raises
     ------
     ModelError
-        If ONNX cannot say it.
+        If ONNX cannot say it: with the node and its operator.
     """
     types = program.types()
     graph = Graph(program.constants, types)
     for node in program.nodes:
+        graph.place = node.name
         WRITERS[node.operator](graph, node)
-    graph.add("Identity", [program.output], _OUTPUT)
+    graph.finish(program.output)
     images = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", *program.input.shape[1:]])
-    answer = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, ["N", types[program.output].shape[1]])
+    answer = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["N", types[program.output].shape[1]])
     made = helper.make_graph(graph.nodes, name, [images], [answer], list(graph.initializers.values()))
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION, producer_name="sparkq",

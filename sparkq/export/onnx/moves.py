@@ -35,11 +35,11 @@ def _avg_pool2d(graph: Graph, node: Node) -> None:
 
 def _adaptive_avg_pool2d(graph: Graph, node: Node) -> None:
     """Means of windows of different sizes: products with a matrix of their shares from either side."""
-    sizes = graph.types[str(node.inputs[0])].shape[2:]
     outputs = node.attribute("output_size")
     if outputs == (1, 1):
         graph.add("GlobalAveragePool", [_x(graph, node)], node.name)
         return
+    sizes = graph.fixed(node, 0, 2, 3)
     rows, columns = (_shares(size, count) for size, count in zip(sizes, outputs, strict=True))
     graph.add("MatMul", [graph.add("MatMul", [graph.constant(rows), _x(graph, node)]), graph.constant(columns.T)], node.name)
 
@@ -52,14 +52,29 @@ def _shares(size: int, count: int) -> Any:
     return shares
 
 
-def _upsample(graph: Graph, node: Node) -> None:
-    sizes = graph.integers(*node.attribute("output_size"))
-    if node.operator == "aten.upsample_nearest2d":
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    else:
-        corners = node.attribute("align_corners")
-        how = {"mode": "linear", "coordinate_transformation_mode": "align_corners" if corners else "half_pixel"}
-    graph.add("Resize", [_x(graph, node), "", "", sizes], node.name, axes=[2, 3], **how)
+def _upsample_bilinear2d(graph: Graph, node: Node) -> None:
+    how = "align_corners" if node.attribute("align_corners") else "half_pixel"
+    _resize(graph, node, mode="linear", coordinate_transformation_mode=how)
+
+
+def _resize(graph: Graph, node: Node, **how: str) -> None:
+    graph.add("Resize", [_x(graph, node), "", "", graph.integers(*node.attribute("output_size"))], node.name, axes=[2, 3], **how)
+
+
+def _upsample_nearest2d(graph: Graph, node: Node) -> None:
+    """Resize where sizes are multiplied by powers of two, which runtimes cannot round; else the rows that torch takes."""
+    outputs, sizes = node.attribute("output_size"), graph.fixed(node, 0, 2, 3)
+    if all(new % old == 0 and (new // old).bit_count() == 1 for new, old in zip(outputs, sizes, strict=True)):
+        _resize(graph, node, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        return
+    rows, columns = (graph.constant(_nearest(old, new)) for new, old in zip(outputs, sizes, strict=True))
+    graph.add("Gather", [graph.add("Gather", [_x(graph, node), rows], axis=2), columns], node.name, axis=3)
+
+
+def _nearest(old: int, new: int) -> Any:
+    """Index of the row that each new one repeats: ``floor(i * scale)`` in float32, as ATen's kernels compute it."""
+    places = np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new)))
+    return np.minimum(places.astype(np.int64), old - 1)
 
 
 def _pad(graph: Graph, node: Node) -> None:
@@ -115,9 +130,9 @@ def _view(graph: Graph, node: Node) -> None:
 MOVES: dict[str, Writer] = {
     f"aten.{name}": write for name, write in {
         "max_pool2d": _max_pool2d, "avg_pool2d": _avg_pool2d, "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-        "upsample_bilinear2d": _upsample, "upsample_nearest2d": _upsample, "pad": _pad, "cat": _cat, "expand": _expand,
-        "flip": _flip, "full": _full, "index_select": _index_select, "permute": _permute, "select": _select, "slice": _slice,
-        "view": _view,
+        "upsample_bilinear2d": _upsample_bilinear2d, "upsample_nearest2d": _upsample_nearest2d, "pad": _pad, "cat": _cat,
+        "expand": _expand, "flip": _flip, "full": _full, "index_select": _index_select, "permute": _permute, "select": _select,
+        "slice": _slice, "view": _view,
     }.items()
 }
 """By operator."""

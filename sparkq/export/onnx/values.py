@@ -97,12 +97,11 @@ def _reduced(graph: Graph, operator: str, x: str, node: Node, output: str | None
 
 
 def _var(graph: Graph, node: Node) -> None:
-    x, shape = _x(graph, node), graph.types[str(node.inputs[0])].sizes(1)
+    x, count = _x(graph, node), math.prod(graph.fixed(node, 0, *node.attribute("dim")))
     mean = graph.add("ReduceMean", [x, graph.integers(*node.attribute("dim"))], keepdims=1)
     off = graph.add("Sub", [x, mean])
-    square = _reduced(graph, "ReduceMean", graph.add("Mul", [off, off]), node)
-    count = math.prod(shape[dim] for dim in node.attribute("dim"))
-    graph.add("Mul", [square, graph.value(count / (count - node.attribute("correction")))], node.name)
+    square = _reduced(graph, "ReduceSum", graph.add("Mul", [off, off]), node)
+    graph.add("Div", [square, graph.value(max(count - node.attribute("correction"), 0.0))], node.name)
 
 
 def _vector_norm(graph: Graph, node: Node) -> None:
@@ -111,6 +110,9 @@ def _vector_norm(graph: Graph, node: Node) -> None:
         _reduced(graph, _NORMS[order], x, node, node.name)
     elif math.isinf(order):
         _reduced(graph, "ReduceMax" if order > 0 else "ReduceMin", graph.add("Abs", [x]), node, node.name)
+    elif order == 0:
+        others = graph.add("Not", [graph.add("Equal", [x, graph.value(0.0)])])
+        _reduced(graph, "ReduceSum", graph.add("Cast", [others], to=TensorProto.FLOAT), node, node.name)
     else:
         powers = graph.add("Pow", [graph.add("Abs", [x]), graph.value(order)])
         graph.add("Pow", [_reduced(graph, "ReduceSum", powers, node), graph.value(1 / order)], node.name)
@@ -137,10 +139,17 @@ def _dequantize(graph: Graph, node: Node) -> None:
 
 def _dequantize_per_channel(graph: Graph, node: Node) -> None:
     integers, scales, zeros = (str(name) for name in node.inputs)
-    graph.add("DequantizeLinear", [
-        graph.value(integers), graph.constant(graph.constants[scales].astype(np.float32)),
-        graph.constant(graph.constants[zeros].astype(np.int8)),
-    ], node.name, axis=node.attribute("axis"))
+    steps = graph.constant(graph.constants[scales].astype(np.float32)) if scales in graph.constants else graph.value(scales)
+    zero_points, axis = graph.constants[zeros], node.attribute("axis")
+    if (np.abs(zero_points.astype(np.float64) + 0.5) < 128).all():
+        inputs = [graph.value(integers), steps, graph.constant(zero_points.astype(np.int8))]
+        graph.add("DequantizeLinear", inputs, node.name, axis=axis)
+        return
+    # Zero points beyond the integers' own type, which nothing but arithmetic takes.
+    shape = [-1 if dim == axis else 1 for dim in range(len(node.type.shape))]
+    real = graph.add("Cast", [graph.value(integers)], to=TensorProto.FLOAT)
+    moved = graph.add("Sub", [real, graph.constant(zero_points.astype(np.float32).reshape(shape))])
+    graph.add("Mul", [moved, graph.add("Reshape", [steps, graph.integers(*shape)])], node.name)
 
 
 VALUES: dict[str, Writer] = {
