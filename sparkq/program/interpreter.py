@@ -1,21 +1,22 @@
 """An interpreter in NumPy, slow and exact: what it computes is the meaning of a program.
 
-Real numbers are computed in double precision, whatever narrower type an engine may take for them, so that a sum of products of
-integers is exact, and its rounding to 8 bits is wrong at most where it lies in the middle between two.
+Real numbers are computed in double precision, whatever narrower type an engine may take for them. What is rounded to 8 bits is
+then right to some 15 digits before, so that the integer is the exact one, unless the value lies in the middle between two.
 """
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparkq.program.kernels.layers import LAYERS
-from sparkq.program.kernels.moves import MOVES, QUANTIZED, READS_IMAGES
+from sparkq.program.kernels.moves import MOVES, QUANTIZED
 from sparkq.program.kernels.planes import PLANES
 from sparkq.program.kernels.values import VALUES
-from sparkq.program.types import INPUT, Array, Program
+from sparkq.program.types import INPUT, Array, Program, ValueType
 
 __all__ = ["KERNELS", "interpret", "interpret_values"]
 
@@ -23,11 +24,24 @@ KERNELS = {
     **{f"aten.{name}": build for name, build in {**VALUES, **LAYERS, **PLANES, **MOVES}.items()},
     **{f"quantized_decomposed.{name}": build for name, build in QUANTIZED.items()},
 }
-"""By operator, from a node to the function of its arrays."""
+"""By operator, from a node, whose sizes are those for the number of images at hand, to the function of its arrays."""
 
 
 def interpret(program: Program, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Compute a program's answer: uint8 [N, H, W, 3] to float32 [N, C]."""
+    """Compute a program's answer.
+
+    Parameters
+    ----------
+    program : Program
+        Checked.
+    images : ndarray of uint8 [N, H, W, 3]
+        RGB.
+
+    Returns
+    -------
+    ndarray of float32 [N, C]
+        Computed in float64 and narrowed last.
+    """
     return interpret_values(program, images, [program.output])[program.output].astype(np.float32)
 
 
@@ -56,9 +70,8 @@ def interpret_values(program: Program, images: npt.NDArray[np.uint8], names: Col
     with np.errstate(all="ignore"):
         for node in program.nodes:
             given = [values[argument] if isinstance(argument, str) else argument for argument in node.inputs]
-            if node.operator in READS_IMAGES:
-                given.insert(0, len(images))
-            values[node.name] = KERNELS[node.operator](node)(*given)
+            sized = replace(node, type=ValueType(node.type.dtype, node.type.sizes(len(images))))
+            values[node.name] = KERNELS[node.operator](sized)(*given)
             if node.name in wanted:
                 found[node.name] = values[node.name]
             for name in freed[node.name]:

@@ -78,7 +78,9 @@ def _attention(node: Node) -> Kernel:
             scores = np.where(np.tri(*scores.shape[-2:]) > 0, scores, -np.inf)
         if mask is not None:
             scores = np.where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
-        return softmax(scores, -1) @ value
+        # torch gives zeros, not NaN, to a query that the mask leaves no key.
+        shares = np.where(np.isneginf(scores).all(-1, keepdims=True), 0, softmax(scores, -1))
+        return shares @ value
     return kernel
 
 

@@ -9,22 +9,19 @@ import numpy as np
 from sparkq.program.kernels.values import Kernel
 from sparkq.program.types import Node
 
-__all__ = ["MOVES", "QUANTIZED", "READS_IMAGES"]
-
-READS_IMAGES = ("aten.view", "aten.expand", "aten.full")
-"""Operators whose kernel takes the number of images as a further, first argument."""
+__all__ = ["MOVES", "QUANTIZED"]
 
 
 def _view(node: Node) -> Kernel:
-    return lambda images, x: x.reshape(node.type.sizes(images))
+    return lambda x: x.reshape(node.type.shape)
 
 
 def _expand(node: Node) -> Kernel:
-    return lambda images, x: np.broadcast_to(x, node.type.sizes(images))
+    return lambda x: np.broadcast_to(x, node.type.shape)
 
 
 def _full(node: Node) -> Kernel:
-    return lambda images: np.full(node.type.sizes(images), node.attribute("value"), np.float64)
+    return lambda: np.full(node.type.shape, node.attribute("value"), np.float64)
 
 
 def _cat(node: Node) -> Kernel:

@@ -21,6 +21,16 @@ def _sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
+def _sign(x: Any) -> Any:
+    """-1, 0 or 1; 0 of NaN, as in torch."""
+    return np.subtract(x > 0, x < 0, dtype=np.float64)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """Real numbers also of two whole ones."""
+    return np.where(condition, np.float64(x) if isinstance(x, int) else x, np.float64(y) if isinstance(y, int) else y)
+
+
 def _hardsigmoid(x: Any) -> Any:
     return np.clip(x + 3, 0, 6) / 6
 
@@ -33,14 +43,14 @@ _UNARY: dict[str, Kernel] = {
     "abs": np.abs, "ceil": np.ceil, "cos": np.cos, "erf": lambda x: _erf(x) if x.size else x, "exp": np.exp, "expm1": np.expm1,
     "floor": np.floor, "hardsigmoid": _hardsigmoid, "hardswish": lambda x: x * _hardsigmoid(x), "log": np.log, "log1p": np.log1p,
     "mish": lambda x: x * np.tanh(_softplus(x)), "neg": np.negative, "reciprocal": np.reciprocal,
-    "relu": lambda x: np.maximum(x, 0), "round": np.rint, "rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": _sigmoid, "sign": np.sign,
+    "relu": lambda x: np.maximum(x, 0), "round": np.rint, "rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": _sigmoid, "sign": _sign,
     "silu": lambda x: x * _sigmoid(x), "sin": np.sin, "sqrt": np.sqrt, "tanh": np.tanh,
 }
 _BINARY: dict[str, Kernel] = {
     "add": np.add, "div": np.divide, "maximum": np.maximum, "minimum": np.minimum, "mul": np.multiply, "pow": np.power,
     "sub": np.subtract, "eq": np.equal, "ge": np.greater_equal, "gt": np.greater, "le": np.less_equal, "lt": np.less,
     "ne": np.not_equal, "logical_and": np.logical_and, "logical_or": np.logical_or, "logical_not": np.logical_not,
-    "where": np.where,
+    "where": _where,
 }
 
 

@@ -22,7 +22,7 @@ import sparkq
 from sparkq.runs.manifest import PROTOCOL
 from tests.models import digit_files
 
-MODEL = "tests/artifact/golden/classification_protocol3.sparkq"
+MODEL = "tests/artifact/golden/classification_protocol4.sparkq"
 IMAGES, RUN_ID = "images.parquet", "golden"
 BROKEN = (b"", b"no image")
 
