@@ -1,10 +1,9 @@
-"""Payloads that reach for files: what someone else's ``.sparkq`` may hold. Each is a sound TorchScript archive."""
+"""Payloads that reach for files: what someone else may put where the program stands. Each is a sound TorchScript archive."""
 from __future__ import annotations
 
 import hashlib
 import io
 import warnings
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -91,14 +90,3 @@ def with_payload(payload: bytes) -> ModelArtifact:
     return ModelArtifact(
         replace(manifest, payload_bytes=len(payload), payload_sha256=hashlib.sha256(payload).hexdigest()), payload,
     )
-
-
-def with_changed_files(payload: bytes, change: Callable[[str, bytes], bytes | None]) -> bytes:
-    """The same archive with files changed or (None) left out; a name is as it stands in the archive."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(payload)) as source, zipfile.ZipFile(stream, "w") as target:
-        for name in source.namelist():
-            content = change(name, source.read(name))
-            if content is not None:
-                target.writestr(name, content)
-    return stream.getvalue()

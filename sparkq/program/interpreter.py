@@ -1,7 +1,7 @@
 """An interpreter in NumPy, slow and exact: what it computes is the meaning of a program.
 
-Real numbers are computed in double precision, whatever narrower type an engine may take for them. What is rounded to 8 bits is
-then right to some 15 digits before, so that the integer is the exact one, unless the value lies in the middle between two.
+Real numbers are computed in double precision, whatever narrower type an engine may take for them. What a layer rounds to 8 bits
+is right to about 15 digits, so that the integer is the exact one unless the value lies in the middle between two.
 """
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sparkq.program.operators import ARITHMETIC, OPERATORS, Operator
 from sparkq.program.shapes.call import Call
 from sparkq.program.types import INPUT, Attribute, Node, Program, ValueType
+from sparkq.program.work import multiply_accumulates
 
 __all__ = ["check_program"]
 
@@ -15,6 +16,8 @@ _MOST_NODES = 2**16
 _MOST_RANK = 8
 _MOST_VALUE_BYTES = 2**28
 """Of one image: a feature map of 64 channels on 1024 x 1024 pixels in float32."""
+_MOST_WORK = 2**42
+"""Multiply-accumulates of one image: ten times those of the largest vision transformers."""
 _MOST_NAME = 500
 # Two primes that no layer's size is likely to have: a shape that holds for both holds for every number of images.
 _TRIED_IMAGES = (5, 7)
@@ -44,6 +47,9 @@ def check_program(program: Program) -> None:
         _check_new(node.name, types)
         _check_node(node, types, program)
         types[node.name] = node.type
+    work = sum(multiply_accumulates(program).values())
+    if work > _MOST_WORK:
+        raise ValueError(f"nodes: expected at most {_MOST_WORK} multiply-accumulates an image; got {work}")
     output = types.get(program.output)
     if output is None or output.dtype != "float32" or len(output.shape) != 2 or output.shape[0] != -1 or output.shape[1] < 1:
         raise ValueError(f"output {program.output}: expected a value of float32 [N, C]; got {output}")

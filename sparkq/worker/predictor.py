@@ -142,7 +142,7 @@ class Predictor:
                     middle = (start + end) // 2
                     pending += [(start, middle), (middle, end)]
                 else:
-                    # TorchScript's message is a traceback of the driver's files; what happened is its last line.
+                    # A message may be a traceback; what happened is its last line.
                     failures[start] = last_line(error)
         if not self._has_run and len(images):
             self._has_run = True

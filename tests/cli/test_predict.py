@@ -217,7 +217,7 @@ def _spoiled_artifact(kind: str, good: bytes, path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             manifest = artifact.manifest.dumps().replace(f'"protocol": {PROTOCOL},'.encode(), b'"protocol": 99,')
             archive.writestr("manifest.json", manifest)
-            archive.writestr("payload.pt", artifact.payload)
+            archive.writestr("program.safetensors", artifact.payload)
     else:
         path.write_bytes({"no_artifact": b"PNG", "empty_file": b""}[kind])
 

@@ -1,4 +1,4 @@
-"""What an engine is handed is refused before torch loads it, whatever way it comes; no file is touched."""
+"""An archive of code where a program should be is refused by every engine, whatever way it comes; no file is touched."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,7 +22,7 @@ IMAGES = np.zeros((1, 32, 32, 3), np.uint8)
 def test_every_engine(engine: str, kind: str, tmp_path: Path) -> None:
     """The kind of the error is that of a file that is no artifact, not that of a node that cannot run an engine."""
     payload = hostile_payload(kind, tmp_path / "touched")
-    with pytest.raises(ArtifactFormatError, match="expected a payload that computes with tensors and nothing else"):
+    with pytest.raises(ArtifactFormatError, match="expected a quantized program"):
         load_engine(payload, engine, LoadOptions((32, 32))).run(IMAGES)
     assert not (tmp_path / "touched").exists()
 

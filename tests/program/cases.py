@@ -226,7 +226,7 @@ def _planes() -> dict[str, Case]:
         cases[f"adaptive_avg_pool2d {size}"] = _with_attributes(
             "adaptive_avg_pool2d", F.adaptive_avg_pool2d, PLANES, output_size=size,
         )
-    for size in ((18, 16), (13, 5), (3, 4)):
+    for size in ((18, 16), (13, 5), (3, 4), (46, 41)):
         cases[f"nearest {size}"] = Case(
             "aten.upsample_nearest2d", [PLANES], functools.partial(F.interpolate, size=size, mode="nearest"),
             {"output_size": size},

@@ -114,6 +114,8 @@ def packing_for(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             # torch's quantized dtypes are deprecated upstream, while no other kernels give the same bits.
             warnings.simplefilter("ignore")
+            # torch says so once, at the first tensor of the kind: now rather than in the middle of a job.
+            torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
             yield
     finally:
         torch.backends.quantized.engine = before

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sparkq.program.types import Node
 
-__all__ = ["FLOAT_KERNELS", "Kernel", "READS_IMAGES", "reshaped"]
+__all__ = ["FLOAT_KERNELS", "IN_PLACE_KERNELS", "Kernel", "READS_IMAGES", "reshaped"]
 
 Kernel = Callable[..., Tensor]
 
@@ -58,6 +58,14 @@ def _binary(node: Node) -> Kernel:
     # Only a few of torch's functions take a number first.
     first = torch.tensor(float(left or 0))
     return lambda y: function(first, y)
+
+
+def _in_place(name: str) -> Callable[[Node], Kernel]:
+    def build(node: Node) -> Kernel:
+        function: Kernel = getattr(torch.Tensor, name)
+        other = node.inputs[1]
+        return function if isinstance(other, str) else lambda x: function(x, other)
+    return build
 
 
 def _where(node: Node) -> Kernel:
@@ -209,3 +217,8 @@ FLOAT_KERNELS: dict[str, Callable[[Node], Kernel]] = {
     }.items()
 }
 """By operator, from a node to the function of its tensors."""
+
+IN_PLACE_KERNELS: dict[str, Callable[[Node], Kernel]] = {
+    "aten.add": _in_place("add_"), "aten.mul": _in_place("mul_"), "aten.sub": _in_place("sub_"), "aten.div": _in_place("div_"),
+}
+"""By operator, a kernel that writes over its first tensor: memory for a batch of pixels in float costs as much as the sum."""

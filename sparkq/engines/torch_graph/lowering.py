@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparkq.engines.torch_graph.float_kernels import FLOAT_KERNELS, READS_IMAGES, Kernel
+from sparkq.engines.torch_graph.float_kernels import FLOAT_KERNELS, IN_PLACE_KERNELS, READS_IMAGES, Kernel
 from sparkq.engines.torch_graph.int8_kernels import INT8_KERNELS, KEEPING, Fused, packed_weight, real_weight
 from sparkq.engines.torch_graph.sums import exact_linear, onednn_sums
-from sparkq.errors import EngineError
+from sparkq.errors import EngineError, last_line
 from sparkq.program.types import INPUT, Node, Program
 
 __all__ = ["Step", "lower"]
@@ -60,10 +60,20 @@ class _Lowering:
         wanted, found = set(self.wanted), list[Step]()
         for node in reversed(self.program.nodes):
             if node.name in wanted:
-                step = self._step(node)
+                step = self._built(node)
                 wanted.update(step.inputs)
                 found.append(step)
         return found[::-1]
+
+    def _built(self, node: Node) -> Step:
+        try:
+            return self._step(node)
+        # torch's kernels check what they pack.
+        except RuntimeError as error:
+            raise EngineError(
+                f"node {node.name}: expected numbers that torch's kernels take; got {last_line(error)}.",
+                hint="take another engine, or quantize the model again.",
+            ) from error
 
     def _step(self, node: Node) -> Step:
         if node.operator == _QUANTIZE:
@@ -83,8 +93,17 @@ class _Lowering:
                 f"node {node.name}: expected an operator that torch's engines run; got {node.operator} ({error}).",
                 hint="take another engine.",
             ) from error
+        if self._is_overwritable(node):
+            kernel = IN_PLACE_KERNELS[node.operator](node)
         inputs = (INPUT, *node.values) if node.operator in READS_IMAGES else node.values
         return Step(node.name, inputs, kernel, node.operator)
+
+    def _is_overwritable(self, node: Node) -> bool:
+        """Tell whether a sum or product may take the place of its first input: new there, as large, and read by nothing else."""
+        source = self.nodes.get(str(node.inputs[0])) if node.operator in IN_PLACE_KERNELS else None
+        if source is None or source.type != node.type or not self._alone(source):
+            return False
+        return source.operator == "aten._to_copy" or source.operator in IN_PLACE_KERNELS
 
     def _is_packed(self, name: str) -> bool:
         """Tell whether integers are one of torch's quantized tensors: all readers take them for the same real numbers."""

@@ -67,9 +67,13 @@ def _upsample_nearest2d(node: Node) -> Kernel:
     height, width = node.attribute("output_size")
 
     def kernel(x: Any) -> Any:
-        rows = np.arange(height) * x.shape[2] // height
-        return x[:, :, rows][:, :, :, np.arange(width) * x.shape[3] // width]
+        return x[:, :, _nearest(x.shape[2], height)][:, :, :, _nearest(x.shape[3], width)]
     return kernel
+
+
+def _nearest(old: int, size: int) -> Any:
+    """Rows that torch takes: its factor is a float32, whose products lie below a whole number at times."""
+    return np.minimum((np.arange(size, dtype=np.float32) * (np.float32(old) / np.float32(size))).astype(np.int64), old - 1)
 
 
 def _upsample_bilinear2d(node: Node) -> Kernel:

@@ -27,8 +27,8 @@ def _sign(x: Any) -> Any:
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
-    """Real numbers also of two whole ones."""
-    return np.where(condition, np.float64(x) if isinstance(x, int) else x, np.float64(y) if isinstance(y, int) else y)
+    """Values of two; real ones also where both are whole numbers."""
+    return np.where(condition, x, y).astype(np.float64, copy=False)
 
 
 def _hardsigmoid(x: Any) -> Any:

@@ -100,7 +100,7 @@ def dequantize(call: Call) -> Result:
 
 
 def _check_scale(call: Call) -> None:
-    expect(0 < call.number("scale") < math.inf, "a scale above zero")
+    expect(2.0**-100 < call.number("scale") < 2.0**100, "a scale that float32 can hold and divide by")
     expect(0 <= call.number("zero_point") <= _LEVELS, "a zero point of uint8")
 
 
