@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 
 from sparkq.program.interpreter import KERNELS, interpret, interpret_values
 from sparkq.program.operators import OPERATORS
-from sparkq.program.types import INPUT, Attribute, Node, Program, ValueType
+from sparkq.program.types import INPUT, Array, Attribute, Node, Program, ValueType
 from sparkq.program.validate import check_program
 from tests.program.cases import CASES, Case
 from tests.program.samples import IMAGE
@@ -30,6 +31,33 @@ def test_an_operator_computes_what_torch_does(case: Case) -> None:
     np.testing.assert_allclose(result.astype(np.float64), expected.astype(np.float64), rtol=1e-10, atol=1e-12)
 
 
+def _layer(constants: Mapping[str, Array]) -> Program:
+    """A convolution in INT8: scale 0.5 and zero point 3 before it, scale 0.37 behind its ReLU."""
+    planes, real = ValueType("float32", (-1, 4, 5, 6)), ValueType("float32", (-1, 3, 5, 6))
+    conv: dict[str, Attribute] = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+    first: dict[str, Attribute] = {"scale": 0.5, "zero_point": 3}
+    second: dict[str, Attribute] = {"scale": 0.37, "zero_point": 0}
+    levels: dict[str, Attribute] = {"quant_min": 0, "quant_max": 255}
+    program = Program(ValueType("uint8", (-1, 5, 6, 3)), constants, (
+        Node("pixels", "aten.permute", (INPUT,), {"dims": (0, 3, 1, 2)}, ValueType("uint8", (-1, 3, 5, 6))),
+        Node("real", "quantized_decomposed.dequantize_per_tensor", ("pixels",), first, real),
+        Node(
+            "kernels", "quantized_decomposed.dequantize_per_channel", ("weight", "scales", "zeros"), {"axis": 0},
+            ValueType("float32", (4, 3, 3, 3)),
+        ),
+        Node("conv", "aten.conv2d", ("real", "kernels", "bias"), conv, planes),
+        Node("relu", "aten.relu", ("conv",), {}, planes),
+        Node(
+            "rounded", "quantized_decomposed.quantize_per_tensor", ("relu",), {**second, **levels},
+            ValueType("uint8", planes.shape),
+        ),
+        Node("again", "quantized_decomposed.dequantize_per_tensor", ("rounded",), second, planes),
+        Node("flat", "aten.view", ("again",), {}, ValueType("float32", (-1, 120))),
+    ), "flat")
+    check_program(program)
+    return program
+
+
 def test_a_layer_of_integers_is_exact() -> None:
     """Dequantize, convolution, ReLU, quantize: the integers that whole-number arithmetic gives, written out.
 
@@ -37,34 +65,8 @@ def test_a_layer_of_integers_is_exact() -> None:
     """
     random = np.random.default_rng(0)
     weight = random.integers(-127, 128, (4, 3, 3, 3), dtype=np.int8)
-    bias = random.normal(size=4).astype(np.float32)
-    scales = random.uniform(0.001, 0.01, 4)
-    planes, real = ValueType("float32", (-1, 4, 5, 6)), ValueType("float32", (-1, 3, 5, 6))
-    conv: dict[str, Attribute] = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
-    first: dict[str, Attribute] = {"scale": 0.5, "zero_point": 3}
-    second: dict[str, Attribute] = {"scale": 0.37, "zero_point": 0}
-    levels: dict[str, Attribute] = {"quant_min": 0, "quant_max": 255}
-    program = Program(
-        ValueType("uint8", (-1, 5, 6, 3)), {"weight": weight, "scales": scales, "zeros": np.zeros(4, np.int64), "bias": bias},
-        (
-            Node("pixels", "aten.permute", (INPUT,), {"dims": (0, 3, 1, 2)}, ValueType("uint8", (-1, 3, 5, 6))),
-            Node("real", "quantized_decomposed.dequantize_per_tensor", ("pixels",), first, real),
-            Node(
-                "kernels", "quantized_decomposed.dequantize_per_channel", ("weight", "scales", "zeros"), {"axis": 0},
-                ValueType("float32", (4, 3, 3, 3)),
-            ),
-            Node("conv", "aten.conv2d", ("real", "kernels", "bias"), conv, planes),
-            Node("relu", "aten.relu", ("conv",), {}, planes),
-            Node(
-                "rounded", "quantized_decomposed.quantize_per_tensor", ("relu",), {**second, **levels},
-                ValueType("uint8", planes.shape),
-            ),
-            Node("again", "quantized_decomposed.dequantize_per_tensor", ("rounded",), second, planes),
-            Node("flat", "aten.view", ("again",), {}, ValueType("float32", (-1, 120))),
-        ),
-        "flat",
-    )
-    check_program(program)
+    bias, scales = random.normal(size=4).astype(np.float32), random.uniform(0.001, 0.01, 4)
+    program = _layer({"weight": weight, "scales": scales, "zeros": np.zeros(4, np.int64), "bias": bias})
     images = random.integers(0, 256, (7, 5, 6, 3), dtype=np.uint8)
     padded = np.pad(images.astype(np.int64) - 3, ((0, 0), (1, 1), (1, 1), (0, 0)))
     sums = np.sum([

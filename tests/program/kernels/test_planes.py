@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from sparkq.program.interpreter import interpret
+from sparkq.program.interpreter import interpret, interpret_values
 from sparkq.program.types import INPUT, Array, Attribute, Node, Program, ValueType
 from sparkq.program.validate import check_program
 from tests.program.cases import Case
 from tests.program.kernels.comparing import assert_as_torch
+from tests.program.samples import IMAGE, one_operator
 
 _SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))
 
@@ -68,6 +69,16 @@ def test_resizing_to_any_size(size: tuple[int, int], wanted: tuple[int, int]) ->
             lambda x, corners=corners: F.interpolate(x, wanted, mode="bilinear", align_corners=corners),
             {**attributes, "align_corners": corners},
         ))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(1, 160), st.integers(1, 320))
+def test_the_nearest_row_is_that_of_single_precision(size: int, wanted: int) -> None:
+    """The number of a row is ``floor(i * size / wanted)`` with the quotient in float32: a program's values are float32."""
+    x = np.arange(size, dtype=np.float32).reshape(1, 1, size, 1)
+    expected = F.interpolate(torch.from_numpy(x), (wanted, 1), mode="nearest").numpy()
+    program = one_operator("aten.upsample_nearest2d", [x], {"output_size": (wanted, 1)})
+    assert np.array_equal(interpret_values(program, IMAGE, ["result"])["result"], expected)
 
 
 @settings(deadline=None, max_examples=100)
