@@ -4,7 +4,8 @@ from __future__ import annotations
 import math
 
 from sparkq.engines.base import LoadOptions
-from sparkq.engines.torch_graph.engine import TorchEngine, load_packed
+from sparkq.engines.torch_graph.engine import TorchEngine, has_quantized_dtypes, load_packed
+from sparkq.program.storage import loads_program
 from sparkq.program.types import Program
 
 __all__ = ["load_fbgemm", "load_onednn", "load_x86"]
@@ -30,5 +31,7 @@ def load_x86(payload: bytes, options: LoadOptions) -> TorchEngine:
 
 
 def load_onednn(payload: bytes, options: LoadOptions) -> TorchEngine:
-    """Load an INT8 payload for oneDNN, which runs on x86 and aarch64."""
+    """Load an INT8 payload for oneDNN, which runs on x86 and aarch64, also in a torch that has no quantized dtypes any more."""
+    if not has_quantized_dtypes():
+        return TorchEngine(loads_program(payload), "onednn", threads=options.threads, plain=True)
     return load_packed(payload, "onednn", options)

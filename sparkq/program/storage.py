@@ -15,10 +15,11 @@ from sparkq.program.validate import check_program
 
 __all__ = ["dumps_program", "loads_program"]
 
-_GRAPH = "program"
+_GRAPH, _METADATA = "program", "__metadata__"
 _LENGTH_BYTES = 8
-# Graphs of the largest networks are below two megabytes.
-_MOST_HEADER_BYTES = 2**26
+# Graphs of the largest networks are below two megabytes. What JSON stands for can be fifty times as large in memory.
+_MOST_HEADER_BYTES = 2**23
+_MOST_RANK, _MOST_SIZE = 8, 2**40
 _DTYPES = {
     "BOOL": "bool", "U8": "uint8", "I8": "int8", "I32": "int32", "I64": "int64", "F32": "float32", "F64": "float64",
 }
@@ -34,6 +35,8 @@ def dumps_program(program: Program) -> bytes:
         If it is not one that `loads_program` would read.
     """
     check_program(program)
+    if _METADATA in program.constants:
+        raise ValueError(f"constant {_METADATA}: expected another name; the file keeps its own notes there")
     graph = {
         "input": list(program.input.shape),
         "nodes": [
@@ -47,7 +50,10 @@ def dumps_program(program: Program) -> bytes:
         "output": program.output,
     }
     tensors = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in program.constants.items()}
-    return save(tensors, metadata={_GRAPH: json.dumps(graph, allow_nan=False, separators=(",", ":"))})
+    payload = save(tensors, metadata={_GRAPH: json.dumps(graph, allow_nan=False, separators=(",", ":"))})
+    # A graph too long is not written either.
+    _header_length(payload)
+    return payload
 
 
 def _plain(value: Attribute) -> object:
@@ -72,9 +78,10 @@ def loads_program(payload: bytes, *, place: str = "payload") -> Program:
         If it is anything else.
     """
     try:
-        header, start = _header(payload)
-        graph: dict[str, Any] = json.loads(header.pop("__metadata__")[_GRAPH], parse_constant=_no_constant)
-        program = _program(graph, _constants(header, payload, start))
+        length = _header_length(payload)
+        header = _parsed(payload[_LENGTH_BYTES:_LENGTH_BYTES + length])
+        graph = _parsed(header.pop(_METADATA)[_GRAPH].encode())
+        program = _program(graph, _constants(header, payload, _LENGTH_BYTES + length))
         check_program(program)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
@@ -84,39 +91,56 @@ def loads_program(payload: bytes, *, place: str = "payload") -> Program:
     return program
 
 
-def _header(payload: bytes) -> tuple[dict[str, Any], int]:
-    """Return the header, and where the tensors begin."""
+def _header_length(payload: bytes) -> int:
     if len(payload) < _LENGTH_BYTES:
         raise ValueError("it ends before its header")
-    length = struct.unpack("<Q", payload[:_LENGTH_BYTES])[0]
+    length = int(struct.unpack("<Q", payload[:_LENGTH_BYTES])[0])
     if length > min(len(payload) - _LENGTH_BYTES, _MOST_HEADER_BYTES):
         raise ValueError(f"its header is said to be {length} bytes long")
-    start = _LENGTH_BYTES + length
-    header: dict[str, Any] = json.loads(payload[_LENGTH_BYTES:start], parse_constant=_no_constant)
-    return header, start
+    return length
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    """Parse JSON in UTF-8 without what one reader takes for one thing, and another for another."""
+    found: dict[str, Any] = json.loads(text.decode(), parse_constant=_no_constant, object_pairs_hook=_with_keys_once)
+    return found
+
+
+def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
 
 
 def _constants(header: dict[str, Any], payload: bytes, start: int) -> dict[str, Array]:
     """Return views of the payload: what the safetensors package gives are copies, as large as the model once more."""
     found, expected = {}, 0
-    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape, (first, last) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-        _type(str(dtype), shape)
-        if any(size < 0 for size in shape) or type(first) is not int or type(last) is not int:
-            raise ValueError(f"constant {name} has no sizes")
+    for first, last, name, dtype, shape in sorted(_entry(name, entry) for name, entry in header.items()):
+        itemsize = np.dtype(dtype).itemsize
         # The format has neither holes nor overlaps.
-        if first != expected or last - first != math.prod(shape) * dtype.itemsize or last > len(payload) - start:
-            raise ValueError(f"constant {name} lies at {first} to {last}, of {len(payload) - start} bytes")
+        if first != expected or last - first != math.prod(shape) * itemsize or last > len(payload) - start:
+            raise ValueError(f"constant {name!r} lies at {first} to {last}, of {len(payload) - start} bytes")
         # They are read where they lie, with instructions that may take it for granted.
-        if (start + first) % dtype.itemsize:
-            raise ValueError(f"constant {name} lies at byte {start + first}, not at a multiple of {dtype.itemsize}")
+        if (start + first) % itemsize:
+            raise ValueError(f"constant {name!r} lies at byte {start + first}, not at a multiple of {itemsize}")
         found[name] = np.frombuffer(payload, dtype, math.prod(shape), start + first).reshape(shape)
-        if dtype == np.bool_ and (found[name].view(np.uint8) > 1).any():
-            raise ValueError(f"constant {name} holds other bytes than 0 and 1")
+        if dtype == "bool" and (found[name].view(np.uint8) > 1).any():
+            raise ValueError(f"constant {name!r} holds other bytes than 0 and 1")
         expected = last
     if expected != len(payload) - start:
         raise ValueError(f"its constants end at {expected}, of {len(payload) - start} bytes")
     return dict(sorted(found.items()))
+
+
+def _entry(name: str, entry: dict[str, Any]) -> tuple[int, int, str, str, tuple[int, ...]]:
+    """Where a constant begins and ends, its name, dtype and shape: numbers small enough to compute with."""
+    dtype, shape, (first, last) = _DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    if not _is_whole(shape) or not _is_whole([first, last]) or len(shape) > _MOST_RANK or not all(
+        0 <= number < _MOST_SIZE for number in (*shape, first, last)
+    ):
+        raise ValueError(f"constant {name!r} has no sizes or no place")
+    return first, last, name, dtype, tuple(shape)
 
 
 def _no_constant(name: str) -> object:
@@ -126,12 +150,24 @@ def _no_constant(name: str) -> object:
 def _program(graph: dict[str, Any], constants: dict[str, Array]) -> Program:
     nodes = tuple(
         Node(
-            str(node["name"]), str(node["operator"]), tuple(_argument(given) for given in node["inputs"]),
-            {str(key): _attribute(value) for key, value in node["attributes"].items()}, _type(node["dtype"], node["shape"]),
+            _word(node["name"]), _word(node["operator"]), tuple(_argument(given) for given in _items(node["inputs"])),
+            {key: _attribute(value) for key, value in node["attributes"].items()}, _type(node["dtype"], node["shape"]),
         )
-        for node in graph["nodes"]
+        for node in _items(graph["nodes"])
     )
-    return Program(_type("uint8", graph["input"]), constants, nodes, str(graph["output"]))
+    return Program(_type("uint8", graph["input"]), constants, nodes, _word(graph["output"]))
+
+
+def _items(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list; got {type(value).__name__}")
+    return value
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a word; got {type(value).__name__}")
+    return value
 
 
 def _argument(given: object) -> Argument:
@@ -151,6 +187,10 @@ def _attribute(value: object) -> Attribute:
 
 
 def _type(dtype: object, shape: object) -> ValueType:
-    if not isinstance(shape, list) or not all(isinstance(size, int) and not isinstance(size, bool) for size in shape):
+    if not _is_whole(shape):
         raise ValueError("expected a shape to be a list of whole numbers")
-    return ValueType(str(dtype), tuple(shape))
+    return ValueType(_word(dtype), tuple(_items(shape)))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, list) and all(type(number) is int for number in value)

@@ -15,7 +15,7 @@ from sparkq.engines.torch_graph.lowering import Step
 from sparkq.program.storage import loads_program
 from sparkq.program.types import Program
 
-__all__ = ["TorchEngine", "load_packed", "packing_for"]
+__all__ = ["TorchEngine", "has_quantized_dtypes", "load_packed", "packing_for"]
 
 
 class TorchEngine:
@@ -31,14 +31,18 @@ class TorchEngine:
         Threads that torch gets in this process, with one for running graphs side by side; None leaves both as they are.
     images_a_pass : int, optional
         A larger batch is run in parts; None never does so.
+    plain : bool
+        Run it without torch's quantized dtypes.
     """
 
-    def __init__(self, program: Program, name: str, *, threads: int | None, images_a_pass: int | None = None) -> None:
+    def __init__(
+        self, program: Program, name: str, *, threads: int | None, images_a_pass: int | None = None, plain: bool = False,
+    ) -> None:
         if threads is not None:
             _set_threads(threads)
         self.name = name
         self.images_a_pass = images_a_pass
-        self._graph = TorchGraph(program)
+        self._graph = TorchGraph(program, plain=plain)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -72,6 +76,11 @@ def _set_threads(threads: int) -> None:
         # Can be said once, before the first graph runs; a notebook's process may have run one.
         with suppress(RuntimeError):
             torch.set_num_interop_threads(1)
+
+
+def has_quantized_dtypes() -> bool:
+    """Tell whether this torch still has tensors of quantized dtypes, and operators on them."""
+    return hasattr(torch, "quint8") and hasattr(torch.ops.quantized, "conv2d_relu")
 
 
 def load_packed(

@@ -25,10 +25,12 @@ class TorchGraph:
         Checked. Its constants are held as torch tensors, INT8 weights packed for the quantized backend that is set.
     watched : collection of str
         Values that are computed although the output does not need them, for a watch.
+    plain : bool
+        As for `lower`.
     """
 
-    def __init__(self, program: Program, watched: Collection[str] = ()) -> None:
-        self.steps = lower(program, {program.output, *watched} - program.constants.keys())
+    def __init__(self, program: Program, watched: Collection[str] = (), *, plain: bool = False) -> None:
+        self.steps = lower(program, {program.output, *watched} - program.constants.keys(), plain=plain)
         names = [INPUT, *program.constants, *(step.name for step in self.steps)]
         slots = {name: slot for slot, name in enumerate(names)}
         used = {name for step in self.steps for name in step.inputs}

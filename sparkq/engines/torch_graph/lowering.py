@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sparkq.engines.torch_graph.float_kernels import FLOAT_KERNELS, IN_PLACE_KERNELS, READS_IMAGES, Kernel
 from sparkq.engines.torch_graph.int8_kernels import INT8_KERNELS, KEEPING, Fused, packed_weight, real_weight
-from sparkq.engines.torch_graph.sums import exact_linear, onednn_sums
+from sparkq.engines.torch_graph.sums import exact_linear, onednn_layer
 from sparkq.errors import EngineError, last_line
 from sparkq.program.types import INPUT, Node, Program
 
@@ -50,10 +50,10 @@ class Step:
 
 
 class _Lowering:
-    def __init__(self, program: Program, wanted: Collection[str]) -> None:
-        self.program, self.wanted = program, wanted
+    def __init__(self, program: Program, wanted: Collection[str], *, plain: bool) -> None:
+        self.program, self.wanted, self.plain = program, wanted, plain
         self.nodes = {node.name: node for node in program.nodes}
-        self.readers = program.readers()
+        self.readers, self.types = program.readers(), program.types()
 
     def steps(self) -> list[Step]:
         """Build the steps that lead to what is wanted, each before those that read it."""
@@ -77,7 +77,8 @@ class _Lowering:
 
     def _step(self, node: Node) -> Step:
         if node.operator == _QUANTIZE:
-            return (self._fused(node) if self._is_packed(node.name) else None) or self._rounding(node)
+            fused = self._plain_layer(node) if self.plain else self._fused(node) if self._is_packed(node.name) else None
+            return fused or self._rounding(node)
         if node.operator == _DEQUANTIZE:
             return Step(node.name, node.values, self._real(node), node.operator)
         if node.operator == _WEIGHT:
@@ -103,12 +104,14 @@ class _Lowering:
         source = self.nodes.get(str(node.inputs[0])) if node.operator in IN_PLACE_KERNELS else None
         if source is None or source.type != node.type or not self._alone(source):
             return False
-        return source.operator == "aten._to_copy" or source.operator in IN_PLACE_KERNELS
+        # A cast to what a tensor is already gives the tensor itself.
+        is_new = source.operator == "aten._to_copy" and self.types[str(source.inputs[0])].dtype != source.type.dtype
+        return is_new or source.operator in IN_PLACE_KERNELS
 
     def _is_packed(self, name: str) -> bool:
         """Tell whether integers are one of torch's quantized tensors: all readers take them for the same real numbers."""
         node = self.nodes.get(name)
-        if node is None or node.operator != _QUANTIZE or name in self.wanted or _levels(node) != (0, 255):
+        if self.plain or node is None or node.operator != _QUANTIZE or name in self.wanted or _levels(node) != (0, 255):
             return False
         return all(reader.operator == _DEQUANTIZE and _range(reader) == _range(node) for reader in self.readers[name])
 
@@ -133,13 +136,8 @@ class _Lowering:
 
     def _fused(self, node: Node) -> Step | None:
         """Build one kernel for a rounding and the operator in front, where that reads only integers and is read only here."""
-        inner = self.nodes.get(str(node.inputs[0]))
-        relu = False
-        if inner is not None and inner.operator == "aten.relu" and self._alone(inner):
-            before = self.nodes.get(str(inner.inputs[0]))
-            if before is not None and self._alone(before) and before.operator not in (_DEQUANTIZE, "aten.relu"):
-                inner, relu = before, True
-        if inner is None or not self._alone(inner) or inner.operator not in INT8_KERNELS:
+        inner, relu = self._rounded(node)
+        if inner is None or inner.operator not in INT8_KERNELS:
             return None
         sources = self._sources(inner)
         if sources is None:
@@ -153,6 +151,29 @@ class _Lowering:
             return None
         own = None if inner.operator in _HANDED_ON else (scale, zero_point)
         return Step(node.name, tuple(str(source.inputs[0]) for source in sources), kernel, inner.operator, own)
+
+    def _rounded(self, node: Node) -> tuple[Node | None, bool]:
+        """Return the operator that alone is rounded by `node`, and whether a ReLU stands between them."""
+        inner = self.nodes.get(str(node.inputs[0]))
+        relu = False
+        if inner is not None and inner.operator == "aten.relu" and self._alone(inner):
+            before = self.nodes.get(str(inner.inputs[0]))
+            if before is not None and self._alone(before) and before.operator not in (_DEQUANTIZE, "aten.relu"):
+                inner, relu = before, True
+        return (inner, relu) if inner is not None and self._alone(inner) else (None, False)
+
+    def _plain_layer(self, node: Node) -> Step | None:
+        """Build one kernel for a layer and the rounding behind it on plain uint8 tensors: what stays when quantized ones go."""
+        inner, relu = self._rounded(node)
+        if inner is None or inner.operator not in ("aten.conv2d", "aten.linear") or _levels(node) != (0, 255):
+            return None
+        weight, source = self._weight_node(inner), self.nodes.get(str(inner.inputs[0]))
+        if weight is None or source is None or source.operator != _DEQUANTIZE or not self._are_constants(inner.inputs[2:]):
+            return None
+        if self.program.constants[str(weight.inputs[2])].any():
+            return None
+        kernel = onednn_layer(inner, weight, _range(source), self.program.constants, relu=relu, output=_range(node))
+        return Step(node.name, source.values, kernel, inner.operator, _range(node))
 
     def _alone(self, node: Node) -> bool:
         return len(self.readers[node.name]) == 1 and node.name not in self.wanted
@@ -189,14 +210,16 @@ class _Lowering:
         if node.operator not in ("aten.linear", "aten.conv2d"):
             return None
         weight, source = self._weight_node(node), self.nodes.get(str(node.inputs[0]))
-        if weight is None or source is None or source.operator != _DEQUANTIZE or not self._is_packed(str(source.inputs[0])):
+        if weight is None or source is None or source.operator != _DEQUANTIZE:
             return None
         scale, zero_point = _range(source)
         constants = self.program.constants
         if constants[str(weight.inputs[2])].any():
             return None
         if node.inputs[2] is None:
-            return Step(node.name, source.values, onednn_sums(node, weight, scale, zero_point, constants), node.operator)
+            kernel = onednn_layer(node, weight, (scale, zero_point), constants)
+            packed = self._is_packed(str(source.inputs[0]))
+            return Step(node.name, source.values, (lambda x: kernel(x.int_repr())) if packed else kernel, node.operator)
         rounding = self.nodes.get(str(source.inputs[0]))
         if node.operator == "aten.linear" and rounding is not None and rounding.operator == _QUANTIZE and self._alone(source):
             kernel = exact_linear(node, weight, scale, zero_point, constants)
@@ -212,7 +235,7 @@ def _levels(node: Node) -> tuple[int, int]:
     return node.attribute("quant_min"), node.attribute("quant_max")
 
 
-def lower(program: Program, wanted: Collection[str]) -> list[Step]:
+def lower(program: Program, wanted: Collection[str], *, plain: bool = False) -> list[Step]:
     """Build the steps of a program for torch, its INT8 weights packed for the quantized backend that is set.
 
     Parameters
@@ -221,10 +244,13 @@ def lower(program: Program, wanted: Collection[str]) -> list[Step]:
         Checked.
     wanted : collection of str
         Values of nodes that are asked for; what leads to none of them is left out.
+    plain : bool
+        Keep integers in plain uint8 tensors: convolutions and linear layers run in oneDNN's kernels for those, and what stands
+        between them in float. It needs none of torch's quantized dtypes, which are deprecated upstream.
 
     Raises
     ------
     EngineError
         If torch has no kernel for a node.
     """
-    return _Lowering(program, wanted).steps()
+    return _Lowering(program, wanted, plain=plain).steps()

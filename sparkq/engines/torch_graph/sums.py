@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from sparkq.engines.torch_graph.float_kernels import Kernel
 from sparkq.program.types import Array, Node
 
-__all__ = ["exact_linear", "onednn_sums"]
+__all__ = ["exact_linear", "onednn_layer"]
 
 _EXACT_IN_FLOAT32 = 2**24
 _LARGEST_PRODUCT = 255 * 127
@@ -44,26 +45,35 @@ def exact_linear(node: Node, weight: Node, scale: float, zero_point: int, consta
     return kernel
 
 
-def onednn_sums(node: Node, weight: Node, scale: float, zero_point: int, constants: Mapping[str, Array]) -> Kernel:
-    """Return a kernel of oneDNN for a convolution or linear layer without bias: quantized tensor to float32.
+def onednn_layer(
+    node: Node, weight: Node, source: tuple[float, int], constants: Mapping[str, Array], *, relu: bool = False,
+    output: tuple[float, int] | None = None,
+) -> Kernel:
+    """Return a kernel of oneDNN for a convolution or linear layer on plain tensors, which PT2E's own lowering takes as well.
 
     Parameters
     ----------
     node : Node
         ``conv2d`` or ``linear``.
-    weight, scale, zero_point, constants
-        As for `exact_linear`.
+    weight : Node
+        The node that dequantizes its weights: symmetric, an output channel each.
+    source : (float, int)
+        Scale and zero point of its input, uint8.
+    constants : mapping of str to ndarray
+        The program's.
+    relu : bool
+        Whether a ReLU stands behind it.
+    output : (float, int), optional
+        Scale and zero point of its result, uint8; None gives float32.
     """
     integers, scales, _ = (torch.from_numpy(constants[str(name)].copy()) for name in weight.inputs)
     scales, zeros = scales.float(), torch.zeros(len(scales), dtype=torch.int32)
+    bias = None if node.inputs[2] is None else torch.from_numpy(constants[str(node.inputs[2])].copy())
+    scale, zero_point = (1.0, 0) if output is None else output
+    behind: tuple[Any, ...] = (scale, zero_point, torch.float32 if output is None else torch.uint8, "relu" if relu else "none", [], "")
     if node.operator == "aten.linear":
         packed = torch.ops.onednn.qlinear_prepack(integers, None)
-        return lambda x: torch.ops.onednn.qlinear_pointwise(
-            x.int_repr(), scale, zero_point, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "",
-        )
-    geometry = [list(node.attribute(name)) for name in ("stride", "padding", "dilation")]
-    packed = torch.ops.onednn.qconv_prepack(integers, scales, scale, zero_point, *geometry, node.attribute("groups"), None)
-    return lambda x: torch.ops.onednn.qconv_pointwise(
-        x.int_repr(), scale, zero_point, packed, scales, zeros, None, *geometry, node.attribute("groups"), 1.0, 0, torch.float32,
-        "none", [], "",
-    )
+        return lambda x: torch.ops.onednn.qlinear_pointwise(x, *source, packed, scales, zeros, bias, *behind)
+    geometry = [list(node.attribute(name)) for name in ("stride", "padding", "dilation")] + [node.attribute("groups")]
+    packed = torch.ops.onednn.qconv_prepack(integers, scales, *source, *geometry, None)
+    return lambda x: torch.ops.onednn.qconv_pointwise(x, *source, packed, scales, zeros, bias, *geometry, *behind)
