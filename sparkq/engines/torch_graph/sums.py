@@ -70,7 +70,8 @@ def onednn_layer(
     scales, zeros = scales.float(), torch.zeros(len(scales), dtype=torch.int32)
     bias = None if node.inputs[2] is None else torch.from_numpy(constants[str(node.inputs[2])].copy())
     scale, zero_point = (1.0, 0) if output is None else output
-    behind: tuple[Any, ...] = (scale, zero_point, torch.float32 if output is None else torch.uint8, "relu" if relu else "none", [], "")
+    dtype = torch.float32 if output is None else torch.uint8
+    behind: tuple[Any, ...] = (scale, zero_point, dtype, "relu" if relu else "none", [], "")
     if node.operator == "aten.linear":
         packed = torch.ops.onednn.qlinear_prepack(integers, None)
         return lambda x: torch.ops.onednn.qlinear_pointwise(x, *source, packed, scales, zeros, bias, *behind)
