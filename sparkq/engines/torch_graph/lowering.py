@@ -199,7 +199,10 @@ class _Lowering:
 
     def _weight_node(self, node: Node) -> Node | None:
         weight = self.nodes.get(str(node.inputs[1])) if len(node.inputs) > 1 else None
-        return weight if weight is not None and weight.operator == _WEIGHT else None
+        if weight is None or weight.operator != _WEIGHT:
+            return None
+        # Kernels read a scale for each output channel, however many there are.
+        return weight if node.operator not in ("aten.conv2d", "aten.linear") or weight.attribute("axis") == 0 else None
 
     def _weight(self, node: Node) -> Tensor | None:
         weight = self._weight_node(node) if node.operator in _LAYERS else None
