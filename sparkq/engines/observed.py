@@ -46,21 +46,27 @@ class _ActivationWatch:
         self.top = levels - 1
         self.names: list[str] = []
         self.ranges: list[tuple[float, float]] = []
-        self.shares: list[Tensor] = []
+        self.shares: list[npt.NDArray[np.float64]] = []
 
     def __call__(self, step: Step, result: Tensor) -> None:
         # Other operators (a maximum, a flatten, a concatenation) hand the range of their input on.
         if step.own_range is None:
             return
         scale, zero_point = step.own_range
-        integers = result.int_repr().flatten(1)
+        integers = _integers(result)
         # With 7-bit activations the levels above are not clipped, but they lie outside the calibrated range.
-        outside = integers >= self.top
-        if zero_point > 0:
-            outside |= integers == 0
+        outside = [np.count_nonzero(image >= self.top) + (zero_point > 0 and np.count_nonzero(image == 0)) for image in integers]
         self.names.append(step.name.removesuffix(_ROUNDED))
         self.ranges.append((-zero_point * scale, (self.top - zero_point) * scale))
-        self.shares.append(outside.sum(1, dtype=torch.float64) / integers.shape[1])
+        self.shares.append(np.array(outside, np.float64) / max(integers[0].size, 1))
+
+
+def _integers(result: Tensor) -> npt.NDArray[np.uint8]:
+    """The stored integers, in the order in which they lie in memory within an image: [N, values]."""
+    integers = result.int_repr()
+    channels_last = integers.ndim == 4 and integers.is_contiguous(memory_format=torch.channels_last)
+    ordered = integers.permute(0, 2, 3, 1) if channels_last else integers
+    return ordered.reshape(len(ordered), -1).numpy()
 
 
 def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None) -> Observation:
@@ -90,5 +96,5 @@ def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None
 def _observe_pass(engine: TorchEngine, images: npt.NDArray[np.uint8], levels: int) -> Observation:
     watch = _ActivationWatch(levels)
     outputs = engine.run(images, watch)
-    shares = torch.stack(watch.shares, 1).numpy() if watch.shares else np.zeros((len(images), 0))
+    shares = np.stack(watch.shares, 1) if watch.shares else np.zeros((len(images), 0))
     return Observation(outputs, tuple(watch.names), tuple(watch.ranges), shares)

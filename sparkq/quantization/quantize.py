@@ -42,7 +42,10 @@ _CALIBRATED = ("static", "mixed")
 _PROBED_IMAGES = 32
 _PROFILED_IMAGES = 256
 _PROOF_IMAGES = 8
+# In INT8 a value between two steps may be rounded up by one kernel and down by another; in float only the order of sums differs:
+# 83 dB were seen of a MobileNetV2 whose outputs reach 80.
 _PROOF_SQNR_DB = 20.0
+_FLOAT_PROOF_SQNR_DB = 60.0
 
 
 def quantize(
@@ -139,9 +142,8 @@ def _require_same(engine: Engine, deployed: nn.Module, images: CalibrationSet, n
         with torch.no_grad():
             expected = deployed(torch.from_numpy(np.ascontiguousarray(image[np.newaxis]))).numpy()
         found = engine.run(np.ascontiguousarray(image[np.newaxis]))
-        # A value between two steps may be rounded up by one kernel and down by another.
         close = np.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
-        if not close and (exact or not sqnr_of(expected, found) > _PROOF_SQNR_DB):
+        if not close and not sqnr_of(expected, found) > (_FLOAT_PROOF_SQNR_DB if exact else _PROOF_SQNR_DB):
             raise ModelError(f"model {name}: expected its program to compute what it does; for one image it differs.", hint=HINT)
 
 

@@ -14,6 +14,7 @@ __all__ = ["BINS", "Histogram", "count_values"]
 BINS = 8192
 """Bins over ``[-2**exponent, 2**exponent)``, all values below the end; doubling the range merges pairs of them exactly."""
 _LEAST_EXPONENT = -40
+_VALUES_AT_ONCE = 2**15
 
 
 def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,9 @@ def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
     low, high = math.inf, -math.inf
     exponent = _LEAST_EXPONENT
     if values.numel() > 0:
-        flat = values.reshape(-1).to(torch.float32)
+        # In the order of memory, so that nothing is copied: counts know no order.
+        channels_last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+        flat = (values.permute(0, 2, 3, 1) if channels_last else values).reshape(-1).to(torch.float32)
         least, largest = torch.aminmax(flat)
         low, high = float(least), float(largest)
         extreme = max(abs(low), abs(high))
@@ -44,10 +47,17 @@ def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
             exponent = max(exponent, math.frexp(extreme)[1])
         if math.isfinite(low) and math.isfinite(high):
             # Multiplication by a power of two is exact, so that the same value always falls into the same bin.
-            width = 2.0 ** (exponent + 1) / BINS
-            numbers = (flat * (1 / width)).floor_().to(torch.int32) + BINS // 2
-            counts = torch.bincount(numbers.clamp_(0, BINS - 1), minlength=BINS)
+            counts = _counted(flat, 2.0 ** (exponent + 1) / BINS)
     return counts, torch.tensor([float(exponent), low, high], dtype=torch.float64)
+
+
+def _counted(flat: Tensor, width: float) -> Tensor:
+    counts = torch.zeros(BINS, dtype=torch.int64)
+    # Blocks that stay in the processor's cache through all the steps.
+    for block in flat.split(_VALUES_AT_ONCE):
+        numbers = (block * (1 / width)).floor_().to(torch.int32).add_(BINS // 2)
+        counts += torch.bincount(numbers, minlength=BINS)
+    return counts
 
 
 @dataclass

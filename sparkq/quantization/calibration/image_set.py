@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import fx
 
 from sparkq.config import PreprocessConfig
@@ -26,6 +27,8 @@ SAMPLE_IMAGES = 256
 """Images of a set that the driver holds for what needs pixels there: fitting weights, comparing observers, the golden input."""
 
 _logger = get_logger(__name__)
+# Each holds the activations of a batch.
+_MOST_AT_ONCE = 4
 
 
 class ImagesElsewhere(Protocol):
@@ -99,7 +102,7 @@ class CalibrationSet:
         if self.whole is None or isinstance(self.whole, np.ndarray):
             images = self.images if self.whole is None else self.whole
             batches = (images[start:start + model.batch_size] for start in range(0, len(images), model.batch_size))
-            found = observe_batches(model, batches, model.batch_size)
+            found = observe_batches(model, batches, model.batch_size, at_once=min(torch.get_num_threads(), _MOST_AT_ONCE))
         else:
             found = self.whole.observe(model)
         found.require_finite([node.name for node in nodes])

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -87,7 +89,9 @@ class ObservedModel(nn.Module):
         return pairs
 
 
-def observe_batches(run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_size: int) -> Observations:
+def observe_batches(
+    run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_size: int, *, at_once: int = 1,
+) -> Observations:
     """Run an observed model over images: the one loop of the driver and of executors.
 
     Parameters
@@ -98,6 +102,8 @@ def observe_batches(run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_si
         With n at most `batch_size`; a smaller batch is filled up with its own images, which are not counted again.
     batch_size : int
         That of the model.
+    at_once : int
+        Batches that run side by side, each in one thread. With more than one, all batches are in memory.
 
     Raises
     ------
@@ -105,18 +111,27 @@ def observe_batches(run: Run, batches: Iterable[npt.NDArray[np.uint8]], batch_si
         If the model fails on an image.
     """
     observations = Observations()
-    with torch.no_grad(), _one_thread():
-        for batch in batches:
-            full = np.ascontiguousarray(np.resize(batch, (batch_size, *batch.shape[1:])))
-            with _failures_named(full.shape):
-                found = run(torch.from_numpy(full), torch.tensor(len(batch)))
-            observations.merge(Observations.of(found))
+    observed = partial(_observed, run, batch_size=batch_size)
+    if at_once == 1:
+        for found in map(observed, batches):
+            observations.merge(found)
+        return observations
+    with ThreadPoolExecutor(at_once) as threads:
+        for found in threads.map(observed, batches):
+            observations.merge(found)
     return observations
+
+
+def _observed(run: Run, batch: npt.NDArray[np.uint8], batch_size: int) -> Observations:
+    full = np.ascontiguousarray(np.resize(batch, (batch_size, *batch.shape[1:])))
+    with torch.no_grad(), _one_thread(), _failures_named(full.shape):
+        return Observations.of(run(torch.from_numpy(full), torch.tensor(len(batch))))
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
     # How many threads share a convolution changes its last digits, and executors and drivers have different numbers.
+    # Each thread of Python's has a number of its own.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

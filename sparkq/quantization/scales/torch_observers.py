@@ -26,6 +26,7 @@ __all__ = ["ActivationObserver", "WeightObserver", "pair_scales", "round_balance
 
 _WEIGHT_STEPS = 60
 _LEAST_WEIGHT_SHARE = 0.4
+_VALUES_AT_ONCE = 2**15
 
 
 class ActivationObserver(ObserverBase):
@@ -122,13 +123,25 @@ def weight_scales(
     Tensor
         float32 [O].
     """
+    parts = max(1, len(rows) * rows.shape[1] // _VALUES_AT_ONCE)
+    # A few rows at a time stay in the processor's cache through all the steps.
+    return torch.cat([
+        _scales_of(part, *rest, steps) for part, *rest in zip(
+            rows.chunk(parts), [None] * parts if importance is None else importance.expand_as(rows).chunk(parts),
+            [None] * parts if grid is None else grid.chunk(parts), strict=False,
+        )
+    ])
+
+
+def _scales_of(rows: Tensor, importance: Tensor | None, grid: Tensor | None, steps: int) -> Tensor:
     largest = (rows.abs().amax(1) / 127).clamp_min(2.0**-40)
     best, least = largest.clone(), torch.full_like(largest, math.inf)
+    squares = torch.empty_like(rows)
     for share in torch.linspace(1, _LEAST_WEIGHT_SHARE, steps):
         scales = snap(largest * share, grid)
-        rounded = (rows / scales[:, None]).round_().clamp_(-128, 127) * scales[:, None]
-        squares = (rounded - rows).square_()
-        error = (squares if importance is None else squares * importance).sum(1)
+        column = scales[:, None].to(rows)
+        torch.div(rows, column, out=squares).round_().clamp_(-128, 127).mul_(column).sub_(rows).square_()
+        error = (squares if importance is None else squares.mul_(importance)).sum(1)
         better = error < least
         best, least = torch.where(better, scales, best), torch.where(better, error, least)
     return best

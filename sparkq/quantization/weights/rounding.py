@@ -15,22 +15,20 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, fx, nn
 from torch.ao.nn import quantized as nnq
-from torch.nn import functional as F
 
 from sparkq.quantization.scales.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.scales.ties import off_tie_biases, scale_grid, snap
 from sparkq.quantization.scales.torch_observers import pair_scales, weight_scales
 from sparkq.quantization.weights.codebook import Codebook, Compression, fit_codebook, project, refit_kept, spared_layers
+from sparkq.quantization.weights.moments import Moments, input_moments
 from sparkq.quantization.weights.stepping import Stepper
 
 __all__ = ["fit_layers", "round_least_squares"]
 
 _DAMPING = 0.01
-_BLOCK = 128
+_BLOCK = 32
 # In multiples of the inputs' mean power. With less, the fit makes up for earlier errors that held-out images do not have.
 _SHRINKAGE = 1.0
-_PATCHES = 8192
-_PATCHES_PER_TAP = 16
 _PAIR_TRIES = 8
 _PAIR_STEP = 1.02
 _Layer = nnq.Conv2d | nnq.Linear
@@ -44,19 +42,6 @@ class _Options:
     limit_pairs: bool
     avoid_ties: bool
     compression: Compression
-
-
-@dataclass(frozen=True)
-class _Moments:
-    """Second moments of a layer's inputs in groups, float64: of the float model (`x`) and of the INT8 model (`q`).
-
-    Means are [G, K], `cross` (x q') and `gram` (q q') are central second moments [G, K, K].
-    """
-
-    mean_x: Tensor
-    mean_q: Tensor
-    cross: Tensor
-    gram: Tensor
 
 
 def fit_layers(
@@ -95,7 +80,7 @@ def fit_layers(
         float_layer = reference.get_submodule(str(node.target))
         inputs = stepper.inputs_of(str(node.target))
         measured = options.round_weights or options.correct_biases
-        moments = _moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
+        moments = input_moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
         _fit(layer, float_layer, moments, asked, (inputs[0].q_scale(), inputs[0].q_zero_point()) if settles else None)
@@ -111,7 +96,7 @@ def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _fit(
-    layer: _Layer, float_layer: nn.Module, moments: _Moments | None, options: _Options, input_steps: tuple[float, int] | None,
+    layer: _Layer, float_layer: nn.Module, moments: Moments | None, options: _Options, input_steps: tuple[float, int] | None,
 ) -> None:
     """Fit weights and bias; with the input's scale and zero point, so that no sum lies on a tie."""
     packed = layer.weight()  # type: ignore[no-untyped-call]
@@ -210,74 +195,34 @@ def _round_columns(target: Tensor, damped: Tensor, scales: Tensor, codebook: Cod
     Within a block of inputs at once, onto those behind the block as one matrix product (GPTQ, section 3.3, "Lazy
     Batch-Updates"): a column at a time, memory traffic takes minutes for a network like ResNet-50.
     """
-    order = damped.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
+    order = damped.diagonal(dim1=1, dim2=2).argsort(dim=1, descending=True, stable=True)
     ordered = damped.gather(1, order[..., None].expand_as(damped)).gather(2, order[:, None, :].expand_as(damped))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ordered))
-    upper = torch.linalg.cholesky(inverse, upper=True).to(torch.float32)
-    forth = order[:, None, :].expand_as(target)
-    rest = target.gather(2, forth).to(torch.float32)
-    kept = None if codebook is None else codebook.kept.view_as(target).gather(2, forth)
+    upper = _inverse_factor(ordered).to(torch.float32)
+    forth = order[:, :, None].expand_as(target.mT)
+    # Inputs first: what a column's error is spread over lies side by side.
+    rest = target.mT.gather(1, forth).to(torch.float32)
+    kept = None if codebook is None else codebook.kept.view_as(target).mT.gather(1, forth)
     narrow = scales.to(torch.float32)
     integers = torch.empty_like(rest)
     for start in range(0, target.shape[2], _BLOCK):
         end = min(start + _BLOCK, target.shape[2])
-        errors = torch.empty_like(rest[:, :, start:end])
+        errors = torch.empty_like(rest[:, start:end])
         for column in range(start, end):
-            current = rest[:, :, column]
+            current = rest[:, column]
             if codebook is None or kept is None:
-                integers[:, :, column] = (current / narrow).round().clamp(-128, 127)
+                integers[:, column] = (current / narrow).round_().clamp_(-128, 127)
             else:
-                integers[:, :, column] = codebook.nearest(current / narrow, kept[:, :, column])
-            error = (current - integers[:, :, column] * narrow) / upper[:, column, column, None]
-            rest[:, :, column:end] -= error[..., None] * upper[:, None, column, column:end]
-            errors[:, :, column - start] = error
-        rest[:, :, end:] -= errors @ upper[:, start:end, end:]
-    back = order.argsort(1)[:, None, :].expand_as(integers)
-    return integers.gather(2, back).double()
+                integers[:, column] = codebook.nearest(current / narrow, kept[:, column])
+            error = (current - integers[:, column] * narrow) / upper[:, column, column, None]
+            rest[:, column + 1:end].sub_(upper[:, column, column + 1:end, None] * error[:, None, :])
+            errors[:, column - start] = error
+        rest[:, end:].sub_(upper[:, start:end, end:].mT @ errors)
+    back = order.argsort(1)[:, :, None].expand_as(integers)
+    return integers.gather(1, back).mT.double()
 
 
-def _moments(layer: _Layer, float_inputs: list[Tensor], inputs: list[Tensor]) -> _Moments:
-    """Over a sample of the positions that the layer's kernel takes on its input."""
-    generator = torch.Generator().manual_seed(0)
-    images = sum(len(batch) for batch in inputs)
-    sums: list[Tensor] = []
-    count = 0
-    for x, q in zip(float_inputs, inputs, strict=True):
-        positions = _positions(layer, x, images, generator)
-        left, right = (_patches(layer, tensor, positions).double() for tensor in (x, q.dequantize()))
-        parts = [left.sum(1), right.sum(1), left.mT @ right, right.mT @ right]
-        sums = parts if not sums else [total + part for total, part in zip(sums, parts, strict=True)]
-        count += left.shape[1]
-    mean_x, mean_q, cross, gram = (total / count for total in sums)
-    return _Moments(
-        mean_x, mean_q, cross - mean_x[:, :, None] * mean_q[:, None, :], gram - mean_q[:, :, None] * mean_q[:, None, :],
-    )
-
-
-def _positions(layer: _Layer, x: Tensor, images: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
-    """Rows and columns of the output, the same for all images of a batch."""
-    if isinstance(layer, nnq.Linear):
-        return None
-    sizes = [
-        (x.shape[2 + axis] + 2 * layer.padding[axis] - layer.dilation[axis] * (layer.kernel_size[axis] - 1) - 1)
-        // layer.stride[axis] + 1 for axis in (0, 1)
-    ]
-    taps = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
-    wanted = min(max(1, max(_PATCHES, _PATCHES_PER_TAP * taps) // images), sizes[0] * sizes[1])
-    chosen = torch.randperm(sizes[0] * sizes[1], generator=generator)[:wanted]
-    return chosen // sizes[1], chosen % sizes[1]
-
-
-def _patches(layer: _Layer, x: Tensor, positions: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Gather the inputs that the kernel reads, float32 [G, P, K] with K in the order of the flattened weight."""
-    if positions is None or isinstance(layer, nnq.Linear):
-        return x.reshape(1, -1, x.shape[-1])
-    padded = F.pad(x, (layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0]))
-    rows, columns = (
-        place[:, None] * layer.stride[axis] + torch.arange(layer.kernel_size[axis]) * layer.dilation[axis]
-        for axis, place in enumerate(positions)
-    )
-    taken = padded[:, :, rows[:, :, None], columns[:, None, :]]  # [N, C, P, kh, kw]
-    images, channels, places = taken.shape[:3]
-    grouped = taken.view(images, layer.groups, channels // layer.groups, places, -1)
-    return grouped.permute(1, 0, 3, 2, 4).reshape(layer.groups, images * places, -1)
+def _inverse_factor(matrix: Tensor) -> Tensor:
+    """The upper triangular U with U' U = matrix^-1, [G, K, K]: the inverse of the upper factor R of matrix = R R'."""
+    lower = torch.linalg.cholesky(matrix.flip(1, 2))
+    identity = torch.eye(matrix.shape[1], dtype=matrix.dtype).expand_as(matrix)
+    return torch.linalg.solve_triangular(lower.flip(1, 2), identity, upper=True)
