@@ -43,10 +43,12 @@ class ArtifactJob(SessionOptions):
     evaluation_labels : str, optional
         CSV with path (relative to the CSV) and label; of a detection a line a box, with x_min, y_min, x_max and y_max.
     max_accuracy_drop : float
-        Points of top-1, of a detection of mean average precision, that INT8 may lose on the evaluation images.
-    min_agreement : float
+        Points of top-1, of a detection of mean average precision, that INT8 may lose on the evaluation images; without them,
+        points of accuracy that a classifier is expected to lose, by the float model's scores of images held out from calibration.
+    min_agreement : float, optional
         Without evaluation: share (0 to 1) of images held out from calibration on which INT8 and float must have the same
-        first label; of a detection, F1 of the boxes against the float model's.
+        first label, which then decides in place of the expected loss; of a detection, F1 of the boxes against the float model's
+        (default 0.98).
     detection : DetectionConfig
         With task detection: the network's default boxes, and which boxes a row keeps.
     min_cosine : float
@@ -68,7 +70,7 @@ class ArtifactJob(SessionOptions):
     evaluation: str | None = path_field(default=None)
     evaluation_labels: str | None = path_field(default=None)
     max_accuracy_drop: float = 0.5
-    min_agreement: float = 0.98
+    min_agreement: float | None = None
     min_cosine: float = 0.99
     report: str | None = path_field(default=None)
 

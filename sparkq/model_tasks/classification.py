@@ -62,11 +62,14 @@ class Classification:
         """The number of classes: as many as outputs."""
         return outputs
 
+    def probabilities(self, outputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The softmax of outputs [N, C], or they themselves where the model ends in one."""
+        return outputs if self.scores == "probabilities" else softmax(outputs)
+
     def rank(self, outputs: npt.NDArray[np.float32], top_k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Classes, best first, and their probabilities, [N, K] each; of equal outputs the smaller index first."""
         labels = ranked(outputs, top_k)
-        probabilities = outputs if self.scores == "probabilities" else softmax(outputs)
-        return labels, np.take_along_axis(probabilities, labels, axis=1)
+        return labels, np.take_along_axis(self.probabilities(outputs), labels, axis=1)
 
     def rows(
         self, outputs: npt.NDArray[np.float32], *, geometries: Sequence[ImageGeometry], top_k: int,

@@ -1,8 +1,7 @@
 """`quantize`: the one entry from a float model to an artifact."""
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,36 +21,45 @@ from sparkq.engines.load import load_engine
 from sparkq.engines.observed import observe
 from sparkq.engines.registry import fitting_engines
 from sparkq.errors import ModelError
-from sparkq.float_models.load import require_image_shape
 from sparkq.metrics.sqnr import sqnr_of
-from sparkq.model_tasks import ModelTask, model_task_type
+from sparkq.model_tasks import ModelTask, model_task_of, model_task_type
 from sparkq.quantization.calibration.checks import warn_of_images, warn_of_labels
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
 from sparkq.quantization.float_graph.macs import float_layers, int8_macs_percent
-from sparkq.quantization.normalization import normalize
-from sparkq.quantization.payload import HINT, deployed_model, program_payload
+from sparkq.quantization.float_side import PROBED_IMAGES, FloatSide
+from sparkq.quantization.payload import deployed_model, program_payload, require_same
 from sparkq.quantization.recipes.dynamic import quantize_dynamic
 from sparkq.quantization.recipes.mixed import quantize_mixed
 from sparkq.quantization.recipes.static import quantize_static
 from sparkq.version import __version__
 
-__all__ = ["quantize"]
+__all__ = ["quantize", "with_profile"]
 
-_RECIPES = {"static": quantize_static, "mixed": quantize_mixed, "dynamic": quantize_dynamic, "none": lambda model, *_: model}
+
+def _static(side: FloatSide, config: QuantizationConfig) -> nn.Module:
+    return quantize_static(side.model, side.images, side.preprocess, config, floating=side.graph(config))
+
+
+def _mixed(side: FloatSide, config: QuantizationConfig) -> nn.Module:
+    return quantize_mixed(side.model, side.images, side.preprocess, config, floating=side.graph(config))
+
+
+def _dynamic(side: FloatSide, config: QuantizationConfig) -> nn.Module:
+    return quantize_dynamic(side.model, side.images, side.preprocess, config)
+
+
+_RECIPES: dict[str, Callable[[FloatSide, QuantizationConfig], nn.Module]] = {
+    "static": _static, "mixed": _mixed, "dynamic": _dynamic, "none": lambda side, _: side.model,
+}
 _CALIBRATED = ("static", "mixed")
-_PROBED_IMAGES = 32
 _PROFILED_IMAGES = 256
-_PROOF_IMAGES = 8
-# In INT8 a value between two steps may be rounded up by one kernel and down by another; in float only the order of sums differs:
-# 83 dB were seen of a MobileNetV2 whose outputs reach 80.
-_PROOF_SQNR_DB = 20.0
-_FLOAT_PROOF_SQNR_DB = 60.0
 
 
 def quantize(
     model: nn.Module, *, calibration: CalibrationSet | Iterable[npt.NDArray[np.uint8] | bytes], preprocess: PreprocessConfig,
     labels: Sequence[str] | None = None, config: QuantizationConfig | None = None, name: str | None = None,
-    task: ModelTaskConfig = ModelTaskConfig(), preprocess_origin: Mapping[str, str] | None = None,
+    task: ModelTaskConfig = ModelTaskConfig(), preprocess_origin: Mapping[str, str] | None = None, side: FloatSide | None = None,
+    profiled: bool = True,
 ) -> ModelArtifact:
     """Make an artifact of a float model. Runs on the driver.
 
@@ -74,6 +82,10 @@ def quantize(
         What its outputs are, as `sparkq.quantization.task_model.task_model` gives it with the model.
     preprocess_origin : mapping of str to str, optional
         Where each setting of `preprocess` comes from, for the manifest; default: all of them are given.
+    side : FloatSide, optional
+        That of `model`, `calibration` and `preprocess`, which has computed what earlier artifacts of them needed.
+    profiled : bool
+        Whether the manifest gets a profile of the calibration images, which `with_profile` can add.
 
     Returns
     -------
@@ -89,20 +101,19 @@ def quantize(
     EngineError
         If this machine cannot run the payload.
     """
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model: expected a torch.nn.Module; got {type(model).__name__}.", hint="call its factory first.")
     config = config or QuantizationConfig()
-    require_image_shape(model, preprocess.input_size)
-    model = copy.deepcopy(model).eval()
-    images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
-    float_outputs = _float_outputs(model, images, preprocess)
+    if side is None:
+        images = calibration if isinstance(calibration, CalibrationSet) else calibration_set(calibration, preprocess)
+        side = FloatSide(model, images, preprocess)
+    model, images, float_outputs = side.model, side.images, side.outputs
     if config.recipe in _CALIBRATED:
         warn_of_images(images)
     if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
-        warn_of_labels(images, partial(_classified, model, preprocess, config.batch_size), names=labels)
-    converted = _converted(model, images, preprocess, config)
-    payload, engine = _deployed(converted, type(model).__name__, images, preprocess, config)
-    probe = _probe(engine, images, preprocess, config, task, labels)
+        warn_of_labels(images, partial(side.classified, config.batch_size), names=labels)
+    converted = _converted(side, config)
+    payload, engine = _deployed(converted, side, config)
+    probe = _probe(engine, images, preprocess, task, labels)
+    profile = _profile(engine, images, probe.model_task, config) if profiled and config.recipe != "none" else None
     manifest = Manifest(
         name=name or type(model).__name__,
         preprocess=preprocess,
@@ -111,7 +122,7 @@ def quantize(
         quantization=config,
         calibration_images=images.count if config.recipe in _CALIBRATED else 0,
         calibration_fingerprint=images.fingerprint,
-        calibration_profile=probe.profile,
+        calibration_profile=profile,
         float_layers=float_layers(converted),
         int8_macs_percent=int8_macs_percent(model, converted, images, preprocess) if config.recipe != "none" else 0.0,
         float_bytes=_size_bytes(model),
@@ -126,25 +137,16 @@ def quantize(
 
 
 def _deployed(
-    converted: nn.Module, name: str, images: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+    converted: nn.Module, side: FloatSide, config: QuantizationConfig,
 ) -> tuple[bytes, Engine]:
     """The payload, and the engine that runs it as the module does."""
-    deployed = deployed_model(converted, preprocess)
+    name, images = type(side.model).__name__, side.images
+    deployed = deployed_model(converted, side.preprocess)
     payload = program_payload(deployed, images, name=name)
-    engine = _default_engine(payload, preprocess, config)
-    _require_same(engine, deployed, images, name, exact=config.recipe == "none")
+    engine = _default_engine(payload, side.preprocess, config)
+    floating = None if config.recipe == "none" else deployed_model(side.model, side.preprocess)
+    require_same(engine.run, deployed, images, name=name, floating=floating)
     return payload, engine
-
-
-def _require_same(engine: Engine, deployed: nn.Module, images: CalibrationSet, name: str, *, exact: bool) -> None:
-    """Hold the payload against the module, image by image: neither was seen alone when it was captured."""
-    for image in images.images[:_PROOF_IMAGES]:
-        with torch.no_grad():
-            expected = deployed(torch.from_numpy(np.ascontiguousarray(image[np.newaxis]))).numpy()
-        found = engine.run(np.ascontiguousarray(image[np.newaxis]))
-        close = np.allclose(found, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
-        if not close and not sqnr_of(expected, found) > (_FLOAT_PROOF_SQNR_DB if exact else _PROOF_SQNR_DB):
-            raise ModelError(f"model {name}: expected its program to compute what it does; for one image it differs.", hint=HINT)
 
 
 def _described(config: ModelTaskConfig, probe: _Probe) -> dict[str, Any]:
@@ -158,50 +160,23 @@ def _described(config: ModelTaskConfig, probe: _Probe) -> dict[str, Any]:
     }
 
 
-def _converted(model: nn.Module, images: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig) -> nn.Module:
+def with_profile(artifact: ModelArtifact, images: CalibrationSet) -> ModelArtifact:
+    """The artifact with a profile of what its calibration images do to it, as `quantize` gives it. On the driver."""
+    manifest = artifact.manifest
+    engine = _default_engine(artifact.payload, manifest.preprocess, manifest.quantization)
+    profile = _profile(engine, images, model_task_of(manifest), manifest.quantization)
+    return ModelArtifact(replace(manifest, calibration_profile=profile), artifact.payload)
+
+
+def _converted(side: FloatSide, config: QuantizationConfig) -> nn.Module:
     """Weights and biases are fitted to what torch's current engine computes; which one that is, is not to matter."""
     before = torch.backends.quantized.engine
     if "fbgemm" in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = "fbgemm"
     try:
-        return _RECIPES[config.recipe](model, images, preprocess, config)
+        return _RECIPES[config.recipe](side, config)
     finally:
         torch.backends.quantized.engine = before
-
-
-def _float_outputs(model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig) -> torch.Tensor:
-    """Run the float model before anything is made of it: INT8 has no NaN, so that later none would be seen."""
-    batch = normalize(torch.from_numpy(calibration.images[:_PROBED_IMAGES]), preprocess)
-    name = type(model).__name__
-    try:
-        with torch.no_grad():
-            outputs: torch.Tensor = model(batch)
-    # The user's code: anything may come out of it.
-    except Exception as error:
-        raise ModelError(
-            f"model {name}: expected a forward pass on calibration images, {list(batch.shape)}; got {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:300]}.",
-            hint="check preprocess: crop or resize.size is the model's input size.",
-        ) from error
-    if isinstance(outputs, torch.Tensor) and not torch.isfinite(outputs).all():
-        raise ModelError(
-            f"model {name}: expected finite outputs on the calibration images; got NaN or infinite values.",
-            hint="check the weights and preprocess.",
-        )
-    return outputs
-
-
-def _classified(
-    model: nn.Module, preprocess: PreprocessConfig, batch_size: int, images: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.float32]:
-    """Outputs of the float model, float32 [M, C]."""
-    with torch.no_grad():
-        parts = [
-            model(normalize(torch.from_numpy(images[start:start + batch_size]), preprocess))
-            for start in range(0, len(images), batch_size)
-        ]
-    outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
-    return outputs
 
 
 def _closeness(task: ModelTask, expected: torch.Tensor, outputs: npt.NDArray[np.float32]) -> dict[str, float]:
@@ -217,7 +192,6 @@ class _Probe:
     golden: Golden
     model_task: ModelTask
     outputs: npt.NDArray[np.float32]
-    profile: CalibrationProfile | None
 
 
 def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: QuantizationConfig) -> Engine:
@@ -225,21 +199,20 @@ def _default_engine(payload: bytes, preprocess: PreprocessConfig, config: Quanti
 
 
 def _probe(
-    engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, asked: ModelTaskConfig,
+    engine: Engine, calibration: CalibrationSet, preprocess: PreprocessConfig, asked: ModelTaskConfig,
     labels: Sequence[str] | None,
 ) -> _Probe:
     """Run the finished payload: on the golden input, and on calibration images to see what it does with such."""
     pixels, replication = Golden.reduce(calibration.images[0])
     try:
         output = engine.run(expand(pixels, replication, preprocess.input_size)[np.newaxis])[0]
-        outputs = engine.run(np.ascontiguousarray(calibration.images[:_PROBED_IMAGES]))
+        outputs = engine.run(np.ascontiguousarray(calibration.images[:PROBED_IMAGES]))
     except RuntimeError as error:
         raise _failed_pass(error) from error
     _require_finite(outputs)
     _require_finite(output)
     task = model_task_type(asked.name).of_outputs(outputs, labels=labels, config=asked, input_size=preprocess.input_size)
-    profile = None if config.recipe == "none" else _profile(engine, calibration, task, config)
-    return _Probe(Golden(pixels, replication, np.concatenate(task.golden_parts(output))), task, outputs, profile)
+    return _Probe(Golden(pixels, replication, np.concatenate(task.golden_parts(output))), task, outputs)
 
 
 def _failed_pass(error: RuntimeError) -> ModelError:

@@ -14,7 +14,9 @@ from sparkq.config import DetectionConfig, ModelTaskConfig, PreprocessConfig, Qu
 from sparkq.errors import InputError
 from sparkq.float_models.published_preprocess import GivenPreprocess, resolved_preprocess
 from sparkq.quantization import quantize as quantize_ungated
+from sparkq.quantization import with_profile
 from sparkq.quantization.calibration.image_set import CalibrationSet, calibration_set
+from sparkq.quantization.float_side import FloatSide
 from sparkq.quantization.gate import GateAttempt, GateTarget, Measured, measure_pixels, pass_gate, split_held_out
 from sparkq.quantization.recipes.mixed import float_order
 from sparkq.quantization.task_model import task_model
@@ -27,7 +29,7 @@ _Labelled = Callable[[ModelArtifact], Callable[[ModelArtifact], Measured]]
 def quantize(
     model: nn.Module, *, calibration: Any, preprocess: GivenPreprocess = None, labels: Sequence[str] | None = None,
     config: QuantizationConfig | None = None, name: str | None = None, evaluation: Any = None,
-    evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float = 0.98,
+    evaluation_labels: str | None = None, max_accuracy_drop: float = 0.5, min_agreement: float | None = None,
     task: str = "classification", embedding_layer: str | None = None, min_cosine: float = 0.99,
     detection: DetectionConfig = DetectionConfig(),
 ) -> ModelArtifact:
@@ -58,10 +60,12 @@ def quantize(
     evaluation_labels : str, optional
         Their labels: CSV with path and label, as for `sparkq.evaluate`, or boxes, as for `sparkq.evaluate_detections`.
     max_accuracy_drop : float
-        Points of top-1 that INT8 may lose on `evaluation`; of a detection, points of mean average precision.
-    min_agreement : float
-        Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label; of a
-        detection, F1 of the boxes against the float model's, by label and an overlap of at least a half.
+        Points of top-1 that INT8 may lose on `evaluation`; of a detection, points of mean average precision. Without
+        `evaluation`, points of accuracy that a classifier is expected to lose, by the float model's scores on held-out images.
+    min_agreement : float, optional
+        Without `evaluation`: share (0 to 1) of the held-out images on which both must have the same first label, which then
+        decides in place of the expected loss; of a detection, F1 of the boxes against the float model's, by label and an overlap
+        of at least a half, by default 0.98.
     task : str
         ``classification``; ``embedding``: the artifact gives the output of one layer, and what lies behind it is left out;
         ``detection``: boxes.
@@ -169,18 +173,19 @@ def make_gated(
     GateError
         If nothing reaches the target.
     """
+    side = FloatSide(model, calibration, preprocess)
     # A copy of a traced model has another class.
     make = partial(
         quantize_ungated, model, calibration=calibration, preprocess=preprocess, labels=labels,
-        name=name or type(model).__name__, task=task,
-        preprocess_origin=preprocess_origin,
+        name=name or type(model).__name__, task=task, preprocess_origin=preprocess_origin, side=side,
     )
     if config.recipe == "none":
         return make(config=config), []
     reference = make(config=QuantizationConfig(recipe="none"))
     pixels = calibration.images if held_out is None else held_out
-    measure = partial(measure_pixels, float_artifact=reference, images=pixels) if labelled is None else labelled(reference)
+    measure = measure_pixels(reference, pixels, target) if labelled is None else labelled(reference)
     return pass_gate(
-        lambda candidate: make(config=candidate), measure, config=config, target=target,
-        float_order=lambda asked: float_order(model.eval(), calibration, preprocess, asked),
+        lambda candidate: make(config=candidate, profiled=False), measure, config=config, target=target,
+        float_order=lambda asked: float_order(side.graph(asked), calibration, preprocess, asked),
+        finish=lambda artifact: with_profile(artifact, calibration),
     )

@@ -19,7 +19,7 @@ def test_measured_on_images_that_are_held_out() -> None:
     artifact = sparkq.quantize(digits_net(), calibration=(file for file in digit_files(60)), preprocess=PREPROCESS)
     accuracy = artifact.manifest.accuracy
     assert (artifact.manifest.calibration_images, accuracy["images"]) == (48, 12)
-    assert accuracy["agreement"] >= 98 and accuracy["standard_error"] > 0
+    assert accuracy["expected_loss"] <= 0.5 and accuracy["agreement"] >= 90 and accuracy["standard_error"] > 0
 
 
 def test_a_float_artifact_has_nothing_to_lose() -> None:
@@ -37,8 +37,11 @@ def test_refuses_what_does_not_agree() -> None:
     config = QuantizationConfig(rounding="nearest", bias_correction=False, float_output=False)
     with pytest.raises(GateError) as caught:
         sparkq.quantize(model, calibration=noise(400), preprocess=SMALL, config=config, min_agreement=1.0)
-    assert len(caught.value.attempts) > 3
+    assert caught.value.attempts
     assert all((attempt.measured.agreement or 100) < 100 for attempt in caught.value.attempts if attempt.int8_macs_percent)
+    # What nobody can tell from the outputs is no loss.
+    found = sparkq.quantize(model, calibration=noise(400), preprocess=SMALL, config=config)
+    assert found.manifest.accuracy["expected_loss_at_most"] < 0.5
 
 
 def test_single_settings_of_preprocessing() -> None:

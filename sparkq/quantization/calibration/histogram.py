@@ -54,7 +54,7 @@ def count_values(values: Tensor) -> tuple[Tensor, Tensor]:
 def _counted(flat: Tensor, width: float) -> Tensor:
     counts = torch.zeros(BINS, dtype=torch.int64)
     # Blocks that stay in the processor's cache through all the steps.
-    for block in flat.split(_VALUES_AT_ONCE):
+    for block in torch.split(flat, _VALUES_AT_ONCE):
         numbers = (block * (1 / width)).floor_().to(torch.int32).add_(BINS // 2)
         counts += torch.bincount(numbers, minlength=BINS)
     return counts

@@ -1,13 +1,14 @@
 """The float graph that recipes start from: traced, folded, equalized; it computes what the model computes."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 
 from sparkq.config import PreprocessConfig, QuantizationConfig
+from sparkq.quantization.calibration.histogram import Histogram
 from sparkq.quantization.calibration.image_set import CalibrationSet
 from sparkq.quantization.calibration.observed_model import Observe
 from sparkq.quantization.float_graph.classifier import last_convolution_to_linear
@@ -37,12 +38,15 @@ class FloatGraph:
         What all calibration images show of nodes of `graph`, or of a copy with other nodes.
     pixels : Tensor
         What the 256 values of a pixel are after normalization, float32 [256, 3, 1, 1].
+    seen : dict of str to Histogram
+        What was counted of all calibration images already, by what computes the values.
     """
 
     graph: fx.GraphModule
     macs: dict[str, int]
     observe: Observe
     pixels: Tensor
+    seen: dict[str, Histogram] = field(default_factory=dict)
 
 
 def float_graph(

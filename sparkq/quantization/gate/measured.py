@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Measured", "agreement_error", "drop_error"]
+__all__ = ["Measured", "drop_error"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,13 @@ class Measured:
     top1, accuracy_drop : float, optional
         Percent and points, where there are labels.
     standard_error : float, optional
-        Of the accuracy drop where there are labels, else of the agreement, in points; of the mean cosine.
+        Of the accuracy drop where there are labels, else of the expected loss or, of a detection, of F1, in points; of the mean
+        cosine.
+    expected_loss, expected_loss_at_most : float, optional
+        Of a classification without labels: points of accuracy that are expected to be lost, and the bound that they keep with
+        95 % confidence.
+    views : int, optional
+        Of a classification without labels, in how many views each image was seen.
     boxes : int, optional
         Of a detection, how many boxes both models found together.
     map50 : float, optional
@@ -37,20 +43,13 @@ class Measured:
     top1: float | None = None
     accuracy_drop: float | None = None
     standard_error: float | None = None
+    expected_loss: float | None = None
+    expected_loss_at_most: float | None = None
+    views: int | None = None
     boxes: int | None = None
     map50: float | None = None
     mean_cosine: float | None = None
     least_cosine: float | None = None
-
-
-def agreement_error(agreement: float, images: int) -> float:
-    """Standard error, in points, of an agreement in percent.
-
-    Two agreements and two disagreements are added, so that all of few images is no certainty (Agresti & Coull 1998,
-    "Approximate is Better than 'Exact' for Interval Estimation of Binomial Proportions").
-    """
-    share = (agreement / 100 * images + 2) / (images + 4)
-    return 100 * math.sqrt(share * (1 - share) / (images + 4))
 
 
 def drop_error(accuracy_drop: float, changed: int, images: int) -> float:

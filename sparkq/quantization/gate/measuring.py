@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -10,15 +11,20 @@ import numpy.typing as npt
 from sparkq.artifact.file import ModelArtifact
 from sparkq.errors import InputError
 from sparkq.metrics.sqnr import sqnr_db, sqnr_of
-from sparkq.model_tasks import Detection, cosine_similarity
+from sparkq.model_tasks import Classification, Detection, cosine_similarity
 from sparkq.model_tasks.detection.agreement import BoxAgreement
-from sparkq.quantization.gate.measured import Measured, agreement_error
+from sparkq.quantization.gate.expected_loss import LossEstimate, expected_losses
+from sparkq.quantization.gate.measured import Measured
+from sparkq.quantization.gate.target import MOST_IMAGES, GateTarget
+from sparkq.quantization.gate.views import VIEWS, shifted
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["measure_pixels", "split_held_out"]
 
 _BATCH = 16
 _LEAST_SPLIT = 10
+_FEWER_IMAGES = (40, 100, 250)
+_MOST_VIEWED = 2500
 
 Item = TypeVar("Item")
 Outputs = npt.NDArray[np.float32]
@@ -31,18 +37,85 @@ def split_held_out(items: list[Item]) -> tuple[list[Item], list[Item]]:
     return [item for index, item in enumerate(items) if index % 5], items[::5]
 
 
-def measure_pixels(artifact: ModelArtifact, float_artifact: ModelArtifact, images: npt.NDArray[np.uint8]) -> Measured:
-    """Compare an artifact with its float model on preprocessed images, uint8 [N, H, W, 3], on this machine."""
-    int8, floating = (Predictor(one, allow_saturation=True) for one in (artifact, float_artifact))
-    if isinstance(int8.model_task, Detection):
-        return _boxes_alike(int8, floating, int8.model_task, images)
-    outputs, expected = (
-        np.concatenate([predictor.engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
-        for predictor in (int8, floating)
-    )
-    sqnr = sqnr_of(expected, outputs)
-    measured = _labels_alike if artifact.manifest.task == "classification" else _vectors_alike
-    return measured(expected, outputs, sqnr if math.isfinite(sqnr) else None)
+def measure_pixels(
+    float_artifact: ModelArtifact, images: npt.NDArray[np.uint8], target: GateTarget,
+) -> Callable[[ModelArtifact], Measured]:
+    """A measure of artifacts against their float model on preprocessed images. On this machine.
+
+    Parameters
+    ----------
+    float_artifact : ModelArtifact
+        What INT8 is compared with.
+    images : ndarray of uint8 [N, H, W, 3]
+        Which none of them was calibrated on. Of a classification only as many are looked at, and in as many views, as show
+        whether the target is reached.
+    target : GateTarget
+        What must be reached.
+    """
+    floating = Predictor(float_artifact, allow_saturation=True)
+    if isinstance(floating.model_task, Classification):
+        return _Labels(floating, floating.model_task, images, target)
+
+    def measure(artifact: ModelArtifact) -> Measured:
+        int8 = Predictor(artifact, allow_saturation=True)
+        if isinstance(int8.model_task, Detection):
+            return _boxes_alike(int8, floating, int8.model_task, images)
+        outputs, expected = _run(int8, images), _run(floating, images)
+        sqnr = sqnr_of(expected, outputs)
+        return _vectors_alike(expected, outputs, sqnr if math.isfinite(sqnr) else None)
+
+    return measure
+
+
+def _run(predictor: Predictor, images: npt.NDArray[np.uint8]) -> Outputs:
+    return np.concatenate([predictor.engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
+
+
+class _Labels:
+    """Labels of INT8 and float, on more images and then in more views until it is clear whether the target is reached."""
+
+    def __init__(
+        self, floating: Predictor, task: Classification, images: npt.NDArray[np.uint8], target: GateTarget,
+    ) -> None:
+        self.floating, self.task, self.target = floating, task, target
+        self.images = images[:MOST_IMAGES]
+        self._expected: dict[tuple[int, int, int], Outputs] = {}
+
+    def __call__(self, artifact: ModelArtifact) -> Measured:
+        predictor = Predictor(artifact, allow_saturation=True)
+        losses = np.zeros((0, 0))
+        parts: dict[int, list[tuple[Outputs, Outputs]]] = {}
+        reached: dict[int, int] = {}
+        for images, views in _steps(len(self.images)):
+            for view in range(views):
+                start = reached.get(view, 0)
+                if start < images:
+                    parts.setdefault(view, []).append(self._pair(predictor, view, start, images))
+                    reached[view] = images
+            losses = np.stack([
+                np.concatenate([expected_losses(self.task.probabilities(one), other) for one, other in parts[view]])
+                for view in range(views)
+            ], axis=1)
+            estimate = LossEstimate.of(losses)
+            limit = self.target.max_accuracy_drop
+            if self.target.min_agreement is None and (estimate.at_most <= limit or estimate.at_least > limit):
+                break
+        expected, outputs = (np.concatenate(arrays) for arrays in zip(*parts[0], strict=True))
+        return _labels_alike(expected, outputs, LossEstimate.of(losses), views)
+
+    def _pair(self, predictor: Predictor, view: int, start: int, end: int) -> tuple[Outputs, Outputs]:
+        seen = shifted(self.images[start:end], view)
+        key = view, start, end
+        if key not in self._expected:
+            self._expected[key] = _run(self.floating, seen)
+        return self._expected[key], _run(predictor, seen)
+
+
+def _steps(images: int) -> Iterator[tuple[int, int]]:
+    """(images, views) to look at, ever more."""
+    yield from ((count, 1) for count in _FEWER_IMAGES if count < images)
+    yield images, 1
+    yield from ((images, views) for views in (3, VIEWS) if images * views <= _MOST_VIEWED)
 
 
 def _boxes_alike(int8: Predictor, floating: Predictor, task: Detection, images: npt.NDArray[np.uint8]) -> Measured:
@@ -68,10 +141,13 @@ def _boxes_alike(int8: Predictor, floating: Predictor, task: Detection, images: 
     )
 
 
-def _labels_alike(expected: Outputs, outputs: Outputs, sqnr_db: float | None) -> Measured:
-    agreement = 100 * float((outputs.argmax(1) == expected.argmax(1)).mean())
-    error = agreement_error(agreement, len(outputs))
-    return Measured(len(outputs), agreement, sqnr_db, standard_error=round(error, 3))
+def _labels_alike(expected: Outputs, outputs: Outputs, loss: LossEstimate, views: int) -> Measured:
+    sqnr = sqnr_of(expected, outputs)
+    return Measured(
+        len(outputs), 100 * float((outputs.argmax(1) == expected.argmax(1)).mean()), sqnr if math.isfinite(sqnr) else None,
+        standard_error=round(loss.standard_error, 3), expected_loss=round(loss.mean, 4),
+        expected_loss_at_most=round(loss.at_most, 4), views=views,
+    )
 
 
 def _vectors_alike(expected: Outputs, outputs: Outputs, sqnr_db: float | None) -> Measured:

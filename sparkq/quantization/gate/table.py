@@ -14,6 +14,10 @@ _LABELS: dict[str, _Cell] = {
     "agreement %": lambda attempt: _figure(attempt.measured.agreement),
     "+-": lambda attempt: _figure(attempt.measured.standard_error),
 }
+_EXPECTED: dict[str, _Cell] = {
+    "expected loss": lambda attempt: _figure(attempt.measured.expected_loss),
+    "at most": lambda attempt: _figure(attempt.measured.expected_loss_at_most), "agreement %": _LABELS["agreement %"],
+}
 _BOXES: dict[str, _Cell] = {
     "mAP50 %": lambda attempt: _figure(attempt.measured.map50), "drop": _LABELS["drop"], "F1 %": _LABELS["agreement %"],
     "boxes": lambda attempt: str(attempt.measured.boxes), "+-": _LABELS["+-"],
@@ -26,12 +30,14 @@ _VECTORS: dict[str, _Cell] = {
 
 
 def gate_rows(attempts: Sequence[GateAttempt]) -> list[tuple[str, ...]]:
-    """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides: drop, agreement or cosine."""
+    """Cells: the header, then one attempt a row; ``+-`` is the standard error of what decides: drop, F1 or cosine."""
     measured = [attempt.measured for attempt in attempts]
-    vectors, boxes = (any(getattr(one, name) is not None for one in measured) for name in ("mean_cosine", "boxes"))
+    vectors, boxes, expected = (
+        any(getattr(one, name) is not None for one in measured) for name in ("mean_cosine", "boxes", "expected_loss")
+    )
     columns: dict[str, _Cell] = {
         "recipe": lambda attempt: attempt.recipe, "images": lambda attempt: str(attempt.measured.images),
-        **(_VECTORS if vectors else _BOXES if boxes else _LABELS),
+        **(_VECTORS if vectors else _BOXES if boxes else _EXPECTED if expected else _LABELS),
         "SQNR dB": lambda attempt: "infinite" if attempt.measured.sqnr_db is None else _figure(attempt.measured.sqnr_db),
         "INT8 MACs %": lambda attempt: _figure(attempt.int8_macs_percent),
         "MB": lambda attempt: _figure(attempt.artifact_bytes / 1e6),

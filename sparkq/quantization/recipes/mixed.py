@@ -1,6 +1,8 @@
 """Mixed recipe: as many multiply-accumulates in INT8 as the wanted signal-to-noise ratio allows."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -13,14 +15,16 @@ from sparkq.quantization.recipes.sensitivity import layer_sensitivity
 from sparkq.quantization.recipes.static import quantize_graph, quietly
 from sparkq.redaction import get_logger
 
-__all__ = ["choose_float_layers", "float_order", "quantize_mixed"]
+__all__ = ["NoisyLayer", "choose_float_layers", "float_order", "quantize_mixed"]
 
 _logger = get_logger(__name__)
 _MEASURED_IMAGES = 16
+_ORDERED_IMAGES = 8
 
 
 def quantize_mixed(
-    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, *,
+    floating: FloatGraph | None = None,
 ) -> nn.Module:
     """Quantize a float model, which is left as it was, down to ``config.minimum_sqnr_db`` on the calibration images.
 
@@ -30,31 +34,58 @@ def quantize_mixed(
         If torch cannot trace, prepare or convert it.
     """
     with quietly(), torch.no_grad():
-        floating = float_graph(model, calibration, preprocess, config)
+        floating = floating or float_graph(model, calibration, preprocess, config)
         batches = normalized_batches(calibration, preprocess, config)
         return choose_float_layers(floating, batches, config)
 
 
+@dataclass(frozen=True)
+class NoisyLayer:
+    """What giving up one layer to float would do.
+
+    Parameters
+    ----------
+    name : str
+        Its module name.
+    noise : float
+        Its share (0 to 1) of the noise power at the output; noise of single layers adds up, nearly.
+    macs : float
+        Its share (0 to 1) of the multiply-accumulates.
+    """
+
+    name: str
+    noise: float
+    macs: float
+
+
 def float_order(
-    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
-) -> tuple[str, ...]:
+    floating: FloatGraph, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+) -> tuple[NoisyLayer, ...]:
     """Layers that may be given up to float, most noise a multiply-accumulate first; without ``config.float_layers``.
 
-    Raises
-    ------
-    ModelError
-        If torch cannot trace it.
+    Parameters
+    ----------
+    floating : FloatGraph
+        The model's, rewritten as `config` says.
+    calibration, preprocess, config
+        As for `quantize_mixed`.
     """
     with quietly(), torch.no_grad():
-        floating = float_graph(model, calibration, preprocess, config)
-        measured = torch.cat(normalized_batches(calibration, preprocess, config, _MEASURED_IMAGES))
-        return tuple(name for name in _order(floating, measured, config) if name not in config.float_layers)
+        measured = torch.cat(normalized_batches(calibration, preprocess, config, _ORDERED_IMAGES))
+        noise = _noise(floating, measured, config)
+        total, macs = sum(noise.values()), max(sum(floating.macs.values()), 1)
+        return tuple(
+            NoisyLayer(name, noise[name] / max(total, 1e-30), floating.macs.get(name, 1) / macs)
+            for name in _ordered(floating, noise) if name not in config.float_layers
+        )
 
 
-def _order(floating: FloatGraph, measured: Tensor, config: QuantizationConfig) -> list[str]:
-    sensitivity = layer_sensitivity(floating.graph, measured, config)
-    noise = {name: 10 ** (-sqnr / 10) / max(floating.macs.get(name, 1), 1) for name, sqnr in sensitivity.items()}
-    return sorted(noise, key=noise.__getitem__, reverse=True)
+def _noise(floating: FloatGraph, measured: Tensor, config: QuantizationConfig) -> dict[str, float]:
+    return {name: 10 ** (-sqnr / 10) for name, sqnr in layer_sensitivity(floating.graph, measured, config).items()}
+
+
+def _ordered(floating: FloatGraph, noise: dict[str, float]) -> list[str]:
+    return sorted(noise, key=lambda name: noise[name] / max(floating.macs.get(name, 1), 1), reverse=True)
 
 
 def choose_float_layers(floating: FloatGraph, batches: list[Tensor], config: QuantizationConfig) -> nn.Module:
@@ -82,7 +113,7 @@ def choose_float_layers(floating: FloatGraph, batches: list[Tensor], config: Qua
     found, reached = attempt([])
     if reached:
         return found
-    order = _order(floating, measured, config)
+    order = _ordered(floating, _noise(floating, measured, config))
     low, high = 1, len(order)
     while low < high:
         middle = (low + high) // 2

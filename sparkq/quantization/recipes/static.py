@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import warnings
 from collections.abc import Collection, Iterator
@@ -46,7 +47,8 @@ _LEAVES = [BoundedReLU, FloatCall, PlaneMeans]
 
 
 def quantize_static(
-    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig,
+    model: nn.Module, calibration: CalibrationSet, preprocess: PreprocessConfig, config: QuantizationConfig, *,
+    floating: FloatGraph | None = None,
 ) -> nn.Module:
     """Quantize a float model, which is left as it was.
 
@@ -60,6 +62,8 @@ def quantize_static(
         How its input is normalized.
     config : QuantizationConfig
         Observer, techniques and batch size.
+    floating : FloatGraph, optional
+        What `float_graph` gives for them, where it is there already.
 
     Raises
     ------
@@ -67,8 +71,8 @@ def quantize_static(
         If torch cannot trace, prepare or convert it.
     """
     with quietly(), torch.no_grad():
-        prepared = float_graph(model, calibration, preprocess, config)
-        return quantize_graph(prepared, normalized_batches(calibration, preprocess, config), config)
+        floating = floating or float_graph(model, calibration, preprocess, config)
+        return quantize_graph(floating, normalized_batches(calibration, preprocess, config), config)
 
 
 def quantize_graph(
@@ -131,11 +135,36 @@ def _observe(prepared: fx.GraphModule, example: Tensor, floating: FloatGraph) ->
     for observer in observers.values():
         observer.histogram = Histogram()
     bounded = _with_bounds(prepared)
-    by_name = {node.name: node for node in bounded.graph.nodes}
-    seen = floating.observe(bounded, [by_name[node.args[0].name] for node in observers], CountsOf)
-    for observer, histogram in zip(observers.values(), seen.histograms, strict=True):
+    names = [str(node.args[0]) for node in observers]
+    for observer, histogram in zip(observers.values(), _histograms(floating, bounded, names), strict=True):
         # One observer may stand at several tensors, which then share a range.
         observer.histogram.merge(histogram)
+
+
+def _histograms(floating: FloatGraph, bounded: fx.GraphModule, names: list[str]) -> list[Histogram]:
+    """Histograms of nodes; what an earlier attempt has computed in the same way is not counted again."""
+    computed = _computations(bounded)
+    wanted = {computed[node]: node for node in bounded.graph.nodes if node.name in set(names)}
+    missing = {key: node for key, node in wanted.items() if key not in floating.seen}
+    counted = floating.observe(bounded, list(missing.values()), CountsOf).histograms
+    floating.seen.update(zip(missing, counted, strict=True))
+    by_name = {node.name: key for node, key in computed.items()}
+    return [floating.seen[by_name[name]] for name in names]
+
+
+def _computations(graph: fx.GraphModule) -> dict[fx.Node, str]:
+    """What tells that two nodes compute the same of an image, in this graph and in other versions of the same float graph."""
+    found: dict[fx.Node, str] = {}
+    for node in graph.graph.nodes:
+        module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, ActivationObserver):
+            found[node] = found[node.args[0]]
+            continue
+        # Modules of ours stand in the places of others: those of one version are like none of another.
+        kind = id(module) if isinstance(module, FloatCall) else type(module).__qualname__
+        arguments = fx.node.map_arg((node.args, node.kwargs), lambda other: found[other])
+        found[node] = hashlib.sha256(repr((node.op, str(node.target), kind, arguments)).encode()).hexdigest()
+    return found
 
 
 def _with_bounds(prepared: fx.GraphModule) -> fx.GraphModule:

@@ -125,11 +125,13 @@ def weight_scales(
     """
     parts = max(1, len(rows) * rows.shape[1] // _VALUES_AT_ONCE)
     # A few rows at a time stay in the processor's cache through all the steps.
+    size = -(-len(rows) // parts)
+    weighted = None if importance is None else importance.expand_as(rows)
     return torch.cat([
-        _scales_of(part, *rest, steps) for part, *rest in zip(
-            rows.chunk(parts), [None] * parts if importance is None else importance.expand_as(rows).chunk(parts),
-            [None] * parts if grid is None else grid.chunk(parts), strict=False,
-        )
+        _scales_of(
+            rows[start:start + size], None if weighted is None else weighted[start:start + size],
+            None if grid is None else grid[start:start + size], steps,
+        ) for start in range(0, len(rows), size)
     ])
 
 

@@ -225,4 +225,5 @@ def _inverse_factor(matrix: Tensor) -> Tensor:
     """The upper triangular U with U' U = matrix^-1, [G, K, K]: the inverse of the upper factor R of matrix = R R'."""
     lower = torch.linalg.cholesky(matrix.flip(1, 2))
     identity = torch.eye(matrix.shape[1], dtype=matrix.dtype).expand_as(matrix)
-    return torch.linalg.solve_triangular(lower.flip(1, 2), identity, upper=True)
+    inverse: Tensor = torch.linalg.solve_triangular(lower.flip(1, 2), identity, upper=True)
+    return inverse
