@@ -141,7 +141,10 @@ def test_calibration_images_make_it_int8(
     spark: object, shared_data: Path, config: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All layers in INT8, calibrated on as many as asked for (others are held out), in half the bytes; and one document."""
-    arguments = ["--calibration-input", str(shared_data / "cifar10" / "images"), "--calibration-images", "40", "--json"]
+    (config.parent / "images").mkdir()
+    for index, content in enumerate(reference_files(shared_data, "resnet20", 100, step=20)):
+        (config.parent / "images" / f"{index}.jpg").write_bytes(content)
+    arguments = ["--calibration-input", str(config.parent / "images"), "--calibration-images", "40", "--json"]
     assert main(["convert", "--config", str(config), *arguments]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["recipe"], result["calibration_images"], result["float_layers"]) == ("static", 40, [])

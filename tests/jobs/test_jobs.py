@@ -23,11 +23,14 @@ SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
 IMAGES = 60
 
 
-def _submit(job: str, *arguments: object, folder: Path) -> dict[str, Any]:
-    """Run a job to its end; it prints one JSON document on standard output and nothing else."""
+def _submit(job: str, *arguments: object, folder: Path, cores: int = 1) -> dict[str, Any]:
+    """Run a job to its end; it prints one JSON document on standard output and nothing else.
+
+    Each core has Python workers of its own, which take longer to start than to compute.
+    """
     environment = clean_environment()
     environment |= {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1"}
-    command = [SUBMIT, "--master", "local[2]", "--conf", "spark.ui.enabled=false", JOBS / job, *arguments, "--json"]
+    command = [SUBMIT, "--master", f"local[{cores}]", "--conf", "spark.ui.enabled=false", JOBS / job, *arguments, "--json"]
     done = subprocess.run(
         [str(part) for part in command], env=environment, cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS,
     )
@@ -75,7 +78,7 @@ def test_quantize_predict_evaluate(job: Path) -> None:
     elsewhere.mkdir()
     quantized = _submit("quantize_model.py", "--config", job / "quantize.yaml", folder=elsewhere)
     assert quantized["calibration_images"] == 25
-    predicted = _submit("predict_images.py", "--config", job / "predict.yaml", "--top-k", "2", folder=elsewhere)
+    predicted = _submit("predict_images.py", "--config", job / "predict.yaml", "--top-k", "2", folder=elsewhere, cores=2)
     assert (predicted["rows"], predicted["ok"], predicted["errors"]) == (IMAGES, IMAGES, 0)
     evaluated = _submit("evaluate_model.py", "--config", job / "evaluate.yaml", folder=elsewhere)
     assert quantized["model_digest"] == predicted["model_digest"] == evaluated["model_digest"]

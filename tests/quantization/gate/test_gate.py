@@ -29,7 +29,15 @@ from sparkq.quantization.gate import (
 from sparkq.quantization.gate.views import VIEWS
 from sparkq.quantization.recipes.mixed import NoisyLayer, float_order
 from sparkq.quantization.task_model import task_model
-from tests.models import REFERENCES, digit_files, digits_artifact, digits_net, one_label_artifact, reference_files, reference_model
+from tests.models import (
+    REFERENCES,
+    digit_files,
+    digits_artifact,
+    digits_net,
+    one_label_artifact,
+    reference_files,
+    reference_model,
+)
 
 
 @pytest.mark.parametrize(("measured", "reached"), [
@@ -150,8 +158,8 @@ def test_nothing_passes(agreement: float, recipes: list[str]) -> None:
     """No artifact, but the table of all that was tried; what would leave less than half in INT8 is not tried, but told."""
     with pytest.raises(GateError) as caught:
         pass_gate(
-            lambda _: digits_artifact(), lambda _: Measured(50, agreement, 12.0), config=QuantizationConfig(), target=GateTarget(),
-            float_order=lambda _: LAYERS,
+            lambda _: digits_artifact(), lambda _: Measured(50, agreement, 12.0), config=QuantizationConfig(),
+            target=GateTarget(), float_order=lambda _: LAYERS,
         )
     assert [attempt.recipe for attempt in caught.value.attempts] == recipes
     rows = [line for line in caught.value.message.splitlines() if f"{agreement:.2f}" in line]

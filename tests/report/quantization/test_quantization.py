@@ -96,8 +96,9 @@ def test_facts() -> None:
     text = Page(render_quantization_report(report())).text
     artifact = digits_artifact()
     for fact in (
-        "digits", artifact.digest, calibration().fingerprint, "97.5", "99.25", "at most 0.5 points of accuracy lost", "mixed, 1 of 4 layers",
-        "s3://***@bucket/digits.sparkq", f"{len(report().artifact.dumps()) / 1e6:.2f} MB",  # type: ignore[union-attr]
+        "digits", artifact.digest, calibration().fingerprint, "97.5", "99.25", "at most 0.5 points of accuracy lost",
+        "mixed, 1 of 4 layers", "s3://***@bucket/digits.sparkq",
+        f"{len(report().artifact.dumps()) / 1e6:.2f} MB",  # type: ignore[union-attr]
     ):
         assert fact in text
     assert "secret" not in text
