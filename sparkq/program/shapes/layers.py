@@ -1,6 +1,8 @@
 """Types of layers: convolutions, products of matrices, attention and norms."""
 from __future__ import annotations
 
+import math
+
 from sparkq.program.shapes.call import Call, Result, broadcast, expect, positive
 
 __all__ = [
@@ -64,6 +66,8 @@ def attention(call: Call) -> Result:
     expect(query[:-2] == key[:-2] == value[:-2], "as many heads of each")
     scores = (*query[:-2], query[-2], key[-2])
     if call.inputs[3] is not None:
+        expect(not call.number("is_causal"), "a mask or is_causal, not both")
+        expect(len(call.tensor(3, "float32", "bool")) >= 2, "a mask of queries and keys")
         expect(broadcast(scores, call.tensor(3, "float32", "bool")) == scores, f"a mask that broadcasts to {list(scores)}")
     return "float32", (*query[:-1], value[-1])
 
@@ -75,6 +79,7 @@ def batch_norm(call: Call) -> Result:
     call.optional(1, shape[1:2])
     call.optional(2, shape[1:2])
     expect(call.tensor(3) == call.tensor(4) == shape[1:2], "a mean and a variance for each channel")
+    _check_eps(call)
     return "float32", shape
 
 
@@ -83,6 +88,8 @@ def group_norm(call: Call) -> Result:
     shape = call.tensor(0)
     groups = call.number("num_groups")
     expect(len(shape) >= 2 and groups >= 1 and shape[1] % groups == 0, "channels that num_groups divides")
+    expect(math.prod(shape[1:]) > groups, "groups of more than one value")
+    _check_eps(call)
     call.optional(1, shape[1:2])
     call.optional(2, shape[1:2])
     return "float32", shape
@@ -94,4 +101,9 @@ def layer_norm(call: Call) -> Result:
     expect(bool(normalized) and shape[len(shape) - len(normalized):] == normalized, "a tensor that ends with normalized_shape")
     for index in range(1, len(call.inputs)):
         call.optional(index, normalized)
+    _check_eps(call)
     return "float32", shape
+
+
+def _check_eps(call: Call) -> None:
+    expect(0 <= call.number("eps") < math.inf, "eps from zero")

@@ -1,0 +1,91 @@
+"""Bounds on what a program costs: a few kilobytes could ask for more work and memory than any node has."""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from sparkq.program.types import INPUT, Node, Program, ValueType
+from sparkq.program.work import multiply_accumulates
+
+__all__ = ["check_limits"]
+
+_ITEM_BYTES = {"uint8": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1}
+_MOST_WORK = 2**42
+"""Multiply-accumulates of one image: ten times those of the largest vision transformers."""
+_MOST_MOVED = 2**38
+"""Bytes that all nodes together read and write for one image: a minute's work."""
+_MOST_HELD = 2**30
+"""Bytes of one image that are there at once: four of the largest values."""
+_MOST_COPIES, _SPARE = 32, 2**30
+"""Weights that a program reads and computes, in bytes a byte of the file.
+
+INT8 ones are read, become four bytes of float32, and these are read: nine, and more where layers share them.
+"""
+_POOLS = ("aten.avg_pool2d", "aten.max_pool2d")
+
+
+def check_limits(program: Program) -> None:
+    """Check that one image costs what a network may cost, and that weights cost what the size of the file leads to expect.
+
+    Parameters
+    ----------
+    program : Program
+        Whose types follow.
+
+    Raises
+    ------
+    ValueError
+        With one clause that says what is too much.
+    """
+    types = program.types()
+    sizes = {name: _ITEM_BYTES[found.dtype] * math.prod(found.sizes(1)) for name, found in types.items()}
+    work = sum(multiply_accumulates(program).values()) + sum(_window_reads(node, types) for node in program.nodes)
+    _check(work, _MOST_WORK, "multiply-accumulates an image")
+    _check(sum(sizes[name] for node in program.nodes for name in (node.name, *node.values)), _MOST_MOVED, "bytes moved an image")
+    _check(_held(program, types, sizes), _MOST_HELD, "bytes an image at once")
+    # Engines pack weights once for each layer, and compute beforehand what is the same for all images.
+    fixed = {name for name, found in types.items() if min(found.shape, default=0) >= 0}
+    stored = sum(sizes[name] for name in program.constants)
+    copied = sum(sizes[name] for node in program.nodes for name in (node.name, *node.values) if name in fixed)
+    _check(copied, _MOST_COPIES * stored + _SPARE, f"bytes of weights, with {stored} in the file")
+
+
+def _check(found: int, most: int, what: str) -> None:
+    if found > most:
+        raise ValueError(f"nodes: expected at most {most} {what}; got {found}")
+
+
+def _window_reads(node: Node, types: Mapping[str, ValueType]) -> int:
+    """Count the values that a pool reads: each window's, as far as it lies within the plane."""
+    if node.operator not in _POOLS:
+        return 0
+    plane = types[str(node.inputs[0])].sizes(1)[2:]
+    windows = math.prod(node.type.sizes(1))
+    return windows * math.prod(min(side, size) for side, size in zip(node.attribute("kernel_size"), plane, strict=True))
+
+
+def _held(program: Program, types: Mapping[str, ValueType], sizes: Mapping[str, int]) -> int:
+    """Count the bytes of values that are there at once at most, each until its last reader is done."""
+    freed = program.last_reads()
+    held = largest = sizes[INPUT]
+    for node in program.nodes:
+        held += sizes[node.name]
+        largest = max(largest, held + _scratch(node, types))
+        held -= sum(sizes[name] for name in freed[node.name])
+    return largest
+
+
+def _scratch(node: Node, types: Mapping[str, ValueType]) -> int:
+    """Count the bytes that a kernel may take for itself: scores, a padded plane, or a transposed layer's columns."""
+    inputs = [types[name].sizes(1) for name in node.values]
+    if node.operator == "aten.scaled_dot_product_attention":
+        values = math.prod(inputs[0][:-1]) * inputs[1][-2]
+    elif node.operator == "aten.conv2d":
+        values = inputs[0][1] * math.prod(
+            size + 2 * padding for size, padding in zip(inputs[0][2:], node.attribute("padding"), strict=True)
+        )
+    elif node.operator == "aten.conv_transpose2d":
+        values = math.prod(inputs[0][2:]) * math.prod(inputs[1][1:]) * node.attribute("groups")
+    else:
+        values = 0
+    return 4 * values
