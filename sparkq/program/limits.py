@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from sparkq.program.types import INPUT, Node, Program, ValueType
 from sparkq.program.work import multiply_accumulates
 
-__all__ = ["check_limits"]
+__all__ = ["MANY_IMAGES", "check_limits"]
 
+MANY_IMAGES = 512
+"""Number of images at once for which what grows with its square has to be within bounds."""
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1}
 _MOST_WORK = 2**42
 """Multiply-accumulates of one image: ten times those of the largest vision transformers."""
@@ -38,15 +41,22 @@ def check_limits(program: Program) -> None:
         With one clause that says what is too much.
     """
     types = program.types()
-    sizes = {name: _ITEM_BYTES[found.dtype] * math.prod(found.sizes(1)) for name, found in types.items()}
-    work = sum(multiply_accumulates(program).values()) + sum(_window_reads(node, types) for node in program.nodes)
-    _check(work, _MOST_WORK, "multiply-accumulates an image")
-    _check(sum(sizes[name] for node in program.nodes for name in (node.name, *node.values)), _MOST_MOVED, "bytes moved an image")
-    _check(_held(program, types, sizes), _MOST_HELD, "bytes an image at once")
+
+    def work(images: int) -> int:
+        reads = sum(_window_reads(node, types, images) for node in program.nodes)
+        return reads + sum(multiply_accumulates(program, images=images).values())
+
+    def moved(images: int) -> int:
+        sizes = {name: _bytes(found, images) for name, found in types.items()}
+        return sum(sizes[name] for node in program.nodes for name in (node.name, *node.values))
+
+    _check(_an_image(work), _MOST_WORK, "multiply-accumulates an image")
+    _check(_an_image(moved), _MOST_MOVED, "bytes moved an image")
+    _check(_held(program, types), _MOST_HELD, "bytes an image at once")
     # Engines pack weights once for each layer, and compute beforehand what is the same for all images.
-    fixed = {name for name, found in types.items() if min(found.shape, default=0) >= 0}
-    stored = sum(sizes[name] for name in program.constants)
-    copied = sum(sizes[name] for node in program.nodes for name in (node.name, *node.values) if name in fixed)
+    fixed = {name: _bytes(found, 1) for name, found in types.items() if min(found.shape, default=0) >= 0}
+    stored = sum(fixed[name] for name in program.constants)
+    copied = sum(fixed.get(name, 0) for node in program.nodes for name in (node.name, *node.values))
     _check(copied, _MOST_COPIES * stored + _SPARE, f"bytes of weights, with {stored} in the file")
 
 
@@ -55,29 +65,48 @@ def _check(found: int, most: int, what: str) -> None:
         raise ValueError(f"nodes: expected at most {most} {what}; got {found}")
 
 
-def _window_reads(node: Node, types: Mapping[str, ValueType]) -> int:
+def _an_image(count: Callable[[int], int]) -> int:
+    """Return what one image costs, alone or as one of many."""
+    return max(count(1), count(MANY_IMAGES) // MANY_IMAGES)
+
+
+def _at_once(count: Callable[[int], int]) -> int:
+    """Return the bytes for one image; for many of them where the count grows faster than their number."""
+    one, many = count(1), count(MANY_IMAGES)
+    return many if many > MANY_IMAGES * one else one
+
+
+def _bytes(found: ValueType, images: int) -> int:
+    return _ITEM_BYTES[found.dtype] * math.prod(found.sizes(images))
+
+
+def _window_reads(node: Node, types: Mapping[str, ValueType], images: int) -> int:
     """Count the values that a pool reads: each window's, as far as it lies within the plane."""
     if node.operator not in _POOLS:
         return 0
-    plane = types[str(node.inputs[0])].sizes(1)[2:]
-    windows = math.prod(node.type.sizes(1))
+    plane = types[str(node.inputs[0])].sizes(images)[2:]
+    windows = math.prod(node.type.sizes(images))
     return windows * math.prod(min(side, size) for side, size in zip(node.attribute("kernel_size"), plane, strict=True))
 
 
-def _held(program: Program, types: Mapping[str, ValueType], sizes: Mapping[str, int]) -> int:
+def _held(program: Program, types: Mapping[str, ValueType]) -> int:
     """Count the bytes of values that are there at once at most, each until its last reader is done."""
+    def size(name: str) -> int:
+        return _at_once(lambda images: _bytes(types[name], images))
+
     freed = program.last_reads()
-    held = largest = sizes[INPUT]
+    held = largest = size(INPUT)
     for node in program.nodes:
-        held += sizes[node.name]
-        largest = max(largest, held + _scratch(node, types))
-        held -= sum(sizes[name] for name in freed[node.name])
+        held += size(node.name)
+        scratch = _at_once(partial(_scratch, node, types))
+        largest = max(largest, held + scratch)
+        held -= sum(map(size, freed[node.name]))
     return largest
 
 
-def _scratch(node: Node, types: Mapping[str, ValueType]) -> int:
+def _scratch(node: Node, types: Mapping[str, ValueType], images: int) -> int:
     """Count the bytes that a kernel may take for itself: scores, a padded plane, or a transposed layer's columns."""
-    inputs = [types[name].sizes(1) for name in node.values]
+    inputs = [types[name].sizes(images) for name in node.values]
     if node.operator == "aten.scaled_dot_product_attention":
         values = math.prod(inputs[0][:-1]) * inputs[1][-2]
     elif node.operator == "aten.conv2d":

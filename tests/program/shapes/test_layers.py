@@ -87,7 +87,7 @@ def test_matmul(left: tuple[int, ...], right: tuple[int, ...]) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_attention(data: st.DataObject) -> None:
-    """As many heads of queries, keys and values; a mask is stretched to the scores."""
+    """As many heads of queries, keys and values; a mask is stretched to the scores. Some of torch's kernels take one and is_causal."""
     heads = data.draw(st.lists(_FEW, max_size=2).map(tuple))
     queries, keys, inside, outside = (data.draw(_FEW) for _ in range(4))
     key = (*heads, keys, inside + data.draw(st.sampled_from([0, 0, 0, 1])))
@@ -103,7 +103,18 @@ def test_attention(data: st.DataObject) -> None:
     agreed(
         "aten.scaled_dot_product_attention", inputs, attributes,
         lambda q, k, v, mask: F.scaled_dot_product_attention(q, k, v, attn_mask=mask, **attributes),
+        strict=attributes["is_causal"] and inputs[3] is not None,
     )
+
+
+def test_a_mask_or_the_causal_one() -> None:
+    """Not both: kernels of torch differ in what they make of it."""
+    inputs: list[Given] = [("float32", (2, 4, 3))] * 3
+    mask: Given = ("bool", (4, 4))
+    for given, is_causal, taken in ((None, True, True), (mask, False, True), (mask, True, False)):
+        attributes: dict[str, Attribute] = {"is_causal": is_causal, "scale": None}
+        found = inferred("aten.scaled_dot_product_attention", [*inputs, given], attributes)
+        assert found == (("float32", (2, 4, 3)) if taken else None)
 
 
 _SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple)
@@ -114,13 +125,14 @@ _SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=5).map(tuple)
     _SHAPES, st.lists(st.sampled_from([None, 0, 0, 0, 1]), min_size=4, max_size=4), st.sampled_from([0.0, 1e-5, -1.0, math.inf]),
 )
 def test_batch_norm(shape: tuple[int, ...], odd: list[int | None], eps: float) -> None:
-    """A number for each channel; mean and variance must be there."""
+    """A number for each channel; mean and variance must be there. Most of torch's kernels take a negative eps, but not all."""
     channels = shape[1] if len(shape) > 1 else 1
     inputs: list[Given] = [("float32", shape), *(None if more is None else ("float32", (channels + more,)) for more in odd)]
     agreed(
         "aten.batch_norm", inputs, {"eps": eps},
         # With its own tensors left out it would take the batch's numbers.
-        lambda x, w, b, m, v: torch.batch_norm(x, w, b, _there(m), _there(v), False, 0.0, eps, False), strict=math.isinf(eps),
+        lambda x, w, b, m, v: torch.batch_norm(x, w, b, _there(m), _there(v), False, 0.0, eps, False),
+        strict=eps < 0 or math.isinf(eps),
     )
 
 
