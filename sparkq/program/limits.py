@@ -15,8 +15,12 @@ MANY_IMAGES = 512
 _ITEM_BYTES = {"uint8": 1, "int8": 1, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1}
 _MOST_WORK = 2**42
 """Multiply-accumulates of one image: ten times those of the largest vision transformers."""
-_MOST_MOVED = 2**38
-"""Bytes that all nodes together read and write for one image: a minute's work."""
+_MOST_FIXED_WORK = 2**32
+"""Multiply-accumulates of what is the same for all images: networks have hardly any, compilers their slowest kernels for it."""
+_MOST_POOLED = 2**34
+"""Values that pools read for one image: ten seconds' work, and a hundred times what those of networks read."""
+_MOST_MOVED = 2**37
+"""Bytes that all nodes together read and write for one image: half a minute's work, and three times that of the largest."""
 _MOST_HELD = 2**30
 """Bytes of one image that are there at once: four of the largest values."""
 _MOST_COPIES, _SPARE = 32, 2**30
@@ -24,7 +28,8 @@ _MOST_COPIES, _SPARE = 32, 2**30
 
 INT8 ones are read, become four bytes of float32, and these are read: nine, and more where layers share them.
 """
-_POOLS = ("aten.avg_pool2d", "aten.max_pool2d")
+_POOLS = ("aten.adaptive_avg_pool2d", "aten.avg_pool2d", "aten.max_pool2d")
+_PADDED = ("aten.avg_pool2d", "aten.conv2d", "aten.max_pool2d")
 
 
 def check_limits(program: Program) -> None:
@@ -43,18 +48,23 @@ def check_limits(program: Program) -> None:
     types = program.types()
 
     def work(images: int) -> int:
-        reads = sum(_window_reads(node, types, images) for node in program.nodes)
-        return reads + sum(multiply_accumulates(program, images=images).values())
+        return sum(multiply_accumulates(program, images=images).values())
+
+    def pooled(images: int) -> int:
+        return sum(_window_reads(node, types, images) for node in program.nodes)
 
     def moved(images: int) -> int:
         sizes = {name: _bytes(found, images) for name, found in types.items()}
         return sum(sizes[name] for node in program.nodes for name in (node.name, *node.values))
 
     _check(_an_image(work), _MOST_WORK, "multiply-accumulates an image")
+    _check(_an_image(pooled), _MOST_POOLED, "values that pools read an image")
     _check(_an_image(moved), _MOST_MOVED, "bytes moved an image")
     _check(_held(program, types), _MOST_HELD, "bytes an image at once")
     # Engines pack weights once for each layer, and compute beforehand what is the same for all images.
     fixed = {name: _bytes(found, 1) for name, found in types.items() if min(found.shape, default=0) >= 0}
+    fixed_work = sum(count for name, count in multiply_accumulates(program).items() if name in fixed)
+    _check(fixed_work, _MOST_FIXED_WORK, "multiply-accumulates with weights alone")
     stored = sum(fixed[name] for name in program.constants)
     copied = sum(fixed.get(name, 0) for node in program.nodes for name in (node.name, *node.values))
     _check(copied, _MOST_COPIES * stored + _SPARE, f"bytes of weights, with {stored} in the file")
@@ -85,8 +95,11 @@ def _window_reads(node: Node, types: Mapping[str, ValueType], images: int) -> in
     if node.operator not in _POOLS:
         return 0
     plane = types[str(node.inputs[0])].sizes(images)[2:]
-    windows = math.prod(node.type.sizes(images))
-    return windows * math.prod(min(side, size) for side, size in zip(node.attribute("kernel_size"), plane, strict=True))
+    result = node.type.sizes(images)
+    # An adaptive pool's windows begin and end in the middle of values that belong to two.
+    sides = node.attributes.get("kernel_size") or tuple(size // count + 2 for size, count in zip(plane, result[2:], strict=True))
+    assert isinstance(sides, tuple)
+    return math.prod(result) * math.prod(min(side, size) for side, size in zip(sides, plane, strict=True))
 
 
 def _held(program: Program, types: Mapping[str, ValueType]) -> int:
@@ -109,7 +122,7 @@ def _scratch(node: Node, types: Mapping[str, ValueType], images: int) -> int:
     inputs = [types[name].sizes(images) for name in node.values]
     if node.operator == "aten.scaled_dot_product_attention":
         values = math.prod(inputs[0][:-1]) * inputs[1][-2]
-    elif node.operator == "aten.conv2d":
+    elif node.operator in _PADDED:
         values = inputs[0][1] * math.prod(
             size + 2 * padding for size, padding in zip(inputs[0][2:], node.attribute("padding"), strict=True)
         )

@@ -13,7 +13,10 @@ from sparkq.program.types import INPUT, Attribute, Node, Program, ValueType
 __all__ = ["check_program"]
 
 _DTYPES = ("uint8", "int8", "int32", "int64", "float32", "float64", "bool")
-_MOST_NODES = 2**15
+_MOST_NODES = 2**13
+"""Twice those of the largest networks. OpenVINO's compiler takes time by the square of their number: 20 seconds for these."""
+_MOST_INPUTS, _MOST_ALL_INPUTS = 2**9, 2**15
+"""Of one node and of all: compilers spend as much time on them as on nodes."""
 _MOST_RANK = 8
 _MOST_VALUES = 2**26
 """Of one image: a feature map of 64 channels on 1024 x 1024 pixels. Kernels count in 32 bits, for some dozen images at a time."""
@@ -39,8 +42,7 @@ def check_program(program: Program) -> None:
     height, width, channels = program.input.shape[1:]
     if channels != 3 or min(height, width) < 1 or 3 * height * width > _MOST_VALUES:
         raise ValueError(f"input: expected sizes of an image; got {program.input}")
-    if len(program.nodes) > _MOST_NODES:
-        raise ValueError(f"nodes: expected at most {_MOST_NODES}; got {len(program.nodes)}")
+    _check_counts(program)
     types = {INPUT: program.input}
     for name, array in program.constants.items():
         _check_new(name, types)
@@ -60,6 +62,17 @@ def check_program(program: Program) -> None:
         raise ValueError(f"output {program.output}: expected the value of a node; got a constant")
     check_contents(program)
     check_limits(program)
+
+
+def _check_counts(program: Program) -> None:
+    if len(program.nodes) > _MOST_NODES:
+        raise ValueError(f"nodes: expected at most {_MOST_NODES}; got {len(program.nodes)}")
+    inputs = [len(node.inputs) for node in program.nodes]
+    if max(inputs, default=0) > _MOST_INPUTS or sum(inputs) > _MOST_ALL_INPUTS:
+        raise ValueError(
+            f"nodes: expected at most {_MOST_INPUTS} inputs of one and {_MOST_ALL_INPUTS} of all; got {max(inputs)} and "
+            f"{sum(inputs)}",
+        )
 
 
 def _check_new(name: str, types: Mapping[str, ValueType]) -> None:
@@ -100,7 +113,7 @@ def _check_declared(node: Node) -> None:
     if node.type.dtype not in _DTYPES or len(node.type.shape) > _MOST_RANK:
         raise ValueError(f"node {node.name}: expected a type of up to {_MOST_RANK} dimensions; got {node.type}")
     if any(size == 0 or abs(size) > _MOST_VALUES for size in node.type.shape):
-        raise ValueError(f"node {node.name}: expected sizes above zero; got {node.type}")
+        raise ValueError(f"node {node.name}: expected sizes from 1 to {_MOST_VALUES}; got {node.type}")
     # What grows with the square of N has its bound for as many images as anyone runs at once.
     grows_faster = sum(size < 0 for size in node.type.shape) > 1
     if math.prod(node.type.sizes(MANY_IMAGES if grows_faster else 1)) > _MOST_VALUES:

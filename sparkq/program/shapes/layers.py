@@ -9,6 +9,9 @@ __all__ = [
     "attention", "batch_norm", "conv2d", "conv_transpose2d", "group_norm", "layer_norm", "linear", "matmul",
 ]
 
+# Of a transposed convolution: OpenVINO's compiler takes time and memory by the square, and ends the process at thousands.
+_MOST_STRIDE = 256
+
 
 def conv2d(call: Call) -> Result:
     """[N, C, H, W] and [O, C / groups, h, w] to [N, O, H', W']."""
@@ -32,6 +35,7 @@ def conv_transpose2d(call: Call) -> Result:
     groups = call.number("groups")
     stride, padding, dilation = (call.ints(name, 2, least) for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)))
     more = call.ints("output_padding", 2, 0)
+    expect(max(stride) <= _MOST_STRIDE, f"stride to be at most {_MOST_STRIDE}")
     expect(groups >= 1 and weight[0] % groups == 0 and images[1] == weight[0], "channels that fit weight and groups")
     expect(all(more[axis] < max(stride[axis], dilation[axis]) for axis in (0, 1)), "output_padding below stride or dilation")
     outputs = weight[1] * groups

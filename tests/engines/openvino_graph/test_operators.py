@@ -98,3 +98,10 @@ def test_what_openvino_has_no_node_for_is_said() -> None:
     openvino_model(program, 2)
     with pytest.raises(EngineError, match=rf"node {spread}: .*aten\.var.*before the number of images is"):
         openvino_model(program, None)
+
+
+def test_numbers_that_openvino_cannot_compute_with_are_said() -> None:
+    """Factors are computed when the model is built: one divides by zero here."""
+    case = Case("aten.softplus", [X], F.softplus, {"beta": 0.0, "threshold": -math.inf})
+    with pytest.raises(EngineError, match=r"node result: .*aten\.softplus.*division by zero"):
+        openvino_model(case.program(), 1)

@@ -87,7 +87,7 @@ def test_matmul(left: tuple[int, ...], right: tuple[int, ...]) -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_attention(data: st.DataObject) -> None:
-    """As many heads of queries, keys and values; a mask is stretched to the scores. Some of torch's kernels take one and is_causal."""
+    """As many heads of queries, keys and values; a mask is stretched to the scores. Not all of torch's kernels refuse both."""
     heads = data.draw(st.lists(_FEW, max_size=2).map(tuple))
     queries, keys, inside, outside = (data.draw(_FEW) for _ in range(4))
     key = (*heads, keys, inside + data.draw(st.sampled_from([0, 0, 0, 1])))
@@ -111,9 +111,9 @@ def test_a_mask_or_the_causal_one() -> None:
     """Not both: kernels of torch differ in what they make of it."""
     inputs: list[Given] = [("float32", (2, 4, 3))] * 3
     mask: Given = ("bool", (4, 4))
-    for given, is_causal, taken in ((None, True, True), (mask, False, True), (mask, True, False)):
+    for last, is_causal, taken in ((None, True, True), (mask, False, True), (mask, True, False)):
         attributes: dict[str, Attribute] = {"is_causal": is_causal, "scale": None}
-        found = inferred("aten.scaled_dot_product_attention", [*inputs, given], attributes)
+        found = inferred("aten.scaled_dot_product_attention", [*inputs, last], attributes)
         assert found == (("float32", (2, 4, 3)) if taken else None)
 
 
