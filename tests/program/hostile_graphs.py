@@ -66,7 +66,7 @@ def _windows(operator: str, shape: tuple[int, int, int], kernel: int, **more: ob
     half = kernel // 2
 
     def build(g: _Graph) -> None:
-        shared = {"kernel_size": [kernel] * 2, "stride": [1, 1], "padding": [half, half], "ceil_mode": False, **more}
+        shared: dict[str, Any] = {"kernel_size": [kernel] * 2, "stride": [1, 1], "padding": [half] * 2, "ceil_mode": False, **more}
         g.largest(g.add(operator, [g.plane(*shape)], [-1, *shape], **shared), 4)
     return build
 
@@ -76,13 +76,15 @@ def _adaptive(g: _Graph) -> None:
 
 
 def _padded(g: _Graph) -> None:
-    geometry = {"stride": [65535] * 2, "padding": [65535] * 2, "dilation": [1, 1], "groups": 1}
+    geometry: dict[str, Any] = {"stride": [65535] * 2, "padding": [65535] * 2, "dilation": [1, 1], "groups": 1}
     inputs: list[Any] = [g.plane(1, 1, 1), g.full(1, 1, 1, 1), None]
     g.largest(g.add("conv2d", inputs, [-1, 1, 3, 3], **geometry), 4)
 
 
 def _transposed(g: _Graph) -> None:
-    geometry = {"stride": [65535] * 2, "padding": [0, 0], "output_padding": [0, 0], "dilation": [1, 1], "groups": 1}
+    geometry: dict[str, Any] = {
+        "stride": [65535] * 2, "padding": [0, 0], "output_padding": [0, 0], "dilation": [1, 1], "groups": 1,
+    }
     inputs: list[Any] = [g.plane(1, 1, 1), g.full(1, 1, 2, 2), None]
     g.largest(g.add("conv_transpose2d", inputs, [-1, 1, 2, 2], **geometry), 4)
 

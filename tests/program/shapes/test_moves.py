@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -93,10 +92,11 @@ def test_index_select(dtype: str, shape: tuple[int, ...], index: tuple[int, ...]
 @pytest.mark.parametrize("dtype", ["int32", "int64", "float64"])
 def test_what_only_constants_hold(operator: str, dtype: str) -> None:
     """Tables and scales stay what they are: engines move pixels, weights, truth values and real numbers."""
-    attributes: dict[str, Any] = {
+    by_name: dict[str, dict[str, Attribute]] = {
         "cat": {"dim": 0}, "flip": {"dims": (0,)}, "permute": {"dims": (0,)}, "select": {"dim": 0, "index": 0},
         "slice": {"dim": 0, "start": 0, "end": 2, "step": 1},
-    }.get(operator, {})
+    }
+    attributes = by_name.get(operator, {})
     assert inferred(f"aten.{operator}", [("float32", (2,))], attributes, ("float32", (2,)))
     assert inferred(f"aten.{operator}", [(dtype, (2,))], attributes, (dtype, (2,))) is None
 
