@@ -66,7 +66,9 @@ def _windows(operator: str, shape: tuple[int, int, int], kernel: int, **more: ob
     half = kernel // 2
 
     def build(g: _Graph) -> None:
-        shared: dict[str, Any] = {"kernel_size": [kernel] * 2, "stride": [1, 1], "padding": [half] * 2, "ceil_mode": False, **more}
+        shared: dict[str, Any] = {
+            "kernel_size": [kernel] * 2, "stride": [1, 1], "padding": [half] * 2, "ceil_mode": False, **more,
+        }
         g.largest(g.add(operator, [g.plane(*shape)], [-1, *shape], **shared), 4)
     return build
 
