@@ -87,6 +87,9 @@ def _conv_transpose2d(call: Fused) -> Kernel | None:
 
 
 def _linear(call: Fused) -> Kernel | None:
+    # Its kernel takes no row without a batch.
+    if len(call.node.type.shape) < 2:
+        return None
     packed = torch.ops.quantized.linear_prepack(call.weight, call.tensor(2))
     return _scaled(torch.ops.quantized.linear_relu if call.relu else torch.ops.quantized.linear, call, packed)
 
