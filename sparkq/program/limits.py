@@ -28,6 +28,13 @@ _MOST_COPIES, _SPARE = 32, 2**30
 
 INT8 ones are read, become four bytes of float32, and these are read: nine, and more where layers share them.
 """
+_MOST_ROUNDINGS = 2**8
+"""Roundings one behind the other without a layer in between: residual networks have two a block.
+
+OpenVINO's compiler takes time by their square, 6 seconds for these.
+"""
+_QUANTIZE = "quantized_decomposed.quantize_per_tensor"
+_LAYERS = ("aten.conv2d", "aten.conv_transpose2d", "aten.linear", "aten.matmul", "aten.scaled_dot_product_attention")
 _POOLS = ("aten.adaptive_avg_pool2d", "aten.avg_pool2d", "aten.max_pool2d")
 _PADDED = ("aten.avg_pool2d", "aten.conv2d", "aten.max_pool2d")
 
@@ -57,6 +64,7 @@ def check_limits(program: Program) -> None:
         sizes = {name: _bytes(found, images) for name, found in types.items()}
         return sum(sizes[name] for node in program.nodes for name in (node.name, *node.values))
 
+    _check(_roundings_in_a_row(program), _MOST_ROUNDINGS, "roundings without a layer in between")
     _check(_an_image(work), _MOST_WORK, "multiply-accumulates an image")
     _check(_an_image(pooled), _MOST_POOLED, "values that pools read an image")
     _check(_an_image(moved), _MOST_MOVED, "bytes moved an image")
@@ -73,6 +81,15 @@ def check_limits(program: Program) -> None:
 def _check(found: int, most: int, what: str) -> None:
     if found > most:
         raise ValueError(f"nodes: expected at most {most} {what}; got {found}")
+
+
+def _roundings_in_a_row(program: Program) -> int:
+    """Count the roundings on the longest way through the program that meets no layer."""
+    counts: dict[str, int] = {}
+    for node in program.nodes:
+        before = 0 if node.operator in _LAYERS else max((counts.get(name, 0) for name in node.values), default=0)
+        counts[node.name] = before + (node.operator == _QUANTIZE)
+    return max(counts.values(), default=0)
 
 
 def _an_image(count: Callable[[int], int]) -> int:

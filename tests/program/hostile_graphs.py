@@ -104,6 +104,18 @@ def _chain(operator: str, count: int, *sizes: int) -> Callable[[_Graph], None]:
     return build
 
 
+def _roundings(count: int) -> Callable[[_Graph], None]:
+    """Integers and reals in turn."""
+    def build(g: _Graph) -> None:
+        x = g.one
+        for _ in range(count):
+            for word, dtype, more in (("quantize", "uint8", {"quant_min": 0, "quant_max": 255}), ("dequantize", "float32", {})):
+                x = g.add("x", [x], [-1, 1], dtype=dtype, scale=0.5, zero_point=3, **more)
+                g.nodes[-1]["operator"] = f"quantized_decomposed.{word}_per_tensor"
+        g.largest(x, 2)
+    return build
+
+
 def _tables(g: _Graph) -> None:
     tables = [g.full(4096, 4096) for _ in range(20)]
     g.largest(g.add("add", [g.plane(4096, 4096), tables[-1]], [-1, 4096, 4096]), 3)
@@ -147,6 +159,7 @@ COSTLY: dict[str, tuple[Change, str]] = {
         "rows too long": (_cat(500, 2**18), "sizes from 1 to"),
         "more nodes than a network": (_chain("relu", 9000, 1), "nodes: expected at most"),
         "large values without an end": (_chain("tanh", 2000, 4096, 4096), "bytes moved"),
+        "roundings of roundings": (_roundings(300), "roundings without a layer"),
         "large tables": (_tables, "bytes of weights"),
         "large values at once": (_alive, "bytes an image at once"),
         "many values for each pair of images": (_square(2**17), "values for 512 images"),
@@ -158,7 +171,7 @@ COSTLY: dict[str, tuple[Change, str]] = {
 MOVED: dict[str, Change] = {
     name: _change(build) for name, build in {
         "a few values for each pair of images": _square(3), "a row of hundreds": _cat(500, 8),
-        "many nodes": _chain("relu", 1000, 1),
+        "many nodes": _chain("relu", 1000, 1), "a hundred roundings": _roundings(100),
         "windows as wide as a small plane": _windows("max_pool2d", (4, 32, 32), 31, dilation=[1, 1]),
     }.items()
 }
