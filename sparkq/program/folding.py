@@ -10,7 +10,7 @@ from sparkq.program.types import Array, Node, Program
 
 __all__ = ["fold_batch_norms"]
 
-_CHANNEL_AXES = {"aten.conv2d": 0, "aten.linear": 0}
+_LAYERS = ("aten.conv2d", "aten.linear")
 
 
 def fold_batch_norms(program: Program) -> Program:
@@ -23,14 +23,18 @@ def fold_batch_norms(program: Program) -> Program:
     readers = program.readers()
     constants = dict(program.constants)
     renamed: dict[str, str] = {}
+    taken = set(program.types())
     for norm in program.nodes:
         layer = nodes.get(str(norm.inputs[0])) if norm.operator == "aten.batch_norm" else None
-        if layer is None or layer.operator not in _CHANNEL_AXES or len(readers[layer.name]) != 1 or layer.name == program.output:
+        if layer is None or layer.operator not in _LAYERS or len(readers[layer.name]) != 1 or layer.name == program.output:
             continue
         parameters = [*layer.inputs[1:], *norm.inputs[1:]]
-        if any(name is not None and name not in program.constants for name in parameters) or len(norm.type.shape) == 3:
+        if any(name is not None and name not in program.constants for name in parameters):
             continue
-        nodes[layer.name] = _folded(layer, norm, constants)
+        # Of more dimensions a linear layer's channels are the last, while a batch norm's are the second.
+        if layer.operator == "aten.linear" and len(norm.type.shape) != 2:
+            continue
+        nodes[layer.name] = _folded(layer, norm, constants, taken)
         renamed[norm.name] = layer.name
     if not renamed:
         return program
@@ -45,7 +49,7 @@ def fold_batch_norms(program: Program) -> Program:
     )
 
 
-def _folded(layer: Node, norm: Node, constants: dict[str, Array]) -> Node:
+def _folded(layer: Node, norm: Node, constants: dict[str, Array], taken: set[str]) -> Node:
     def parameter(node: Node, index: int, default: float) -> npt.NDArray[np.float64]:
         name = node.inputs[index]
         return np.full(norm.type.shape[1], default) if name is None else constants[str(name)].astype(np.float64)
@@ -53,7 +57,15 @@ def _folded(layer: Node, norm: Node, constants: dict[str, Array]) -> Node:
     weight = constants[str(layer.inputs[1])].astype(np.float64)
     factor = parameter(norm, 1, 1.0) / np.sqrt(parameter(norm, 4, 1.0) + norm.attribute("eps"))
     bias = (parameter(layer, 2, 0.0) - parameter(norm, 3, 0.0)) * factor + parameter(norm, 2, 0.0)
-    names = f"{norm.name}.folded.weight", f"{norm.name}.folded.bias"
+    names = tuple(_free(f"{norm.name}.folded.{part}", taken) for part in ("weight", "bias"))
     constants[names[0]] = (weight * factor.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.float32)
     constants[names[1]] = bias.astype(np.float32)
     return replace(layer, inputs=(layer.inputs[0], *names))
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return a name that no value has, and take it."""
+    while name in taken:
+        name += "~"
+    taken.add(name)
+    return name

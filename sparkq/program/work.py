@@ -20,16 +20,16 @@ _MOVES = frozenset(f"aten.{name}" for name in ("expand", "flip", "index_select",
 _FLOAT = "aten.scaled_dot_product_attention"
 
 
-def multiply_accumulates(program: Program) -> dict[str, int]:
-    """Count the multiply-accumulates of one image in each node that has any."""
+def multiply_accumulates(program: Program, *, images: int = 1) -> dict[str, int]:
+    """Count the multiply-accumulates of one image, or of a batch of `images`, in each node that has any."""
     types = program.types()
-    counts = {node.name: _count(node, types) for node in program.nodes}
+    counts = {node.name: _count(node, types, images) for node in program.nodes}
     return {name: count for name, count in counts.items() if count}
 
 
-def _count(node: Node, types: dict[str, ValueType]) -> int:
-    sizes = [types[name].sizes(1) for name in node.values]
-    outputs = math.prod(node.type.sizes(1))
+def _count(node: Node, types: dict[str, ValueType], images: int) -> int:
+    sizes = [types[name].sizes(images) for name in node.values]
+    outputs = math.prod(node.type.sizes(images))
     if node.operator == "aten.conv2d":
         return outputs * math.prod(sizes[1][1:])
     if node.operator == "aten.conv_transpose2d":

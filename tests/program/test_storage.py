@@ -23,6 +23,7 @@ from tests import HANG_SECONDS, ROOT
 from tests.hostile_payloads import HOSTILE, hostile_payload, with_payload
 from tests.models import digits_artifact
 from tests.program.cases import CASES
+from tests.program.hostile_graphs import COSTLY, MOVED
 
 PAYLOAD = digits_artifact("static").payload
 _QUANTIZE = "quantized_decomposed.quantize_per_tensor"
@@ -113,31 +114,17 @@ def test_a_graph_that_is_none(change: Callable[[dict[str, Any]], object]) -> Non
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1200
 
 
-def test_more_work_than_a_node_has_nights() -> None:
+@pytest.mark.parametrize(("change", "reason"), COSTLY.values(), ids=COSTLY.keys())
+def test_more_than_a_node_has(change: Callable[[dict[str, Any]], object], reason: str) -> None:
     """Shapes that follow, in a file of a few hundred kilobytes."""
-    def node(
-        name: str, operator: str, source: str, shape: list[int], dtype: str = "float32", **attributes: object,
-    ) -> dict[str, Any]:
-        return {
-            "name": name, "operator": f"aten.{operator}", "inputs": [source], "attributes": attributes, "dtype": dtype,
-            "shape": shape,
-        }
+    with pytest.raises(ArtifactFormatError, match=reason):
+        loads_program(changed(change))
 
-    def repeat(graph: dict[str, Any]) -> None:
-        plane = [-1, 4096, 4096]
-        graph["nodes"] = [
-            node("flat", "view", "images", [-1, 3072], dtype="uint8"),
-            node("real", "_to_copy", "flat", [-1, 3072]),
-            node("one", "sum", "real", [-1, 1], dim=[1], keepdim=True),
-            node("view", "view", "one", [-1, 1, 1]),
-            node("m0", "expand", "view", plane),
-            *({**node(f"m{number + 1}", "matmul", "", plane), "inputs": [f"m{number}"] * 2} for number in range(100)),
-            node("out", "amax", "m100", [-1, 4096], dim=[2], keepdim=False),
-        ]
-        graph["output"] = "out"
 
-    with pytest.raises(ArtifactFormatError, match="multiply-accumulates"):
-        loads_program(changed(repeat))
+@pytest.mark.parametrize("change", MOVED.values(), ids=MOVED.keys())
+def test_no_more_than_a_node_has(change: Callable[[dict[str, Any]], object]) -> None:
+    """The bounds are those of what is asked for, not of the operators."""
+    assert loads_program(changed(change)).nodes
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "[" * 100_000, '"\\ud800"', "{}", "null", "1" * 5000])
@@ -206,7 +193,7 @@ def test_a_hundred_hostile_payloads(tmp_path: Path) -> None:
         payloads.append(bytes(damaged))
     payloads += [PAYLOAD[:cut] for cut in random.integers(0, len(PAYLOAD), 12)]
     payloads += [struct.pack("<Q", size) + PAYLOAD[8:] for size in (0, 1, length - 1, length + 8, 2**31, 2**63, 2**64 - 1)]
-    payloads += [changed(change) for change in WRONG.values()]
+    payloads += [changed(change) for change in (*WRONG.values(), *(change for change, _ in COSTLY.values()), *MOVED.values())]
     payloads += [hostile_payload(kind, tmp_path / "touched") for kind in HOSTILE]
     (tmp_path / "payloads").mkdir()
     for number, payload in enumerate(payloads):

@@ -74,7 +74,7 @@ class _Builder:
                 tuple(self._types[given] if isinstance(given, str) else None for given in node.inputs), self._sizes,
                 tuple(self._readers[node.name]),
             ))
-        except (Unsupported, RuntimeError) as error:
+        except (Unsupported, RuntimeError, ArithmeticError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise EngineError(
                 f"engine openvino: node {node.name}: expected an operator that OpenVINO has; got {node.operator} with "

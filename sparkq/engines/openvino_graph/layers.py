@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from sparkq.engines.openvino_graph.call import Call, Converter, Unsupported, integers, number
+from sparkq.engines.openvino_graph.call import Call, Converter, integers, number
 from sparkq.engines.openvino_graph.library import ops
 
 __all__ = ["LAYERS"]
@@ -59,8 +59,6 @@ def _linear(call: Call) -> Any:
 
 
 def _attention(call: Call) -> Any:
-    if call["is_causal"] and call.inputs[3] is not None:
-        raise Unsupported("an attention that is causal or has a mask, not both")
     tensors = [call.tensor(index) for index in range(3)]
     scale = call["scale"]
     if scale is None:

@@ -87,6 +87,9 @@ def _conv_transpose2d(call: Fused) -> Kernel | None:
 
 
 def _linear(call: Fused) -> Kernel | None:
+    # Its kernel takes no row without a batch.
+    if len(call.node.type.shape) < 2:
+        return None
     packed = torch.ops.quantized.linear_prepack(call.weight, call.tensor(2))
     return _scaled(torch.ops.quantized.linear_relu if call.relu else torch.ops.quantized.linear, call, packed)
 
@@ -166,7 +169,8 @@ def _group_norm(call: Fused) -> Kernel | None:
 
 def _batch_norm(call: Fused) -> Kernel | None:
     function = torch.ops.quantized.batch_norm2d_relu if call.relu else torch.ops.quantized.batch_norm2d
-    if len(call.node.type.shape) != 4:
+    # Its kernel takes planes alone, and no norm without a weight and a bias.
+    if len(call.node.type.shape) != 4 or None in call.node.inputs:
         return None
     return _scaled(function, call, *(call.tensor(index) for index in range(1, 5)), call.attribute("eps"))
 
@@ -175,6 +179,10 @@ def _keeping(call: Fused) -> Kernel | None:
     """A kernel of torch's that takes quantized tensors as it takes floats, and keeps their scale."""
     if call.relu or not call.keeps:
         return None
+    if call.node.operator == "aten.index_select":
+        index, dim = call.tensor(1), call.attribute("dim")
+        assert index is not None
+        return lambda x: torch.index_select(x, dim, index)
     if call.node.operator == "aten.pad" and (call.attribute("mode"), call.attribute("value")) != ("constant", 0.0):
         return None
     return FLOAT_KERNELS[call.node.operator](call.node)
@@ -185,7 +193,7 @@ def _hardsigmoid(call: Fused) -> Kernel | None:
 
 
 KEEPING = tuple(f"aten.{name}" for name in (
-    "adaptive_avg_pool2d", "amax", "avg_pool2d", "flip", "max_pool2d", "mean", "pad", "permute", "relu", "select", "slice",
+    "adaptive_avg_pool2d", "avg_pool2d", "flip", "max_pool2d", "mean", "pad", "permute", "relu", "select", "slice",
     "upsample_bilinear2d", "upsample_nearest2d", "view", "index_select", "clamp",
 ))
 """Operators whose quantized form has the scale of what it takes."""

@@ -11,6 +11,7 @@ __all__ = ["Call", "Result", "Shape", "broadcast", "expect", "positive"]
 
 Shape = tuple[int, ...]
 Result = tuple[str, Shape]
+_MOST = 2**16 - 1
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,11 @@ class Call:
         return self.attributes[name]
 
     def ints(self, name: str, count: int, least: int) -> Shape:
-        """Return an attribute of `count` whole numbers, none below `least`."""
+        """Return an attribute of `count` whole numbers, none below `least`, and none that kernels could not count with."""
         found = self.attributes[name]
         assert isinstance(found, tuple)
-        expect(len(found) == count and all(number >= least for number in found), f"{name} to be {count} numbers from {least}")
+        holds = len(found) == count and all(least <= number <= _MOST for number in found)
+        expect(holds, f"{name} to be {count} numbers from {least} to {_MOST}")
         return found
 
     def dim(self, name: str, rank: int) -> int:

@@ -1,11 +1,16 @@
 """Types of layers: convolutions, products of matrices, attention and norms."""
 from __future__ import annotations
 
+import math
+
 from sparkq.program.shapes.call import Call, Result, broadcast, expect, positive
 
 __all__ = [
     "attention", "batch_norm", "conv2d", "conv_transpose2d", "group_norm", "layer_norm", "linear", "matmul",
 ]
+
+# Of a transposed convolution: OpenVINO's compiler takes time and memory by the square, and ends the process at thousands.
+_MOST_STRIDE = 256
 
 
 def conv2d(call: Call) -> Result:
@@ -30,6 +35,7 @@ def conv_transpose2d(call: Call) -> Result:
     groups = call.number("groups")
     stride, padding, dilation = (call.ints(name, 2, least) for name, least in (("stride", 1), ("padding", 0), ("dilation", 1)))
     more = call.ints("output_padding", 2, 0)
+    expect(max(stride) <= _MOST_STRIDE, f"stride to be at most {_MOST_STRIDE}")
     expect(groups >= 1 and weight[0] % groups == 0 and images[1] == weight[0], "channels that fit weight and groups")
     expect(all(more[axis] < max(stride[axis], dilation[axis]) for axis in (0, 1)), "output_padding below stride or dilation")
     outputs = weight[1] * groups
@@ -64,6 +70,8 @@ def attention(call: Call) -> Result:
     expect(query[:-2] == key[:-2] == value[:-2], "as many heads of each")
     scores = (*query[:-2], query[-2], key[-2])
     if call.inputs[3] is not None:
+        expect(not call.number("is_causal"), "a mask or is_causal, not both")
+        expect(len(call.tensor(3, "float32", "bool")) >= 2, "a mask of queries and keys")
         expect(broadcast(scores, call.tensor(3, "float32", "bool")) == scores, f"a mask that broadcasts to {list(scores)}")
     return "float32", (*query[:-1], value[-1])
 
@@ -75,6 +83,7 @@ def batch_norm(call: Call) -> Result:
     call.optional(1, shape[1:2])
     call.optional(2, shape[1:2])
     expect(call.tensor(3) == call.tensor(4) == shape[1:2], "a mean and a variance for each channel")
+    _check_eps(call)
     return "float32", shape
 
 
@@ -83,6 +92,8 @@ def group_norm(call: Call) -> Result:
     shape = call.tensor(0)
     groups = call.number("num_groups")
     expect(len(shape) >= 2 and groups >= 1 and shape[1] % groups == 0, "channels that num_groups divides")
+    expect(math.prod(shape[1:]) > groups, "groups of more than one value")
+    _check_eps(call)
     call.optional(1, shape[1:2])
     call.optional(2, shape[1:2])
     return "float32", shape
@@ -94,4 +105,9 @@ def layer_norm(call: Call) -> Result:
     expect(bool(normalized) and shape[len(shape) - len(normalized):] == normalized, "a tensor that ends with normalized_shape")
     for index in range(1, len(call.inputs)):
         call.optional(index, normalized)
+    _check_eps(call)
     return "float32", shape
+
+
+def _check_eps(call: Call) -> None:
+    expect(0 <= call.number("eps") < math.inf, "eps from zero")

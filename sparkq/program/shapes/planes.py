@@ -43,12 +43,16 @@ def pad(call: Call) -> Result:
     shape = call.tensor(0)
     numbers = call.number("pad")
     expect(len(numbers) % 2 == 0 and len(numbers) <= 2 * len(shape), "two numbers for each padded dimension")
+    if call.number("mode") != "constant":
+        # torch has these for rows, planes and volumes of channels.
+        expect(2 <= len(numbers) <= 6 and len(shape) - len(numbers) // 2 in (1, 2), "all dimensions behind the channels padded")
     sizes = list(shape)
     for place in range(len(numbers) // 2):
         dim, (before, after) = len(shape) - 1 - place, numbers[2 * place:2 * place + 2]
         if call.number("mode") != "constant":
-            most = shape[dim] - (1 if call.number("mode") == "reflect" else 0)
-            expect(0 <= before <= most and 0 <= after <= most, "as much padding as there are values")
+            expect(before >= 0 and after >= 0, f"no negative padding in mode {call.number('mode')}")
+        if call.number("mode") == "reflect":
+            expect(max(before, after) < shape[dim], "less padding than there are values")
         expect(min(before, 0) + min(after, 0) > -shape[dim], "a value that is left")
         sizes[dim] += before + after
     return "float32", positive(tuple(sizes))

@@ -16,6 +16,8 @@ def same(call: Call) -> Result:
     """Float values of the shape of the first input; a flip moves integers as well."""
     dtypes = ("float32", "uint8", "int8", "bool") if "dims" in call.attributes else ("float32",)
     shape = call.tensor(0, *dtypes)
+    if "min" in call.attributes:
+        expect(call.number("min") is not None or call.number("max") is not None, "a min or a max")
     for name in ("dim", "dims"):
         if name in call.attributes:
             (call.dim if name == "dim" else call.dims)(name, len(shape))
@@ -52,9 +54,11 @@ def where(call: Call) -> Result:
 
 
 def cast(call: Call) -> Result:
-    """Anything but float64 to float32, or bool and integers among each other."""
+    """Anything but float64 to float32 or bool."""
     shape = call.tensor(0, "uint8", "int8", "int32", "int64", "bool", "float32")
     expect(call.declared[0] in ("float32", "bool"), f"float32 or bool, not {call.declared[0]}")
+    # An engine may hand on the tensor itself, and compute the next value in its place.
+    expect(_dtype(call, 0) != call.declared[0], "a dtype that is another")
     return call.declared[0], shape
 
 

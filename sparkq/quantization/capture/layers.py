@@ -81,6 +81,8 @@ def _attention(tape: Tape, call: Bound, result: Any) -> None:
     mask = call.get("attn_mask")
     if call.get("dropout_p", 0.0):
         raise NotImplementedError("attention with dropout")
+    if mask is not None and call["is_causal"]:
+        raise NotImplementedError("attention with a mask and is_causal")
     scale = call.get("scale")
     attributes: dict[str, Attribute] = {"is_causal": bool(call["is_causal"]), "scale": None if scale is None else float(scale)}
     inputs = (*(call.real(name) for name in ("query", "key", "value")), None if mask is None else tape.real(mask))

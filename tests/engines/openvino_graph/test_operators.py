@@ -14,6 +14,7 @@ from sparkq.errors import EngineError
 from sparkq.program.operators import OPERATORS
 from tests.engines.openvino_graph.live import live
 from tests.engines.openvino_graph.running import answers
+from tests.engines.openvino_graph.written import Written
 from tests.program.cases import CASES, PLANES, Case, X
 from tests.program.samples import IMAGE
 
@@ -90,10 +91,17 @@ def test_nearest_neighbours_are_torchs(rows: int, target: int) -> None:
 
 def test_what_openvino_has_no_node_for_is_said() -> None:
     """With the node and the operator."""
-    query = PLANES[0]
-    case = Case(
-        "aten.scaled_dot_product_attention", [query, query, query, np.zeros((9, 9), np.float32)], F.scaled_dot_product_attention,
-        {"is_causal": True, "scale": None},
-    )
-    with pytest.raises(EngineError, match=r"node result: .*aten\.scaled_dot_product_attention.*causal or has a mask, not both"):
+    written = Written()
+    x = written.reals((9,))
+    spread = written.add("var", x, dim=(0,), keepdim=True, correction=1.0)
+    program = written.program(written.add("sub", x, spread))
+    openvino_model(program, 2)
+    with pytest.raises(EngineError, match=rf"node {spread}: .*aten\.var.*before the number of images is"):
+        openvino_model(program, None)
+
+
+def test_numbers_that_openvino_cannot_compute_with_are_said() -> None:
+    """Factors are computed when the model is built: one divides by zero here."""
+    case = Case("aten.softplus", [X], F.softplus, {"beta": 0.0, "threshold": -math.inf})
+    with pytest.raises(EngineError, match=r"node result: .*aten\.softplus.*division by zero"):
         openvino_model(case.program(), 1)
