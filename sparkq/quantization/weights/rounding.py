@@ -163,13 +163,14 @@ def round_least_squares(
     """
     groups, outputs, taps = weight.shape
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    ridge = (_DAMPING * diagonal.mean(1)).clamp_min(1e-12)[:, None, None] * torch.eye(taps, dtype=gram.dtype)
-    damped = gram + ridge
+    ridge = (_DAMPING * diagonal.mean(1)).clamp_min(1e-12)[:, None]
+    damped = _with_ridge(gram, ridge)
     # Towards the float weights where the inputs say little: (W C + r W) (H + r)^-1.
     shrink = ridge * (_SHRINKAGE / _DAMPING)
-    target = torch.cholesky_solve((weight @ (cross + shrink)).mT, torch.linalg.cholesky(gram + shrink)).mT
+    shrunk = _with_ridge(gram, shrink)
+    target = torch.cholesky_solve((weight @ cross).add_(weight * shrink[..., None]).mT, torch.linalg.cholesky(shrunk)).mT
     if compression.pruning and not limit_pairs:
-        target = refit_kept(target, gram + shrink, compression.pruning)
+        target = refit_kept(target, shrunk, compression.pruning)
     rows = target.reshape(-1, taps)
     if not limit_pairs:
         importance = diagonal.clamp_min(1e-12)[:, None, :].expand_as(target).reshape(-1, taps)
@@ -187,6 +188,13 @@ def round_least_squares(
         scales = torch.where(over, larger, scales)
     scales = snap(pair_scales(rows), grid, up=True).view(groups, outputs)
     return (target / scales[..., None]).round(), scales
+
+
+def _with_ridge(gram: Tensor, ridge: Tensor) -> Tensor:
+    """`gram` [G, K, K] with `ridge` [G, 1] added to its diagonal."""
+    changed = gram.clone()
+    changed.diagonal(dim1=1, dim2=2).add_(ridge)
+    return changed
 
 
 def _round_columns(target: Tensor, damped: Tensor, scales: Tensor, codebook: Codebook | None = None) -> Tensor:
