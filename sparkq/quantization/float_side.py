@@ -4,8 +4,6 @@ from __future__ import annotations
 import copy
 from functools import cached_property
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -87,14 +85,4 @@ class FloatSide:
                 f"model {name}: expected finite outputs on the calibration images; got NaN or infinite values.",
                 hint="check the weights and preprocess.",
             )
-        return outputs
-
-    def classified(self, batch_size: int, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Outputs of a classifier for images, uint8 [M, H, W, 3] to float32 [M, C]."""
-        with torch.no_grad():
-            parts = [
-                self.model(normalize(torch.from_numpy(images[start:start + batch_size]), self.preprocess))
-                for start in range(0, len(images), batch_size)
-            ]
-        outputs: npt.NDArray[np.float32] = torch.cat(parts).numpy()
         return outputs

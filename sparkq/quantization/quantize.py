@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -109,7 +108,7 @@ def quantize(
     if config.recipe in _CALIBRATED:
         warn_of_images(images)
     if task.name == "classification" and isinstance(float_outputs, torch.Tensor):
-        warn_of_labels(images, partial(side.classified, config.batch_size), names=labels)
+        warn_of_labels(images, float_outputs.numpy(), names=labels)
     converted = _converted(side, config)
     payload, engine = _deployed(converted, side, config)
     probe = _probe(engine, images, preprocess, task, labels)

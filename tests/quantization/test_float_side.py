@@ -4,7 +4,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from sparkq.errors import ModelError
 from sparkq.quantization import quantize
 from sparkq.quantization.calibration.image_set import calibration_set
 from sparkq.quantization.float_side import FloatSide
+from sparkq.quantization.normalization import normalize
 from sparkq.quantization.quantize import with_profile
 from tests.models import REFERENCES, SMALL, SmallNet, noise, reference_files, reference_model
 
@@ -55,8 +55,9 @@ def test_outputs_are_those_of_the_model() -> None:
     model = SmallNet().eval()
     side = FloatSide(model, images, SMALL)
     assert side.outputs.shape == (32, 4) and side.outputs is side.outputs
-    pixels = np.ascontiguousarray(images.images[:32])
-    assert side.classified(16, pixels) == pytest.approx(side.outputs.numpy(), abs=1e-5)
+    with torch.no_grad():
+        expected = model(normalize(torch.from_numpy(images.images[:32]), SMALL))
+    assert side.outputs.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 class _Nothing(nn.Module):

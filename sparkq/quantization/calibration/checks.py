@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ _LEAST_IMAGES = 32
 _NEARLY_ALL, _HALF, _MANY_COPIES = 0.95, 0.5, 0.2
 # Levels between the 1st and the 99th percentile: less is a lens cap, fog or a blank page.
 _LEAST_CONTRAST = 8
-_LABELLED_IMAGES = 64
 _warned: weakref.WeakSet[CalibrationSet] = weakref.WeakSet()
 _labelled: weakref.WeakSet[CalibrationSet] = weakref.WeakSet()
 
@@ -33,27 +32,22 @@ def warn_of_images(calibration: CalibrationSet) -> None:
 
 
 def warn_of_labels(
-    calibration: CalibrationSet, classify: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], *,
-    names: Sequence[str] | None = None,
+    calibration: CalibrationSet, outputs: npt.NDArray[np.float32], *, names: Sequence[str] | None = None,
 ) -> None:
     """Log a warning if the float model gives (nearly) all images of a set the same label, once a set.
 
     Parameters
     ----------
     calibration : CalibrationSet
-        Judged by images from all over its sample, which may be sorted by class.
-    classify : callable
-        Images, uint8 [M, H, W, 3], to the float model's outputs, float32 [M, C].
+        Whose images stand in the order of their digests, so that the first ones are a fair sample.
+    outputs : ndarray of float32 [M, C]
+        The float model's, of the first images.
     names : sequence of str, optional
         Of the classes.
     """
-    if calibration in _labelled or len(calibration.images) < LEAST_IMAGES:
+    if calibration in _labelled or len(outputs) < LEAST_IMAGES or outputs.ndim != 2:
         return
     _labelled.add(calibration)
-    chosen = np.linspace(0, len(calibration.images) - 1, min(len(calibration.images), _LABELLED_IMAGES)).astype(np.int64)
-    outputs = classify(np.ascontiguousarray(calibration.images[chosen]))
-    if outputs.ndim != 2:
-        return
     counts = dict(enumerate(np.bincount(outputs.argmax(1)).tolist()))
     warning = one_label_warning(counts, classes=outputs.shape[1], names=names, model="the float model")
     if warning is not None:

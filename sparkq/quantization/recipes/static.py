@@ -40,7 +40,7 @@ from sparkq.quantization.weights.rounding import fit_layers
 __all__ = ["quantize_graph", "quantize_static"]
 
 _FITTED_BYTES = 384 * 2**20
-_FITTED_IMAGES = 256
+_FITTED_IMAGES = 128
 _COMPARED_IMAGES = 64
 # Modules of ours that stay as they are, and in float.
 _LEAVES = [BoundedReLU, FloatCall, PlaneMeans]
