@@ -297,7 +297,9 @@ def test_report(spark: SparkSession, sparkq: Command, job: Path) -> None:
 
 def test_report_of_a_refusal(spark: SparkSession, sparkq: Command, job: Path) -> None:
     """It holds the attempts and is named in the message; there is no artifact."""
-    content = _content(model="nets.py:levels", weights=None, labels=None, report="out/report.html", name="<b>levels</b>", min_agreement=0.98)
+    content = _content(
+        model="nets.py:levels", weights=None, labels=None, report="out/report.html", name="<b>levels</b>", min_agreement=0.98,
+    )
     found = sparkq("quantize", "--config", _config(job, content), "--json")
     assert found.code == 1 and found.document["error"]["type"] == "GateError"
     assert str(job / "out" / "report.html") in found.document["error"]["message"]

@@ -94,9 +94,10 @@ class GateTarget:
                 f"at most {self.max_accuracy_drop:g} points of mAP lost (without labels: boxes with an F1 of "
                 f"{100 * self._agreement:g} % against the float model's)"
             )
-        without = "the same, expected by the float model's scores" if self.min_agreement is None \
-            else f"{100 * self.min_agreement:g} % agreement"
-        return f"at most {self.max_accuracy_drop:g} points of accuracy lost (without labels: {without})"
+        lost = f"at most {self.max_accuracy_drop:g} points of accuracy lost"
+        if self.min_agreement is None:
+            return f"{lost}, as labels or else the float model's scores tell"
+        return f"{lost} (without labels: {100 * self.min_agreement:g} % agreement)"
 
 
 @dataclass(frozen=True)
