@@ -83,10 +83,10 @@ class _Labels:
 
     def __call__(self, artifact: ModelArtifact) -> Measured:
         predictor = Predictor(artifact, allow_saturation=True)
-        losses = np.zeros((0, 0))
         parts: dict[int, list[tuple[Outputs, Outputs]]] = {}
         reached: dict[int, int] = {}
-        for images, views in _steps(len(self.images)):
+        steps = list(_steps(len(self.images)))
+        for images, views in steps:
             for view in range(views):
                 start = reached.get(view, 0)
                 if start < images:
@@ -96,12 +96,12 @@ class _Labels:
                 np.concatenate([expected_losses(self.task.probabilities(one), other) for one, other in parts[view]])
                 for view in range(views)
             ], axis=1)
-            estimate = LossEstimate.of(losses)
+            estimate = LossEstimate.of(losses, is_last=(images, views) == steps[-1])
             limit = self.target.max_accuracy_drop
             if self.target.min_agreement is None and (estimate.at_most <= limit or estimate.at_least > limit):
                 break
         expected, outputs = (np.concatenate(arrays) for arrays in zip(*parts[0], strict=True))
-        return _labels_alike(expected, outputs, LossEstimate.of(losses), views)
+        return _labels_alike(expected, outputs, estimate, views)
 
     def _pair(self, predictor: Predictor, view: int, start: int, end: int) -> tuple[Outputs, Outputs]:
         seen = shifted(self.images[start:end], view)
