@@ -8,7 +8,7 @@ from typing import Any
 
 from sparkq.config import AUTO, INPUT_FORMATS, READS
 from sparkq.config.preprocess import CHANNEL_ORDERS, INTERPOLATIONS, RESIZE_MODES
-from sparkq.config.quantization import OBSERVERS, RECIPES, ROUNDINGS, TARGETS, WEIGHT_SCALES
+from sparkq.config.quantization import EFFORTS, OBSERVERS, RECIPES, ROUNDINGS, TARGETS, WEIGHT_SCALES
 from sparkq.engines.registry import ENGINE_NAMES
 
 __all__ = ["CHOICES", "SHELLS", "PrintCompletion", "offer"]
@@ -16,6 +16,7 @@ __all__ = ["CHOICES", "SHELLS", "PrintCompletion", "offer"]
 SHELLS = ("bash", "zsh", "tcsh")
 
 CHOICES: dict[str, Sequence[str]] = {
+    "--effort": EFFORTS,
     "--engine": (*ENGINE_NAMES, AUTO),
     "--input-format": INPUT_FORMATS,
     "--preprocess-channel-order": CHANNEL_ORDERS,

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sparkq.config.checks import check_choice
 from sparkq.config.detection import DetectionConfig
 from sparkq.config.model_task import ModelTaskConfig
 from sparkq.config.parsing import path_field, spec_field
 from sparkq.config.preprocess import PreprocessOverrides
+from sparkq.config.quantization import EFFORTS
 from sparkq.config.session import SessionOptions
 from sparkq.errors import ConfigError
 
@@ -49,6 +51,9 @@ class ArtifactJob(SessionOptions):
         Without evaluation: share (0 to 1) of images held out from calibration on which INT8 and float must have the same
         first label, which then decides in place of the expected loss; of a detection, F1 of the boxes against the float model's
         (default 0.98).
+    effort : str
+        fast: weights are rounded to the nearest integer, in a fraction of the time; default: as quantization says; best: weights
+        are fitted and every observer is tried. The gate judges all alike.
     detection : DetectionConfig
         With task detection: the network's default boxes, and which boxes a row keeps.
     min_cosine : float
@@ -71,11 +76,13 @@ class ArtifactJob(SessionOptions):
     evaluation_labels: str | None = path_field(default=None)
     max_accuracy_drop: float = 0.5
     min_agreement: float | None = None
+    effort: str = "default"
     min_cosine: float = 0.99
     report: str | None = path_field(default=None)
 
     def __post_init__(self) -> None:
         self.model_task_config()
+        check_choice("effort", self.effort, EFFORTS)
         if self.task == "embedding" and (self.labels or self.evaluation):
             raise ConfigError(
                 f"{'labels' if self.labels else 'evaluation'}: expected none with task embedding, which has no classes; got one."

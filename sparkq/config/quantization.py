@@ -1,7 +1,7 @@
 """Settings of quantization, and of the images that the ranges are measured on."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sparkq.config.checks import check_choice, check_positive, number
 from sparkq.config.parsing import path_field
@@ -14,6 +14,11 @@ OBSERVERS = ("histogram", "min_max", "percentile", "mse", "entropy", "auto")
 TARGETS = ("vnni", "avx2")
 WEIGHT_SCALES = ("mse", "max")
 ROUNDINGS = ("least_squares", "nearest")
+_EFFORTS: dict[str, dict[str, str]] = {
+    "fast": {"rounding": "nearest", "observer": "histogram"}, "default": {},
+    "best": {"rounding": "least_squares", "observer": "auto"},
+}
+EFFORTS = tuple(_EFFORTS)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,23 @@ class QuantizationConfig:
                 "quantization.recipe: expected an INT8 recipe with pruning or shared_weight_bits; got 'none'.",
                 hint="entropy_coding alone works with it.",
             )
+
+    def with_effort(self, effort: str) -> QuantizationConfig:
+        """These settings with others in place of those that take the most time, or give the closest model.
+
+        Parameters
+        ----------
+        effort : str
+            ``fast``: weights rounded to the nearest integer, biases corrected. ``default``: as they are. ``best``: weights fitted
+            to the float model's outputs, and every observer tried.
+
+        Raises
+        ------
+        ConfigError
+            If it is none of these.
+        """
+        check_choice("effort", effort, EFFORTS)
+        return replace(self, **_EFFORTS[effort])  # type: ignore[arg-type]
 
     @property
     def activation_levels(self) -> int:

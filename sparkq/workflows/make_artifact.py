@@ -41,6 +41,7 @@ def make_artifact(
     """
     from sparkq.workflows.quantize import make_gated
 
+    config = config.with_effort(options.effort)
     # What can be wrong without Spark is found before Spark is started, and a float artifact needs no Spark at all.
     target = _target(options)
     _require_places(options, calibration)

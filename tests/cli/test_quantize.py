@@ -182,6 +182,15 @@ def test_kinds_of_weights(spark: SparkSession, sparkq: Command, job: Path) -> No
     assert [kind for kind, found in outputs.items() if not np.array_equal(found, outputs["weights.pt"])] == []
 
 
+def test_effort(spark: SparkSession, sparkq: Command, job: Path) -> None:
+    """It stands in for what the config file says, and the manifest says what was done."""
+    found = sparkq("quantize", "--config", _config(job, _content(effort="best")), "--effort", "fast")
+    assert found.code == 0, found.err
+    config = ModelArtifact.load(str(job / "out" / "digits.sparkq")).manifest.quantization
+    assert (config.rounding, config.observer) == ("nearest", "histogram")
+    sparkq("quantize", "--config", _config(job, _content()), "--effort", "hasty").assert_refused("effort", "fast", "hasty")
+
+
 def test_table_of_images(spark: SparkSession, sparkq: Command, job: Path) -> None:
     """``calibration.input`` may be Parquet with a binary column."""
     rows = [(bytearray(path.read_bytes()),) for path in (job / "photos").iterdir()]

@@ -41,6 +41,8 @@ __all__ = ["quantize_graph", "quantize_static"]
 
 _FITTED_BYTES = 384 * 2**20
 _FITTED_IMAGES = 128
+# A mean needs fewer than a least-squares fit.
+_CORRECTED_IMAGES = 64
 _COMPARED_IMAGES = 64
 # Modules of ours that stay as they are, and in float.
 _LEAVES = [BoundedReLU, FloatCall, PlaneMeans]
@@ -91,7 +93,7 @@ def quantize_graph(
             settle_scales(converted, floating.pixels)
         compression = Compression.of(config)
         if config.rounding == "least_squares" or config.bias_correction or config.avoid_ties or compression:
-            few = _few(batches, floating.graph)
+            few = _few(batches, floating.graph, _FITTED_IMAGES if config.rounding == "least_squares" else _CORRECTED_IMAGES)
             fit_layers(
                 converted, floating.graph, few, round_weights=config.rounding == "least_squares",
                 correct_biases=config.bias_correction, limit_pairs=_limits_pairs(config), avoid_ties=config.avoid_ties,
@@ -237,8 +239,8 @@ def quietly() -> Iterator[None]:
         yield
 
 
-def _few(batches: list[Tensor], graph: fx.GraphModule) -> list[Tensor]:
-    """Take as many batches as fit into memory when a layer's inputs are held for all of them."""
+def _few(batches: list[Tensor], graph: fx.GraphModule, most: int) -> list[Tensor]:
+    """Take batches of at most so many images as fit into memory when a layer's inputs are held for all of them."""
     largest = max((torch.Size(shape_of(node) or ()).numel() for node in graph.graph.nodes), default=1)
-    images = min(_FITTED_IMAGES, max(1, _FITTED_BYTES // (4 * max(largest, 1))))
+    images = min(most, max(1, _FITTED_BYTES // (4 * max(largest, 1))))
     return batches[:max(1, images // len(batches[0]))]

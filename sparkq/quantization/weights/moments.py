@@ -37,7 +37,7 @@ class Moments:
     mean_x, mean_q : Tensor
         Means, [G, K].
     cross, gram : Tensor
-        Central second moments x q' and q q', [G, K, K].
+        Central second moments x q' and q q', [G, K, K]; empty where only means were asked for.
     """
 
     mean_x: Tensor
@@ -46,7 +46,9 @@ class Moments:
     gram: Tensor
 
 
-def input_moments(layer: _Layer, float_inputs: list[Tensor], inputs: list[Tensor]) -> Moments:
+def input_moments(
+    layer: _Layer, float_inputs: list[Tensor], inputs: list[Tensor], *, only_means: bool = False,
+) -> Moments:
     """Measure the inputs over a sample of the positions that the layer's kernel takes on them.
 
     Parameters
@@ -57,18 +59,24 @@ def input_moments(layer: _Layer, float_inputs: list[Tensor], inputs: list[Tensor
         What the float layer reads, float32 [N, C, H, W] or [N, ..., K] a batch.
     inputs : list of Tensor
         What `layer` reads, quint8 of the same shapes.
+    only_means : bool
+        Leave out the second moments, which take nearly all of the time.
     """
     generator = torch.Generator().manual_seed(0)
     images = sum(len(batch) for batch in inputs)
-    sums = _Sums()
+    sums = _Sums(only_means)
     for x, q in zip(float_inputs, inputs, strict=True):
-        positions = _positions(layer, x, images, generator)
+        positions = _positions(layer, x, images, generator, 0 if only_means else _POSITIONS_PER_TAP)
         sums.add(_patches(layer, x, positions, 0), _signed(_patches(layer, q.int_repr(), positions, q.q_zero_point())))
-    mean_x, mean_q, cross, gram = (_in_order(layer, mean) for mean in sums.means())
+    mean_x, mean_q, *products = (_in_order(layer, mean) for mean in sums.means())
+    step, zero_point = inputs[0].q_scale(), inputs[0].q_zero_point()
+    real_mean_q = (mean_q + (_SIGNED - zero_point)) * step
+    if only_means:
+        return Moments(mean_x, real_mean_q, torch.empty(0), torch.empty(0))
+    cross, gram = products
     cross -= mean_x[:, :, None] * mean_q[:, None, :]
     gram -= mean_q[:, :, None] * mean_q[:, None, :]
-    step, zero_point = inputs[0].q_scale(), inputs[0].q_zero_point()
-    return Moments(mean_x, (mean_q + (_SIGNED - zero_point)) * step, cross.mul_(step), gram.mul_(step**2))
+    return Moments(mean_x, real_mean_q, cross.mul_(step), gram.mul_(step**2))
 
 
 class _Sums:
@@ -77,7 +85,8 @@ class _Sums:
     Patches are collected until there are enough of them, since sums [K, K] of few take longer to add up than to compute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, only_means: bool) -> None:
+        self._only_means = only_means
         self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
         self._step = 0.0
         self._sums: list[Tensor] = []
@@ -102,9 +111,11 @@ class _Sums:
     def _flush(self) -> None:
         high, low, right = (parts[0] if len(parts) == 1 else torch.cat(parts, 1) for parts in zip(*self._waiting, strict=True))
         self._waiting = []
-        cross, gram = _products(high, low, right)
         of_x = (256 * high.sum(1, dtype=torch.int64) + low.sum(1, dtype=torch.int64)).double()
-        found = [of_x.mul_(self._step), right.sum(1, dtype=torch.int64).double(), cross.mul_(self._step), gram]
+        found = [of_x.mul_(self._step), right.sum(1, dtype=torch.int64).double()]
+        if not self._only_means:
+            cross, gram = _products(high, low, right)
+            found += [cross.mul_(self._step), gram]
         self._sums = [total.add_(part) for total, part in zip(self._sums, found, strict=True)] if self._sums else found
         self._count += right.shape[1]
 
@@ -135,7 +146,9 @@ def _products(high: Tensor, low: Tensor, right: Tensor) -> tuple[Tensor, Tensor]
     return cross, gram
 
 
-def _positions(layer: _Layer, x: Tensor, images: int, generator: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _positions(
+    layer: _Layer, x: Tensor, images: int, generator: torch.Generator, positions_per_tap: int,
+) -> tuple[Tensor, Tensor] | None:
     """Rows and columns of the output, the same for all images of a batch."""
     if isinstance(layer, nnq.Linear):
         return None
@@ -144,7 +157,7 @@ def _positions(layer: _Layer, x: Tensor, images: int, generator: torch.Generator
         // layer.stride[axis] + 1 for axis in (0, 1)
     ]
     taps = layer.in_channels // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
-    wanted = min(max(1, max(_POSITIONS, _POSITIONS_PER_TAP * taps) // images), sizes[0] * sizes[1])
+    wanted = min(max(1, max(_POSITIONS, positions_per_tap * taps) // images), sizes[0] * sizes[1])
     chosen = torch.randperm(sizes[0] * sizes[1], generator=generator)[:wanted]
     return chosen // sizes[1], chosen % sizes[1]
 

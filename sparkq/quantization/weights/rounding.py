@@ -80,7 +80,9 @@ def fit_layers(
         float_layer = reference.get_submodule(str(node.target))
         inputs = stepper.inputs_of(str(node.target))
         measured = options.round_weights or options.correct_biases
-        moments = input_moments(layer, float_stepper.inputs_of(str(node.target)), inputs) if measured else None
+        moments = input_moments(
+            layer, float_stepper.inputs_of(str(node.target)), inputs, only_means=not options.round_weights,
+        ) if measured else None
         settles = options.avoid_ties and not _is_last(layer, node)
         asked = replace(options, compression=_UNCOMPRESSED) if str(node.target) in spared else options
         _fit(layer, float_layer, moments, asked, (inputs[0].q_scale(), inputs[0].q_zero_point()) if settles else None)
