@@ -6,6 +6,7 @@ from typing import Any
 
 from sparkq.cli.artifacts import show_artifact
 from sparkq.cli.command import Command
+from sparkq.cli.step_bar import shown_steps
 from sparkq.config import ArtifactJob, CalibrationConfig, QuantizationConfig
 from sparkq.config.parsing import FILE_SPECS
 from sparkq.errors import ConfigError
@@ -47,7 +48,8 @@ class ConvertOptions(ArtifactJob):
 
 
 def _run(options: ConvertOptions) -> dict[str, Any]:
-    return {**make_artifact(options, options.calibration, options.recipe()), "model": _shown_spec(options.model)}
+    with shown_steps():
+        return {**make_artifact(options, options.calibration, options.recipe()), "model": _shown_spec(options.model)}
 
 
 def _shown_spec(spec: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sparkq.cli.artifacts import show_artifact
 from sparkq.cli.command import Command
+from sparkq.cli.step_bar import shown_steps
 from sparkq.config import ArtifactJob, CalibrationConfig, QuantizationConfig
 from sparkq.workflows.make_artifact import make_artifact
 
@@ -29,7 +30,8 @@ class QuantizeOptions(ArtifactJob):
 
 
 def _run(options: QuantizeOptions) -> dict[str, Any]:
-    return make_artifact(options, options.calibration, options.quantization)
+    with shown_steps():
+        return make_artifact(options, options.calibration, options.quantization)
 
 
 COMMAND = Command(

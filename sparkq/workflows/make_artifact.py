@@ -141,12 +141,14 @@ def _images(
         yield calibration_set([pattern_image(preprocess.input_size)], preprocess), None, None
         return
     from sparkq.quantization.calibration.image_set import calibration_set
+    from sparkq.quantization.steps import is_heard
     from sparkq.spark.calibration.prepare import spark_calibration
     from sparkq.spark.evaluation.gate_measure import labelled_measure
     from sparkq.spark.input.sources import read_images
     from sparkq.spark.session.session import session_for
 
-    with session_for(options.master) as spark:
+    # Spark's own bar would write over that of the steps.
+    with session_for(options.master, console_progress=not is_heard()) as spark:
         labelled = None
         if options.evaluation is not None and options.evaluation_labels is not None:
             labelled = partial(labelled_measure, read_images(spark, options.evaluation), options.evaluation_labels)

@@ -101,7 +101,7 @@ class CalibrationSet:
         model = observed_model(graph, nodes, kind, preprocess, batch_size=batch_size, images=self.images[:2])
         if self.whole is None or isinstance(self.whole, np.ndarray):
             images = self.images if self.whole is None else self.whole
-            batches = (images[start:start + model.batch_size] for start in range(0, len(images), model.batch_size))
+            batches = [images[start:start + model.batch_size] for start in range(0, len(images), model.batch_size)]
             found = observe_batches(model, batches, model.batch_size, at_once=min(torch.get_num_threads(), _MOST_AT_ONCE))
         else:
             found = self.whole.observe(model)

@@ -1,7 +1,7 @@
 """The float model as a calibration pass runs it, on the driver as on executors: pixels in, states of observed tensors out."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -18,9 +18,11 @@ from sparkq.quantization.calibration.histogram import count_values
 from sparkq.quantization.calibration.observations import Observations
 from sparkq.quantization.graph_edits import pass_by
 from sparkq.quantization.normalization import WithNormalization, normalize
+from sparkq.quantization.steps import counted
 
 __all__ = ["ChannelExtremesOf", "CountsOf", "Observe", "ObservedModel", "observe_batches", "observed_model"]
 
+_STEP = "looking at activations"
 Run = Callable[[Tensor, Tensor], Iterable[tuple[Tensor, Tensor]]]
 
 
@@ -112,12 +114,13 @@ def observe_batches(
     """
     observations = Observations()
     observed = partial(_observed, run, batch_size=batch_size)
+    total = len(batches) if isinstance(batches, Sized) else None
     if at_once == 1:
-        for found in map(observed, batches):
+        for found in counted(_STEP, map(observed, batches), total):
             observations.merge(found)
         return observations
     with ThreadPoolExecutor(at_once) as threads:
-        for found in threads.map(observed, batches):
+        for found in counted(_STEP, threads.map(observed, batches), total):
             observations.merge(found)
     return observations
 

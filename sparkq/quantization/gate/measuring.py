@@ -17,6 +17,7 @@ from sparkq.quantization.gate.expected_loss import LossEstimate, expected_losses
 from sparkq.quantization.gate.measured import Measured
 from sparkq.quantization.gate.target import MOST_IMAGES, GateTarget
 from sparkq.quantization.gate.views import VIEWS, shifted
+from sparkq.quantization.steps import counted
 from sparkq.worker.predictor import Predictor
 
 __all__ = ["measure_pixels", "split_held_out"]
@@ -68,7 +69,8 @@ def measure_pixels(
 
 
 def _run(predictor: Predictor, images: npt.NDArray[np.uint8]) -> Outputs:
-    return np.concatenate([predictor.engine.run(images[start:start + _BATCH]) for start in range(0, len(images), _BATCH)])
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([predictor.engine.run(images[start:start + _BATCH]) for start in counted("measuring", starts)])
 
 
 class _Labels:

@@ -15,6 +15,7 @@ from sparkq.quantization.gate.measured import Measured
 from sparkq.quantization.gate.table import gate_table
 from sparkq.quantization.gate.target import MOST_IMAGES, GateAttempt, GateTarget
 from sparkq.quantization.recipes.mixed import NoisyLayer
+from sparkq.quantization.steps import part_of
 from sparkq.redaction import get_logger
 from sparkq.worker.predictor import Predictor
 
@@ -25,6 +26,7 @@ _SPEED_BATCH = 16
 _SPEED_RUNS = 5
 _WITHIN_REACH = 3
 _RECKONINGS = 2
+_MOST_ATTEMPTS = 2 + _RECKONINGS
 # Reckoned for less than is allowed: the noise of layers does not add up exactly.
 _AIM = 0.7
 _LEAST_INT8_PERCENT = 50
@@ -118,8 +120,9 @@ class _Walk:
 
     def attempt(self, name: str, config: QuantizationConfig) -> _Found | None:
         """Quantize and measure; None if the target is not reached, or only because nothing is in INT8 any more."""
-        artifact = self.make(config)
-        measured = self.measure(artifact)
+        with part_of(f"attempt {len(self.attempts) + 1} of at most {_MOST_ATTEMPTS}"):
+            artifact = self.make(config)
+            measured = self.measure(artifact)
         share = artifact.manifest.int8_macs_percent
         self.attempts.append(GateAttempt(name, measured, share, len(artifact.payload)))
         _logger.info("gate: %s", gate_table(self.attempts).splitlines()[-1])

@@ -13,6 +13,7 @@ from sparkq.quantization.float_graph.trace import input_node
 from sparkq.quantization.scales.activation_ranges import quantization_parameters
 from sparkq.quantization.scales.depthwise import is_depthwise
 from sparkq.quantization.scales.torch_observers import ActivationObserver, pair_scales, weight_scales
+from sparkq.quantization.steps import counted
 
 __all__ = ["layer_sensitivity"]
 
@@ -42,7 +43,7 @@ def layer_sensitivity(graph: fx.GraphModule, batch: Tensor, config: Quantization
         output = next(node for node in graph.graph.nodes if node.op == "output")
         expected = values[output].numpy()
         found = {}
-        for node in graph.graph.nodes:
+        for node in counted("measuring the noise of layers", list(graph.graph.nodes)):
             layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 changed = _changed(graph, node, layer, values, config)

@@ -19,6 +19,7 @@ from torch.ao.nn import quantized as nnq
 from sparkq.quantization.scales.depthwise import LARGEST_PAIR, is_depthwise, largest_pairs
 from sparkq.quantization.scales.ties import off_tie_biases, scale_grid, snap
 from sparkq.quantization.scales.torch_observers import pair_scales, weight_scales
+from sparkq.quantization.steps import counted
 from sparkq.quantization.weights.codebook import Codebook, Compression, fit_codebook, project, refit_kept, spared_layers
 from sparkq.quantization.weights.moments import Moments, input_moments
 from sparkq.quantization.weights.stepping import Stepper
@@ -73,10 +74,10 @@ def fit_layers(
         for name, layer in quantized.named_modules() if isinstance(layer, (nnq.Conv2d, nnq.Linear))
     })
     stepper, float_stepper = Stepper(quantized, batches), Stepper(reference, batches)
-    for node in quantized.graph.nodes:
-        layer = quantized.get_submodule(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, (nnq.Conv2d, nnq.Linear)) or not _called_once(quantized, node):
-            continue
+    fitted = [node for node in quantized.graph.nodes if _is_fitted(quantized, node)]
+    for node in counted("fitting layers", fitted):
+        layer = quantized.get_submodule(str(node.target))
+        assert isinstance(layer, (nnq.Conv2d, nnq.Linear))
         float_layer = reference.get_submodule(str(node.target))
         inputs = stepper.inputs_of(str(node.target))
         measured = options.round_weights or options.correct_biases
@@ -93,7 +94,9 @@ def _is_last(layer: _Layer, node: fx.Node) -> bool:
     return isinstance(layer, nnq.Linear) and all(user.target == "dequantize" for user in node.users)
 
 
-def _called_once(graph: fx.GraphModule, node: fx.Node) -> bool:
+def _is_fitted(graph: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op != "call_module" or not isinstance(graph.get_submodule(str(node.target)), (nnq.Conv2d, nnq.Linear)):
+        return False
     return bool(sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes) == 1)
 
 
