@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sparkq.quantization.steps import heard
-
 __all__ = ["shown_steps"]
 
 
@@ -19,6 +17,9 @@ def shown_steps() -> Iterator[None]:
     if "AIRFLOW_CTX_DAG_ID" in os.environ or sys.stderr is None or not sys.stderr.isatty():
         yield
         return
+    # It comes with torch, which other commands do without.
+    from sparkq.quantization.steps import heard
+
     bar = _StepBar()
     try:
         with heard(bar):
