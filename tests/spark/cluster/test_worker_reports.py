@@ -1,6 +1,7 @@
 """What workers report of themselves is the same however often, and in whatever order, Spark adds it up."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from hypothesis import given, settings
@@ -35,8 +36,9 @@ def test_told_on_workers_read_on_the_driver(spark: SparkSession) -> None:
 
     def tell(rows: Iterator[int]) -> Iterator[int]:
         reports.tell()
-        return rows
+        yield os.getpid()
 
-    assert spark.sparkContext.parallelize(range(8), 8).mapPartitions(tell).count() == 8
+    processes = spark.sparkContext.parallelize(range(8), 8).mapPartitions(tell).collect()
     summary = reports.summary()
-    assert 1 <= summary.workers <= 2 and summary.peak_memory_bytes > 10e6
+    # Mostly two; on a busy machine a task may start before the process of the one before is free again.
+    assert len(processes) == 8 and summary.workers == len(set(processes)) and summary.peak_memory_bytes > 10e6
