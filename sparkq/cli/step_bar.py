@@ -1,6 +1,7 @@
 """The bar of `sparkq quantize` and `sparkq convert`: the step, how far it is, and the time that is left of it."""
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import warnings
@@ -36,17 +37,21 @@ class _StepBar:
         self._bar: Any = None
 
     def __call__(self, step: str, done: int, total: int) -> None:
-        if step != self._step or done == 0:
-            self.close()
-            self._step, self._bar = step, _new_bar(step, total)
-        self._bar.n = done
-        self._bar.refresh()
+        # The terminal may be closed meanwhile, or take no bar: the work goes on.
+        with contextlib.suppress(Exception):
+            if step != self._step or done == 0:
+                self.close()
+                self._step, self._bar = step, _new_bar(step, total)
+            if self._bar is not None:
+                self._bar.n = done
+                self._bar.refresh()
 
     def close(self) -> None:
         """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            with contextlib.suppress(Exception):
+                bar.close()
 
 
 def _new_bar(step: str, total: int) -> Any:

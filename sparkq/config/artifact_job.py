@@ -52,7 +52,7 @@ class ArtifactJob(SessionOptions):
         first label, which then decides in place of the expected loss; of a detection, F1 of the boxes against the float model's
         (default 0.98).
     effort : str
-        fast: weights are rounded to the nearest integer, in a fraction of the time; default: as quantization says; best: weights
+        fast: weights are rounded to the nearest integer, in about half the time; default: as quantization says; best: weights
         are fitted and every observer is tried. The gate judges all alike.
     detection : DetectionConfig
         With task detection: the network's default boxes, and which boxes a row keeps.

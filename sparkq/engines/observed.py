@@ -58,15 +58,14 @@ class _ActivationWatch:
         outside = [np.count_nonzero(image >= self.top) + (zero_point > 0 and np.count_nonzero(image == 0)) for image in integers]
         self.names.append(step.name.removesuffix(_ROUNDED))
         self.ranges.append((-zero_point * scale, (self.top - zero_point) * scale))
-        self.shares.append(np.array(outside, np.float64) / max(integers[0].size, 1))
+        self.shares.append(np.array(outside, np.float64) / integers.shape[1])
 
 
 def _integers(result: Tensor) -> npt.NDArray[np.uint8]:
     """The stored integers, in the order in which they lie in memory within an image: [N, values]."""
     integers = result.int_repr()
     channels_last = integers.ndim == 4 and integers.is_contiguous(memory_format=torch.channels_last)
-    ordered = integers.permute(0, 2, 3, 1) if channels_last else integers
-    return ordered.reshape(len(ordered), -1).numpy()
+    return (integers.permute(0, 2, 3, 1) if channels_last else integers).flatten(1).numpy()
 
 
 def observe(engine: Engine, images: npt.NDArray[np.uint8], *, levels: int | None) -> Observation:

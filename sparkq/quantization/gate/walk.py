@@ -132,7 +132,6 @@ class _Walk:
 def _further(
     walk: _Walk, config: QuantizationConfig, float_order: Callable[[QuantizationConfig], Sequence[NoisyLayer]],
 ) -> _Found | None:
-    order = float_order(config)
     lost, allowed = walk.target.loss(walk.attempts[0].measured)
     for candidate in [*techniques(config)][1:]:
         # Another range for activations takes a part of the noise away, not most of it.
@@ -141,7 +140,7 @@ def _further(
             if found is not None:
                 return found
     recipe = "dynamic" if config.recipe == "dynamic" else "mixed"
-    tried = 0
+    order, tried = float_order(config), 0
     for _ in range(_RECKONINGS):
         count = _reckoned(order, lost, allowed, more_than=tried)
         if count is None:

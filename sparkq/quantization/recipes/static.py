@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import secrets
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -157,13 +158,14 @@ def _histograms(floating: FloatGraph, bounded: fx.GraphModule, names: list[str])
 def _computations(graph: fx.GraphModule) -> dict[fx.Node, str]:
     """What tells that two nodes compute the same of an image, in this graph and in other versions of the same float graph."""
     found: dict[fx.Node, str] = {}
+    # Modules of ours stand in the places of others: those of one version are like none of another.
+    version = secrets.token_hex(16)
     for node in graph.graph.nodes:
         module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, ActivationObserver):
             found[node] = found[node.args[0]]
             continue
-        # Modules of ours stand in the places of others: those of one version are like none of another.
-        kind = id(module) if isinstance(module, FloatCall) else type(module).__qualname__
+        kind = version if isinstance(module, FloatCall) else type(module).__qualname__
         arguments = fx.node.map_arg((node.args, node.kwargs), lambda other: found[other])
         found[node] = hashlib.sha256(repr((node.op, str(node.target), kind, arguments)).encode()).hexdigest()
     return found
