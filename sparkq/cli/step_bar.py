@@ -2,20 +2,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from sparkq.progress_bar import is_watched, new_bar
 
 __all__ = ["shown_steps"]
 
 
 @contextmanager
 def shown_steps() -> Iterator[None]:
-    """Show the steps within on standard error, where that is a terminal, and not under Airflow."""
-    if "AIRFLOW_CTX_DAG_ID" in os.environ or sys.stderr is None or not sys.stderr.isatty():
+    """Show the steps within on standard error, where somebody looks."""
+    if not is_watched(spark_shows=False):
         yield
         return
     # It comes with torch, which other commands do without.
@@ -41,7 +40,7 @@ class _StepBar:
         with contextlib.suppress(Exception):
             if step != self._step or done == 0:
                 self.close()
-                self._step, self._bar = step, _new_bar(step, total)
+                self._step, self._bar = step, new_bar(total=total, desc=step, leave=False)
             if self._bar is not None:
                 self._bar.n = done
                 self._bar.refresh()
@@ -52,12 +51,3 @@ class _StepBar:
         if bar is not None:
             with contextlib.suppress(Exception):
                 bar.close()
-
-
-def _new_bar(step: str, total: int) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm
-
-    # It is drawn anew after every part: no need of tqdm's own thread.
-    return type("Bar", (tqdm,), {"monitor_interval": 0})(total=total, desc=step, leave=False, dynamic_ncols=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from sparkq.quantization.gate import MOST_IMAGES
 from sparkq.spark.input.listing import is_listing
 from sparkq.spark.input.paths import canonical
 from sparkq.spark.session.actions import run_action
 
-__all__ = ["HELD_OUT_IMAGES", "Choice", "choose_images"]
+__all__ = ["Choice", "choose_images"]
 
-HELD_OUT_IMAGES = 500
 _LEAST_HELD_OUT = 50
 _LEAST_SPLIT = 10
 _SHARE_HELD_OUT = 5
@@ -60,7 +60,7 @@ def choose_images(images_df: DataFrame, content_column: str, *, images: int | No
     if "length" in images_df.columns and is_listing(images_df):
         # A file of zero bytes is no image.
         images_df = images_df.where("length > 0")
-    wanted = None if images is None else images + (HELD_OUT_IMAGES if hold_out else 0)
+    wanted = None if images is None else images + (MOST_IMAGES if hold_out else 0)
     hashes = _hashes(images_df, key, wanted)
     if not hashes:
         return Choice(_content(images_df, content_column, F.lit(False)), 0, 0)
@@ -78,7 +78,7 @@ def _ends(found: int, images: int | None, hold_out: bool) -> tuple[int, int]:
         return asked, asked
     if found >= asked + _LEAST_HELD_OUT:
         return asked, found
-    return asked - min(HELD_OUT_IMAGES, -(-asked // _SHARE_HELD_OUT)), asked
+    return asked - min(MOST_IMAGES, -(-asked // _SHARE_HELD_OUT)), asked
 
 
 def _content(images_df: DataFrame, content_column: str, held_out: Column) -> DataFrame:

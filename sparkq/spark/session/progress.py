@@ -2,9 +2,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,31 +11,16 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
+from sparkq.progress_bar import is_watched, new_bar
 from sparkq.redaction import get_logger
 
-__all__ = ["is_watched", "shown_progress"]
+__all__ = ["shown_progress"]
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 2.0
 """A JVM that takes longer to answer is not waited for when the job is over."""
 
 _logger = get_logger(__name__)
-
-
-def is_watched(*, spark_shows: bool) -> bool:
-    """Whether somebody looks: in a notebook, or in a terminal; not under Airflow, and not where output goes to a file.
-
-    Parameters
-    ----------
-    spark_shows : bool
-        Whether Spark shows a bar of its own; in a terminal a second one would write over it, in a notebook it would not.
-    """
-    if "AIRFLOW_CTX_DAG_ID" in os.environ:
-        return False
-    ipython = sys.modules.get("IPython")
-    if ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None:
-        return True
-    return not spark_shows and all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 
 @contextmanager
@@ -83,22 +66,10 @@ def _new_bar(context: SparkContext, images: int, progress: bool | None) -> Any:
     try:
         if progress is None:
             progress = is_watched(spark_shows=bool(context._jsc.sc().progressBar().isDefined()))
-        return _bar_type()(total=images, desc="images", unit=" images", dynamic_ncols=True) if progress else None
+        return new_bar(total=images, desc="images", unit=" images") if progress else None
     except Exception as error:
         _logger.info("no progress bar: %s", error)
         return None
-
-
-def _bar_type() -> Any:
-    import warnings
-
-    with warnings.catch_warnings():
-        # Without ipywidgets a notebook gets a bar of text, which will do.
-        warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm
-
-    # It is drawn anew at every poll: no need of tqdm's own thread, which would outlive the job.
-    return type("Bar", (tqdm,), {"monitor_interval": 0})
 
 
 def _poll(java_context: Any, tag: str, bar: Any, over: threading.Event) -> None:

@@ -5,8 +5,6 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,8 @@ from pyspark.sql import SparkSession
 
 import sparkq
 from sparkq.artifact.file import ModelArtifact
-from sparkq.spark.session.progress import is_watched, shown_progress
+from sparkq.spark.session.progress import shown_progress
 from tests.spark.conftest import IMAGES
-
-
-@contextmanager
-def _on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Standard output and standard error are one. In a test, not a fixture: pytest sets its own between the two."""
-    far, near = os.openpty()
-    with open(near, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", stream)
-        patch.setattr(sys, "stderr", stream)
-        patch.delenv("AIRFLOW_CTX_DAG_ID", raising=False)
-        yield
-    os.close(far)
 
 
 @pytest.fixture
@@ -101,17 +87,3 @@ def test_a_bar_that_cannot_be_drawn_fails_nothing(spark: SparkSession, monkeypat
         with shown_progress(spark, 10, progress=True):
             os.close(far)
             assert spark.range(3).count() == 3
-
-
-def test_who_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal, unless Spark has a bar in it, or Airflow runs the job, or one of the two outputs goes to a file."""
-    with _on_a_terminal(monkeypatch):
-        seen = [is_watched(spark_shows=False), is_watched(spark_shows=True)]
-        with monkeypatch.context() as patch:
-            patch.setenv("AIRFLOW_CTX_DAG_ID", "daily")
-            seen.append(is_watched(spark_shows=False))
-        for name in ("stdout", "stderr"):
-            with open(os.devnull, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
-                patch.setattr(sys, name, stream)
-                seen.append(is_watched(spark_shows=False))
-    assert seen == [True, False, False, False, False]
