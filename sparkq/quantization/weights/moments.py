@@ -20,10 +20,9 @@ _POSITIONS_PER_TAP = 16
 _SIGNED = 128
 # Of the largest value: the high byte then has room for the rounding of the low one.
 _FIXED_POINT_LEVELS = 127 * 256
-# Products of two signed bytes are at most 2**14, and float32 counts to 2**24.
-_EXACT_IN_FLOAT32 = 1024
-# As many products of signed bytes fit into 32 bits.
-_ROWS_AT_ONCE = 2**16
+# Products of two signed bytes are at most 2**14; float32 counts to 2**24, int32 to 2**31.
+_EXACT_IN_FLOAT32 = 2**10
+_EXACT_IN_INT32 = 2**16
 _BYTES_AT_ONCE = 2**26
 _Layer = nnq.Conv2d | nnq.Linear
 
@@ -98,7 +97,7 @@ class _Sums:
         # Powers of two, so that most batches share one.
         step = 2.0 ** math.ceil(math.log2(max(-float(low), float(high), 2.0**-40) / _FIXED_POINT_LEVELS))
         rows = sum(part[2].shape[1] for part in self._waiting)
-        if self._waiting and (step != self._step or rows + q.shape[1] > _ROWS_AT_ONCE or rows * q.shape[2] > _BYTES_AT_ONCE):
+        if self._waiting and (step != self._step or rows + q.shape[1] > _EXACT_IN_INT32 or rows * q.shape[2] > _BYTES_AT_ONCE):
             self._flush()
         self._step = step
         self._waiting.append((*_bytes(x, step), q))
@@ -134,16 +133,22 @@ def _signed(integers: Tensor) -> Tensor:
 
 def _products(high: Tensor, low: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """(256 high + low)' right, and right' right, of signed bytes [G, P, K], summed exactly: float64 [G, K, K]."""
-    if len(right) == 1 and torch.cpu._is_vnni_supported():
-        coarse, fine, gram = (torch._int_mm(left[0].mT.contiguous(), right[0])[None] for left in (high, low, right))
-        return coarse.double().mul_(256).add_(fine), gram.double()
+    in_integers = len(right) == 1 and torch.cpu._is_vnni_supported()
+    multiply, rows = (_integer_product, _EXACT_IN_INT32) if in_integers else (_float_product, _EXACT_IN_FLOAT32)
     cross, gram = torch.zeros(2, len(right), high.shape[2], right.shape[2], dtype=torch.float64)
-    for start in range(0, right.shape[1], _EXACT_IN_FLOAT32):
-        block = slice(start, start + _EXACT_IN_FLOAT32)
-        narrow = right[:, block].float()
-        cross += (high[:, block].float().mT @ narrow).double().mul_(256).add_(low[:, block].float().mT @ narrow)
-        gram += narrow.mT @ narrow
+    for start in range(0, right.shape[1], rows):
+        coarse, fine, other = (part[:, start:start + rows] for part in (high, low, right))
+        cross += multiply(coarse, other).double().mul_(256).add_(multiply(fine, other))
+        gram += multiply(other, other)
     return cross, gram
+
+
+def _integer_product(left: Tensor, right: Tensor) -> Tensor:
+    return torch._int_mm(left[0].mT.contiguous(), right[0].contiguous())[None]
+
+
+def _float_product(left: Tensor, right: Tensor) -> Tensor:
+    return left.float().mT @ right.float()
 
 
 def _positions(

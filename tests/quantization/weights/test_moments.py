@@ -76,3 +76,17 @@ def test_the_way_of_multiplying_does_not_matter(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(one.mean_x, means.mean_x) and torch.equal(one.mean_q, means.mean_q) and means.gram.numel() == 0
     _check((one.mean_x, one.mean_q, one.cross, one.gram), torch.cat(floats)[None].double(),
            torch.cat([q.dequantize() for q in integers])[None].double())
+
+
+@pytest.mark.parametrize("vnni", [True, False])
+def test_sums_that_32_bits_do_not_hold(vnni: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of so many rows at the end of the range that their products would wrap around."""
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: vnni)
+    with quietly():
+        layer = nnq.Linear(4, 2)
+        lowest = torch.quantize_per_tensor(torch.zeros(300_000, 4), 1.0, 0, torch.quint8)
+        highest = torch.quantize_per_tensor(torch.full((300_000, 4), 255.0), 1.0, 0, torch.quint8)
+        found = input_moments(layer, [torch.zeros(300_000, 4), torch.full((300_000, 4), 255.0)], [lowest, highest])
+    assert torch.allclose(found.mean_q, torch.full((1, 4), 127.5, dtype=torch.float64))
+    assert torch.allclose(found.gram, torch.full((1, 4, 4), 127.5**2, dtype=torch.float64))
+    assert torch.allclose(found.cross, found.gram, rtol=1e-3)
