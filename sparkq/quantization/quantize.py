@@ -1,7 +1,7 @@
 """`quantize`: the one entry from a float model to an artifact."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,23 +34,7 @@ from sparkq.version import __version__
 
 __all__ = ["quantize", "with_profile"]
 
-
-def _static(side: FloatSide, config: QuantizationConfig) -> nn.Module:
-    return quantize_static(side.model, side.images, side.preprocess, config, floating=side.graph(config))
-
-
-def _mixed(side: FloatSide, config: QuantizationConfig) -> nn.Module:
-    return quantize_mixed(side.model, side.images, side.preprocess, config, floating=side.graph(config))
-
-
-def _dynamic(side: FloatSide, config: QuantizationConfig) -> nn.Module:
-    return quantize_dynamic(side.model, side.images, side.preprocess, config)
-
-
-_RECIPES: dict[str, Callable[[FloatSide, QuantizationConfig], nn.Module]] = {
-    "static": _static, "mixed": _mixed, "dynamic": _dynamic, "none": lambda side, _: side.model,
-}
-_CALIBRATED = ("static", "mixed")
+_CALIBRATED = {"static": quantize_static, "mixed": quantize_mixed}
 _PROFILED_IMAGES = 256
 
 
@@ -173,7 +157,10 @@ def _converted(side: FloatSide, config: QuantizationConfig) -> nn.Module:
     if "fbgemm" in torch.backends.quantized.supported_engines:
         torch.backends.quantized.engine = "fbgemm"
     try:
-        return _RECIPES[config.recipe](side, config)
+        arguments = side.model, side.images, side.preprocess, config
+        if config.recipe in _CALIBRATED:
+            return _CALIBRATED[config.recipe](*arguments, floating=side.graph(config))
+        return quantize_dynamic(*arguments) if config.recipe == "dynamic" else side.model
     finally:
         torch.backends.quantized.engine = before
 

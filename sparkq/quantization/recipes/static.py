@@ -147,12 +147,12 @@ def _observe(prepared: fx.GraphModule, example: Tensor, floating: FloatGraph) ->
 def _histograms(floating: FloatGraph, bounded: fx.GraphModule, names: list[str]) -> list[Histogram]:
     """Histograms of nodes; what an earlier attempt has computed in the same way is not counted again."""
     computed = _computations(bounded)
-    wanted = {computed[node]: node for node in bounded.graph.nodes if node.name in set(names)}
-    missing = {key: node for key, node in wanted.items() if key not in floating.seen}
+    by_name = {node.name: node for node in computed}
+    wanted = [by_name[name] for name in names]
+    missing = {computed[node]: node for node in wanted if computed[node] not in floating.seen}
     counted = floating.observe(bounded, list(missing.values()), CountsOf).histograms
     floating.seen.update(zip(missing, counted, strict=True))
-    by_name = {node.name: key for node, key in computed.items()}
-    return [floating.seen[by_name[name]] for name in names]
+    return [floating.seen[computed[node]] for node in wanted]
 
 
 def _computations(graph: fx.GraphModule) -> dict[fx.Node, str]:
