@@ -6,10 +6,10 @@ lost. It counts a flip between two classes that float finds equally likely as no
 of that of a drop measured with labels, and of an agreement.
 
 It is as good as the float model's probabilities: of an overconfident model it is too large, of an underconfident one too small.
-On trained networks whose recipe was broken on purpose it found 3.5 of 5.3 and 10.5 of 15.9 points: it underestimates large losses
-by a third. What one image in some hundreds loses is seen by no sample without it: of a network where such a one has a third of the
-loss, bounds from 40 to 200 images held in 91 to 100 % of 200 samples over all views, and in 54 to 82 % over the images as they
-are; of four other networks in 90 to 100 % and 93 to 100 %.
+On trained networks whose recipe was broken on purpose it found 3.5 of 5.3 and 10.5 of 15.9 points: it underestimates large
+losses by a third. What one image in some hundreds loses is seen by no sample without it: of a network where such a one has a
+third of the loss, bounds from 40 to 200 images held in 91 to 100 % of 200 samples over all views, and in 54 to 82 % over the
+images as they are; of four other networks in 90 to 100 % and 93 to 100 %.
 """
 from __future__ import annotations
 
